@@ -1,0 +1,37 @@
+// Who may import whom (docs/architecture.md): dht <- pubsub <- node, browser; bridge -> node, dht; web -> browser.
+const room = (name, allowed) => ({
+  name: `${name}-imports-one-way`,
+  severity: 'error',
+  from: { path: `^src/${name}/` },
+  to: { path: '^(src|web|test)/', pathNot: `^src/(${[name, ...allowed].join('|')})/` },
+})
+const throughIndex = (target) => ({
+  name: `${target}-through-its-index`,
+  severity: 'error',
+  from: { path: '^(src|web)/', pathNot: `^src/${target}/` },
+  to: { path: `^src/${target}/`, pathNot: `^src/${target}/index\\.ts$` },
+})
+const only = (name, packages, places) => ({
+  name: `${name}-has-one-home`,
+  severity: 'error',
+  from: { path: '^(src|web)/', pathNot: places },
+  to: { path: `node_modules/(${packages})(/|$)`, dependencyTypesNot: ['type-only'] },
+})
+module.exports = {
+  forbidden: [
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    { name: 'no-own-index', severity: 'error', from: { path: '^src/([^/]+)/(?!index\\.ts)' }, to: { path: '^src/$1/index\\.ts$' } },
+    room('dht', []),
+    room('pubsub', ['dht']),
+    room('browser', ['pubsub', 'dht']),
+    room('node', ['pubsub', 'dht']),
+    room('bridge', ['node', 'dht']),
+    ...['dht', 'pubsub', 'browser', 'node', 'bridge'].map(throughIndex),
+    { name: 'web-uses-browser', severity: 'error', from: { path: '^web/' }, to: { path: '^src/', pathNot: '^src/browser/' } },
+    only('libp2p', 'libp2p|@libp2p', '^src/(dht/libp2p\\.ts|(node|browser|bridge)/transports\\.ts)'),
+    only('idb', 'idb', '^src/browser/'),
+    only('express', 'express|helmet', '^src/bridge/'),
+    only('lit', 'lit', '^web/'),
+  ],
+  options: { doNotFollow: { path: 'node_modules' }, tsPreCompilationDeps: true, tsConfig: { fileName: 'tsconfig.json' }, enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] } },
+}

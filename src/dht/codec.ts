@@ -1,0 +1,142 @@
+import * as dagCbor from '@ipld/dag-cbor'
+import { base32 } from 'multiformats/bases/base32'
+import { CID } from 'multiformats/cid'
+import * as Digest from 'multiformats/hashes/digest'
+import * as v from 'valibot'
+import { StickyError } from './errors.ts'
+
+/**
+ * Bytes on the wire and on disk are canonical DAG-CBOR, and there is exactly one encoding of a value: decoding refuses
+ * what does not encode back to the same bytes (unsorted or duplicate keys, long integers, `__proto__`).
+ */
+
+const SHA2_256 = 0x12
+
+export const encode = (value: unknown): Uint8Array => dagCbor.encode(value)
+
+/** Size before allocation, canonical form, then schema. Throws TOO_LARGE, MALFORMED or NOT_CANONICAL. */
+export function decode<S extends v.GenericSchema>(
+  bytes: Uint8Array,
+  maxBytes: number,
+  schema: S,
+): v.InferOutput<S> {
+  if (bytes.byteLength > maxBytes) {
+    throw new StickyError('TOO_LARGE', `${bytes.byteLength} bytes, at most ${maxBytes} are allowed here.`)
+  }
+  let value: unknown
+  let again: Uint8Array
+  try {
+    value = dagCbor.decode(bytes)
+    again = dagCbor.encode(value)
+  } catch (error) {
+    throw new StickyError('MALFORMED', 'Not DAG-CBOR.', { cause: error })
+  }
+  if (!equalBytes(bytes, again))
+    throw new StickyError('NOT_CANONICAL', 'Not the canonical encoding of its value.')
+  const result = v.safeParse(schema, value)
+  if (!result.success) {
+    const issue = result.issues[0]
+    throw new StickyError(
+      'MALFORMED',
+      `Does not fit its schema: ${v.getDotPath(issue) ?? 'value'}: ${issue.message}`,
+    )
+  }
+  return result.output
+}
+
+/** Decodes an application's value (any DAG-CBOR), canonical form required. */
+export const decodeAny = (bytes: Uint8Array, maxBytes: number): unknown =>
+  decode(bytes, maxBytes, v.unknown())
+
+// Schema parts shared by every room.
+/** A byte string of exactly `length` bytes. */
+export const bytesOf = (length: number) =>
+  v.pipe(
+    v.instance(Uint8Array),
+    v.check((bytes) => bytes.byteLength === length, `expected ${length} bytes`),
+  )
+/** A byte string of at most `maxBytes` bytes. */
+export const bytesUpTo = (maxBytes: number) =>
+  v.pipe(
+    v.instance(Uint8Array),
+    v.check((bytes) => bytes.byteLength <= maxBytes, `expected at most ${maxBytes} bytes`),
+  )
+/** A safe integer in [min, max]. */
+export const integer = (min: number, max: number) =>
+  v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max))
+/** ms since the epoch; the bound (year 2255) keeps arithmetic safe. */
+export const timestampMs = integer(0, 9_000_000_000_000)
+/** An object id: the sha2-256 digest inside its CIDv1 (dag-cbor). Shown to people as the CID, carried as 32 bytes. */
+export const objectId = bytesOf(32)
+
+export async function sha256(...parts: Uint8Array[]): Promise<Uint8Array> {
+  const bytes = parts.length === 1 ? (parts[0] as Uint8Array) : concatBytes(...parts)
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>))
+}
+
+export function concatBytes(...parts: Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0))
+  let offset = 0
+  for (const part of parts) {
+    out.set(part, offset)
+    offset += part.byteLength
+  }
+  return out
+}
+
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.byteLength !== b.byteLength) return false
+  for (let i = 0; i < a.byteLength; i++) if (a[i] !== b[i]) return false
+  return true
+}
+
+/** Lexicographic order, shorter first on a common prefix. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.byteLength, b.byteLength)
+  for (let i = 0; i < length; i++) {
+    const difference = (a[i] as number) - (b[i] as number)
+    if (difference !== 0) return difference
+  }
+  return a.byteLength - b.byteLength
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+export function toHex(bytes: Uint8Array): string {
+  let out = ''
+  for (const byte of bytes) out += HEX[byte]
+  return out
+}
+export function fromHex(hex: string): Uint8Array {
+  if (hex.length % 2 !== 0 || !/^[0-9a-f]*$/.test(hex))
+    throw new StickyError('MALFORMED', 'Not lower-case hexadecimal.')
+  return Uint8Array.from({ length: hex.length / 2 }, (_, i) =>
+    Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16),
+  )
+}
+
+/** The CID text of an object id, e.g. `bafyrei…`. */
+export const cidOf = (id: Uint8Array): string =>
+  CID.createV1(dagCbor.code, Digest.create(SHA2_256, id)).toString(base32)
+
+/** The object id inside a CID text. Throws MALFORMED. */
+export function idOfCid(text: string): Uint8Array {
+  try {
+    const cid = CID.parse(text)
+    if (cid.code === dagCbor.code && cid.multihash.code === SHA2_256) return cid.multihash.digest
+  } catch (error) {
+    throw new StickyError('MALFORMED', `Not a CID: ${text.slice(0, 80)}`, { cause: error })
+  }
+  throw new StickyError('MALFORMED', 'Only dag-cbor, sha2-256 CIDs name objects here.')
+}
+
+/** `domain` and parts, each behind its 4-byte big-endian length: what is signed or hashed is never ambiguous. */
+export function framed(domain: string, ...parts: Uint8Array[]): Uint8Array {
+  const all = [new TextEncoder().encode(domain), ...parts]
+  return concatBytes(
+    ...all.flatMap((part) => {
+      const length = new Uint8Array(4)
+      new DataView(length.buffer).setUint32(0, part.byteLength)
+      return [length, part]
+    }),
+  )
+}

@@ -1,0 +1,7 @@
+export * from './codec.ts'
+export * from './errors.ts'
+export * from './identity.ts'
+export * from './kinds.ts'
+export * from './network.ts'
+export * from './runtime.ts'
+export * from './storage.ts'

@@ -1,0 +1,58 @@
+/**
+ * What another room tells the record store about its objects. Verification, size limits, links, merge and expiry at a
+ * holder are then one code path, and the store knows nothing of topics.
+ */
+
+/** A link from an object to a block. */
+export interface BlockRef {
+  kind: string
+  /** 32-byte object id. */
+  id: Uint8Array
+}
+
+export interface BlockInfo {
+  links: BlockRef[]
+  /** After this moment (wall clock) a holder may delete the block. */
+  expiresAtMs: number
+}
+
+/** Immutable objects, named by a hash that `verify` checks. */
+export interface BlockKind {
+  readonly name: string
+  readonly maxBytes: number
+  /** Throws TOO_LARGE, MALFORMED, WRONG_HASH, BAD_SIGNATURE …; resolves only for bytes that may be stored. */
+  verify(id: Uint8Array, bytes: Uint8Array): Promise<BlockInfo>
+}
+
+export interface Block {
+  kind: string
+  id: Uint8Array
+  bytes: Uint8Array
+}
+
+/** Reads blocks of one record: new ones first, then the holder's disk. Throws NOT_FOUND. */
+export type BlockReader = (ref: BlockRef) => Promise<Uint8Array>
+
+/** A new head of a record and the blocks it needs that the old one did not have. */
+export interface Change {
+  head: Uint8Array
+  blocks: Block[]
+}
+
+export type Relation = 'same' | 'behind' | 'ahead' | 'diverged'
+
+/** The mutable object of a record: small, joined, never simply replaced. */
+export interface HeadKind {
+  readonly name: string
+  readonly maxBytes: number
+  /** Largest delta a commit may carry. */
+  readonly maxDeltaBytes: number
+  /** Throws unless these bytes may be a head of `key`; gives the blocks it needs and when it may be forgotten. */
+  verify(key: Uint8Array, head: Uint8Array): Promise<BlockInfo>
+  /** Cheap, from the heads' own histories: is `own` an ancestor of `other` ('behind'), its descendant, or neither known? */
+  compare(own: Uint8Array, other: Uint8Array): Relation
+  /** The head after `delta`, byte for byte what its author computed. Verifies every new fact. `own` undefined: an empty record. */
+  apply(key: Uint8Array, own: Uint8Array | undefined, delta: Uint8Array, read: BlockReader): Promise<Change>
+  /** The join of both. Pure, deterministic and commutative; gives `own` or `other` itself when that already is the join. */
+  join(key: Uint8Array, own: Uint8Array, other: Uint8Array, read: BlockReader): Promise<Change>
+}

@@ -1,0 +1,169 @@
+import type { NodeId } from '../dht/index.ts'
+
+/** What applications see. Types only; subscription.ts and topic.ts implement them. */
+
+/** Anything DAG-CBOR carries: JSON values, bigint-free safe integers, and Uint8Array. */
+export type Data = null | boolean | number | string | Uint8Array | Data[] | { [key: string]: Data }
+
+export interface Message<T = Data> {
+  /** CID of the signed body. */
+  id: string
+  topic: string
+  publisher: NodeId
+  /** One run of a publisher (16 hex digits); `sequence` is gapless from 1 per publisher and writer. */
+  writer: string
+  sequence: number
+  publishedAt: number
+  expiresAt: number
+  data: T
+  /** Version of the commit that added it; changes when partitions merge. */
+  addedInVersion: number
+  /** True when it was published before this subscription joined. */
+  historic: boolean
+}
+
+export type HistoryRequest = 'all' | 'none' | { last: number }
+
+export interface SubscribeOptions {
+  /** Which messages from before the join are delivered. Default 'all'. */
+  history?: HistoryRequest
+  /** Same as history: 'all' (true) or 'none' (false). */
+  receiveHistory?: boolean
+  /** Only what was added after this version. */
+  lastSeenVersion?: number
+  onMessage?: (message: Message) => void
+  /** At most 128 bytes that everyone who looks at the subscribers sees, e.g. a display name. */
+  info?: string
+  signal?: AbortSignal
+}
+
+/** Live: everything that is stored arrives. Degraded: no replica reachable now, retrying. */
+export type SyncStatus = 'joining' | 'catching-up' | 'synced' | 'degraded' | 'closed'
+
+export interface Gap {
+  publisher: NodeId
+  writer: string
+  fromSequence: number
+  toSequence: number
+  /** expired: its time to live has passed. withheld: no replica has it. */
+  reason: 'expired' | 'withheld'
+}
+
+export interface SubscriptionEvents {
+  message: Message
+  /** All history asked for has been delivered; what follows is live. `count`: how many historic messages came. */
+  'history-end': { version: number; count: number }
+  gap: Gap
+  sync: SyncStatus
+  error: Error
+}
+
+/** Iterating gives each message once, historic first, in each writer's order; ends when closed. */
+export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
+  readonly topic: string
+  readonly status: SyncStatus
+  readonly lastSeenVersion: number
+  /** Events since the last `on` are not replayed; subscribe to events in the same tick as `subscribe()` resolves. */
+  on<E extends keyof SubscriptionEvents>(
+    event: E,
+    listener: (value: SubscriptionEvents[E]) => void,
+  ): () => void
+  renew(): Promise<void>
+  /** Leaves the topic with a signed statement; the subscription is closed even when that cannot be delivered. */
+  unsubscribe(): Promise<void>
+  /** Closes without leaving: the statement lives on until it expires. */
+  close(): Promise<void>
+}
+
+export interface PublishOptions {
+  /** Time to live, default 24 h, at most 30 days. */
+  ttlMs?: number
+  /** Caller's deadline, default 12 s. */
+  deadlineMs?: number
+  signal?: AbortSignal
+}
+
+export interface PublishReceipt {
+  status: 'stored'
+  id: string
+  sequence: number
+  writer: string
+  version: number
+  /** How many replicas have it on disk (or in memory, for memory-only nodes), and how many of them are durable. */
+  replicas: number
+  durableReplicas: number
+}
+
+export interface HistoryPage {
+  /** In commit order, oldest first. */
+  messages: Message[]
+  /** Pass as `before` for the page of older messages; absent at the beginning of the topic. */
+  before?: string
+}
+
+export interface Subscriber {
+  nodeId: NodeId
+  info: string
+  since: number
+  expiresAt: number
+}
+
+export type ChannelState = 'ACTIVE' | 'RECOVERING' | 'FAILED'
+
+export interface CoordinatorView {
+  id: string
+  version: number
+  state: string
+  messages?: string
+  subscribers?: string
+  messageHistory: string[]
+  subscriberHistory: string[]
+  previous: string[]
+  createdAt: number
+  lastModified: number
+  bytes: number
+}
+
+export interface ReplicaView {
+  nodeId: NodeId
+  durable: boolean
+  /** Absent: the replica has no record of the topic. */
+  headId?: string
+  version?: number
+  /** Absent when it answered. */
+  error?: string
+}
+
+export interface MessageCollectionView {
+  id: string
+  count: number
+  pages: { id: string; count: number; firstVersion: number; lastVersion: number; expiresAt: number }[]
+  tail: { id: string; addedInVersion: number }[]
+}
+
+export interface PubSub {
+  readonly nodeId: NodeId
+  /** Resolves stored; rejects with a StickyError: OUTCOME_UNKNOWN when it may or may not appear, else it never will. */
+  publish(topic: string, data: Data, options?: PublishOptions): Promise<PublishReceipt>
+  subscribe(topic: string, options?: SubscribeOptions): Promise<Subscription>
+  /** One page of history, newest page first: limit (default 50, at most 256) messages older than `before`. */
+  history(
+    topic: string,
+    options?: { limit?: number; before?: string; signal?: AbortSignal },
+  ): Promise<HistoryPage>
+  subscribers(topic: string, options?: { signal?: AbortSignal }): Promise<Subscriber[]>
+
+  // Low level
+  loadCoordinator(topic: string): Promise<CoordinatorView | undefined>
+  loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined>
+  loadSubscriberCollection(topic: string): Promise<Subscriber[]>
+  /** Coordinator first, then the snapshots behind it, newest first. */
+  loadFullHistory(
+    topic: string,
+    maxDepth?: number,
+  ): Promise<{ messages: string[]; subscribers: string[]; snapshots: string[]; missing: number }>
+  replicas(topic: string): Promise<ReplicaView[]>
+  channelState(topic: string): ChannelState
+  recover(topic: string): Promise<void>
+  close(): Promise<void>
+}
