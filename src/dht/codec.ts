@@ -49,16 +49,17 @@ export const decodeAny = (bytes: Uint8Array, maxBytes: number): unknown =>
   decode(bytes, maxBytes, v.unknown())
 
 // Schema parts shared by every room.
+const byteString = v.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expected bytes')
 /** A byte string of exactly `length` bytes. */
 export const bytesOf = (length: number) =>
   v.pipe(
-    v.instance(Uint8Array),
+    byteString,
     v.check((bytes) => bytes.byteLength === length, `expected ${length} bytes`),
   )
 /** A byte string of at most `maxBytes` bytes. */
 export const bytesUpTo = (maxBytes: number) =>
   v.pipe(
-    v.instance(Uint8Array),
+    byteString,
     v.check((bytes) => bytes.byteLength <= maxBytes, `expected at most ${maxBytes} bytes`),
   )
 /** A safe integer in [min, max]. */

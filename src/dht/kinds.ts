@@ -20,8 +20,14 @@ export interface BlockInfo {
 export interface BlockKind {
   readonly name: string
   readonly maxBytes: number
+  /** True: `links` need not be followed to know what the store must keep (there are none, or only leaves). */
+  readonly isLeaf: boolean
   /** Throws TOO_LARGE, MALFORMED, WRONG_HASH, BAD_SIGNATURE …; resolves only for bytes that may be stored. */
   verify(id: Uint8Array, bytes: Uint8Array): Promise<BlockInfo>
+  /** Only the hash: what is read from the own disk was verified when it was written. Never throws. */
+  matches(id: Uint8Array, bytes: Uint8Array): Promise<boolean>
+  /** The links of bytes that were verified before. */
+  links(bytes: Uint8Array): BlockRef[]
 }
 
 export interface Block {
@@ -49,6 +55,8 @@ export interface HeadKind {
   readonly maxDeltaBytes: number
   /** Throws unless these bytes may be a head of `key`; gives the blocks it needs and when it may be forgotten. */
   verify(key: Uint8Array, head: Uint8Array): Promise<BlockInfo>
+  /** The links of a head that was verified before. */
+  links(head: Uint8Array): BlockRef[]
   /** Cheap, from the heads' own histories: is `own` an ancestor of `other` ('behind'), its descendant, or neither known? */
   compare(own: Uint8Array, other: Uint8Array): Relation
   /** The head after `delta`, byte for byte what its author computed. Verifies every new fact. `own` undefined: an empty record. */

@@ -163,7 +163,7 @@ export interface PubSub {
     maxDepth?: number,
   ): Promise<{ messages: string[]; subscribers: string[]; snapshots: string[]; missing: number }>
   replicas(topic: string): Promise<ReplicaView[]>
-  channelState(topic: string): ChannelState
+  channelState(topic: string): Promise<ChannelState>
   recover(topic: string): Promise<void>
   close(): Promise<void>
 }

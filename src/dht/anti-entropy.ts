@@ -1,0 +1,133 @@
+import { asStickyError } from './errors.ts'
+import type { NodeId } from './identity.ts'
+import { publicKeyOf } from './identity.ts'
+import type { HeldRecord } from './record.ts'
+import type { RecordStore } from './record-store.ts'
+import type { Replicas } from './replicas.ts'
+import type { Rpc } from './rpc.ts'
+import { jittered, type Runtime, type Timer } from './runtime.ts'
+import { syncFrom } from './sync.ts'
+import { MAX_RECORDS_PER_COMPARE, recordMethods } from './wire.ts'
+
+/**
+ * Holders of the same record compare heads now and then, and soon after the set of holders changed: who lacks a record
+ * is handed it, who has another head joins. A node outside the set hands over what it still holds in the same way.
+ */
+export class AntiEntropy {
+  readonly #store: RecordStore
+  readonly #replicas: Replicas
+  readonly #rpc: Rpc
+  readonly #runtime: Runtime
+  readonly #self: NodeId
+  readonly #selfKey: Uint8Array
+  #timer: Timer | undefined
+  #running: Promise<void> | undefined
+  #again = false
+  #closed = false
+  readonly counters = { rounds: 0, offers: 0, repaired: 0, failures: 0 }
+
+  constructor(store: RecordStore, replicas: Replicas, rpc: Rpc, runtime: Runtime, self: NodeId) {
+    this.#store = store
+    this.#replicas = replicas
+    this.#rpc = rpc
+    this.#runtime = runtime
+    this.#self = self
+    this.#selfKey = publicKeyOf(self)
+    this.#schedule(store.options.antiEntropyMs)
+  }
+
+  /** Asks for a round soon: peers came or went. */
+  soon(): void {
+    this.#schedule(Math.min(1_000, this.#store.options.antiEntropyMs))
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#closed) return
+    this.#timer?.clear()
+    this.#timer = this.#runtime.setTimer(
+      () => {
+        this.#schedule(this.#store.options.antiEntropyMs)
+        void this.round()
+      },
+      jittered(this.#runtime, delayMs),
+    )
+  }
+
+  /** One round over every held record. Calls during a round ask for one more after it. */
+  round(): Promise<void> {
+    if (this.#running !== undefined) {
+      this.#again = true
+      return this.#running
+    }
+    this.#running = this.#repeat().finally(() => {
+      this.#running = undefined
+    })
+    return this.#running
+  }
+
+  async #repeat(): Promise<void> {
+    do {
+      this.#again = false
+      await this.#roundOnce().catch(() => {
+        this.counters.failures += 1
+      })
+    } while (this.#again && !this.#closed)
+  }
+
+  async #roundOnce(): Promise<void> {
+    this.counters.rounds += 1
+    for (const kind of this.#store.headKinds.keys()) {
+      const byPeer = new Map<NodeId, HeldRecord[]>()
+      for await (const key of this.#store.heldKeys(kind)) {
+        if (this.#closed) return
+        const record = await this.#store.record(kind, key)
+        if (record.head === undefined) continue
+        for (const { nodeId } of await this.#replicas.set(key)) {
+          if (nodeId === this.#self) continue
+          const records = byPeer.get(nodeId) ?? []
+          records.push(record)
+          byPeer.set(nodeId, records)
+          if (records.length < MAX_RECORDS_PER_COMPARE) continue
+          byPeer.delete(nodeId)
+          await this.#compareWith(nodeId, kind, records)
+        }
+      }
+      await Promise.all([...byPeer].map(([peer, records]) => this.#compareWith(peer, kind, records)))
+    }
+  }
+
+  async #compareWith(peer: NodeId, kind: string, records: HeldRecord[]): Promise<void> {
+    try {
+      const known = records.filter((record) => record.headId !== undefined)
+      const wire = known.map((record): [Uint8Array, Uint8Array] => [record.key, record.headId as Uint8Array])
+      const { differing } = await this.#rpc.request(peer, recordMethods.compare, { kind, records: wire })
+      for (const index of differing) {
+        const record = known[index]
+        if (record !== undefined) await this.reconcile(record, peer)
+      }
+    } catch (error) {
+      this.counters.failures += 1
+      this.#replicas.noteFailure(peer, asStickyError(error, 'UNREACHABLE'))
+    }
+  }
+
+  /** Offers the own head to a peer and joins what it answers; afterwards both hold the same. */
+  async reconcile(record: HeldRecord, peer: NodeId): Promise<void> {
+    if (record.head === undefined) return
+    this.counters.offers += 1
+    const request = { kind: record.kind.name, key: record.key, head: record.head, source: this.#selfKey }
+    const { head } = await this.#rpc.request(peer, recordMethods.offer, request, {
+      timeoutMs: OFFER_TIMEOUT_MS,
+    })
+    if (await syncFrom(this.#store, this.#rpc, record, head, peer)) this.counters.repaired += 1
+  }
+
+  close(): Promise<void> {
+    this.#closed = true
+    this.#timer?.clear()
+    return this.#running ?? Promise.resolve()
+  }
+}
+
+/** A newcomer fetches the whole record before it answers. */
+export const OFFER_TIMEOUT_MS = 60_000

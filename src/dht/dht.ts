@@ -1,0 +1,198 @@
+import { AntiEntropy, OFFER_TIMEOUT_MS } from './anti-entropy.ts'
+import { equalBytes, toHex } from './codec.ts'
+import { asStickyError } from './errors.ts'
+import { serveRecords } from './holder.ts'
+import { type NodeId, publicKeyOf } from './identity.ts'
+import type { BlockKind, BlockReader, BlockRef, HeadKind } from './kinds.ts'
+import type { PeerNetwork } from './network.ts'
+import { DEFAULT_DHT_OPTIONS, type DhtOptions } from './options.ts'
+import type { HeldRecord } from './record.ts'
+import { RecordStore } from './record-store.ts'
+import { remoteReader } from './remote-record.ts'
+import { type HeadAnswer, Replicas } from './replicas.ts'
+import { Rpc } from './rpc.ts'
+import { jittered, type Runtime, systemRuntime, type Timer } from './runtime.ts'
+import type { Storage } from './storage.ts'
+import { requestBlocks, syncFrom } from './sync.ts'
+import { recordMethods } from './wire.ts'
+
+export interface DhtInit {
+  network: PeerNetwork
+  storage: Storage
+  headKinds: HeadKind[]
+  blockKinds: BlockKind[]
+  runtime?: Runtime
+  options?: Partial<DhtOptions>
+}
+
+/** This room's parts, wired together. Pubsub speaks to these and to nothing below them. */
+export class Dht {
+  readonly network: PeerNetwork
+  readonly runtime: Runtime
+  readonly options: DhtOptions
+  readonly rpc: Rpc
+  readonly replicas: Replicas
+  readonly store: RecordStore
+  readonly #antiEntropy: AntiEntropy | undefined
+  #sweepTimer: Timer | undefined
+  #sweeping: Promise<unknown> = Promise.resolve()
+  #full = false
+  #closed = false
+
+  constructor(init: DhtInit) {
+    this.network = init.network
+    this.runtime = init.runtime ?? systemRuntime
+    this.options = { ...DEFAULT_DHT_OPTIONS, ...init.options }
+    this.rpc = new Rpc(this.network, this.runtime, this.options)
+    this.replicas = new Replicas(this.network, this.rpc, this.runtime, this.options)
+    this.store = new RecordStore({
+      storage: init.storage,
+      runtime: this.runtime,
+      options: this.options,
+      headKinds: init.headKinds,
+      blockKinds: init.blockKinds,
+      fetchMissing: (record, ref) => this.#fetchMissing(record, ref),
+    })
+    if (this.network.stores) {
+      serveRecords(this.store, this.rpc, () => this.#full)
+      this.#antiEntropy = new AntiEntropy(this.store, this.replicas, this.rpc, this.runtime, this.self)
+      this.#scheduleSweep()
+    }
+    this.network.onTopologyChange(() => {
+      this.replicas.topologyChanged()
+      this.#antiEntropy?.soon()
+    })
+  }
+
+  get self(): NodeId {
+    return this.network.self
+  }
+
+  /** Compares heads with the other holders now. */
+  async reconcileNow(): Promise<void> {
+    await this.#antiEntropy?.round()
+  }
+
+  get antiEntropyCounters(): AntiEntropy['counters'] | undefined {
+    return this.#antiEntropy?.counters
+  }
+
+  /** Set while the disk is full: commits of others are refused, what is held stays readable. */
+  set storageFull(full: boolean) {
+    this.#full = full
+  }
+
+  /** Fetches `head` from `source` and joins it into this node's record. */
+  async pull(kind: string, key: Uint8Array, head: Uint8Array, source: NodeId): Promise<boolean> {
+    const record = await this.store.record(kind, key)
+    return syncFrom(this.store, this.rpc, record, head, source)
+  }
+
+  /** The head one holder has now, null when it holds none. */
+  async headAt(kind: string, key: Uint8Array, peer: NodeId): Promise<Uint8Array | null> {
+    return (await this.rpc.request(peer, recordMethods.head, { kind, key })).head
+  }
+
+  /** A verified reader of a record's blocks: the own store when this node holds the head, `source` otherwise. */
+  reader(kind: string, key: Uint8Array, source: NodeId, signal?: AbortSignal): BlockReader {
+    if (source !== this.self) return remoteReader(this.rpc, this.store.blockKinds, kind, key, source, signal)
+    return async (ref) => (await this.store.record(kind, key)).read(ref)
+  }
+
+  /**
+   * The heads of a key at a majority of its holders, with those behind repaired: after this every holder that answered
+   * has joined every head that was found. Gives the answers, best first: joined by the most recent holder.
+   */
+  async readHeads(kind: string, key: Uint8Array, signal?: AbortSignal): Promise<HeadAnswer[]> {
+    const answers = await this.replicas.heads(kind, key, signal)
+    const found = answers.filter((answer) => answer.head !== undefined)
+    const distinct = new Map(found.map((answer) => [toHex(answer.head as Uint8Array), answer]))
+    if (distinct.size === 0) return answers
+    const lacking = answers.filter((answer) => answer.head === undefined && answer.error === undefined)
+    if (distinct.size === 1 && lacking.length === 0) return answers
+    return this.#repair(kind, key, answers)
+  }
+
+  /** Shows the first holder every other head, then shows its join to those that have another. */
+  async #repair(kind: string, key: Uint8Array, answers: HeadAnswer[]): Promise<HeadAnswer[]> {
+    const alive = answers.filter((answer) => answer.error === undefined)
+    const first = alive.find((answer) => answer.head !== undefined) as HeadAnswer
+    for (const answer of alive) {
+      if (answer.head === undefined || equalBytes(answer.head, first.head as Uint8Array)) continue
+      first.head = await this.#offer(kind, key, answer.head, answer.peer, first.peer)
+    }
+    await Promise.all(
+      alive.map(async (answer) => {
+        if (
+          answer === first ||
+          (answer.head !== undefined && equalBytes(answer.head, first.head as Uint8Array))
+        )
+          return
+        try {
+          answer.head = await this.#offer(kind, key, first.head as Uint8Array, first.peer, answer.peer)
+        } catch (error) {
+          answer.error = asStickyError(error, 'UNREACHABLE')
+        }
+      }),
+    )
+    return answers
+  }
+
+  async #offer(
+    kind: string,
+    key: Uint8Array,
+    head: Uint8Array,
+    source: NodeId,
+    to: NodeId,
+  ): Promise<Uint8Array> {
+    const request = { kind, key, head, source: publicKeyOf(source) }
+    const answer = await this.rpc.request(to, recordMethods.offer, request, { timeoutMs: OFFER_TIMEOUT_MS })
+    return answer.head
+  }
+
+  /** A block this holder should have and lacks (corrupted, or lost): the other holders are asked in turn. */
+  async #fetchMissing(record: HeldRecord, ref: BlockRef): Promise<Uint8Array | undefined> {
+    const kind = this.store.blockKind(ref.kind)
+    for (const { nodeId } of await this.replicas.set(record.key)) {
+      if (nodeId === this.self || this.#closed) continue
+      try {
+        const [bytes] = await requestBlocks(this.rpc, record.kind.name, record.key, [ref], nodeId)
+        if (bytes === null || bytes === undefined) continue
+        await kind.verify(ref.id, bytes)
+        return bytes
+      } catch (error) {
+        this.replicas.noteFailure(nodeId, asStickyError(error, 'UNREACHABLE'))
+      }
+    }
+    return undefined
+  }
+
+  #scheduleSweep(): void {
+    this.#sweepTimer = this.runtime.setTimer(
+      () => {
+        this.#sweeping = this.sweep().catch(() => 0)
+        this.#scheduleSweep()
+      },
+      jittered(this.runtime, this.options.sweepMs),
+    )
+  }
+
+  /** Removes what has expired from memory and disk. Gives how many stored keys went. */
+  sweep(): Promise<number> {
+    return this.store.sweep()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#sweepTimer?.clear()
+    this.replicas.close()
+    this.rpc.close()
+    await this.#antiEntropy?.close()
+    await this.#sweeping
+    await this.store.close()
+  }
+}
+
+export const notAHolder = (): StickyError =>
+  new StickyError('NO_REPLICAS', 'This node does not hold records.')

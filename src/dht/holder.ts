@@ -1,0 +1,90 @@
+import { equalBytes } from './codec.ts'
+import { StickyError } from './errors.ts'
+import { type NodeId, nodeIdOf } from './identity.ts'
+import type { HeldRecord } from './record.ts'
+import type { RecordStore } from './record-store.ts'
+import type { Rpc } from './rpc.ts'
+import { syncFrom } from './sync.ts'
+import { MAX_REPLY_BLOCK_BYTES, recordMethods } from './wire.ts'
+
+/**
+ * What a holder answers. It takes a commit that fast-forwards its own head, fetches what it lacks when it is merely
+ * behind, and answers `conflict` with its own head when the two have diverged. It never lets go of what it knows.
+ */
+export function serveRecords(store: RecordStore, rpc: Rpc, isFull: () => boolean): void {
+  rpc.handle(recordMethods.commit, async (from, { kind, key, base, head, delta }) => {
+    if (isFull()) throw new StickyError('STORAGE_FULL', 'This node takes no new work: its storage is full.')
+    const headKind = store.headKind(kind)
+    if (head.byteLength > headKind.maxBytes) throw new StickyError('TOO_LARGE', 'A head above its limit.')
+    if (delta.byteLength > headKind.maxDeltaBytes)
+      throw new StickyError('TOO_LARGE', 'A delta above its limit.')
+    const record = await store.record(kind, key)
+    if (await record.exclusive(() => fastForward(store, record, base, head, delta))) return stored(record)
+    await headKind.verify(key, head)
+    if (record.head !== undefined && headKind.compare(record.head, head) === 'diverged')
+      return conflict(record)
+    await syncFrom(store, rpc, record, head, from)
+    return record.head !== undefined && contains(record, head) ? stored(record) : conflict(record)
+  })
+
+  rpc.handle(recordMethods.head, async (_from, { kind, key }) => ({
+    head: (await store.record(kind, key)).head ?? null,
+  }))
+
+  rpc.handle(recordMethods.offer, async (_from, { kind, key, head, source }) => {
+    const record = await store.record(kind, key)
+    if (record.head === undefined || !equalBytes(record.head, head))
+      await syncFrom(store, rpc, record, head, sourceOf(source))
+    return { head: record.head as Uint8Array }
+  })
+
+  rpc.handle(recordMethods.compare, async (_from, { kind, records }) => {
+    const differing: number[] = []
+    for (const [i, [key, headId]] of records.entries()) {
+      const own = (await store.record(kind, key)).headId
+      if (own === undefined || !equalBytes(own, headId)) differing.push(i)
+    }
+    return { differing }
+  })
+
+  rpc.handle(recordMethods.blocks, async (_from, { kind, key, refs }) => {
+    const record = await store.record(kind, key)
+    const blocks: (Uint8Array | null)[] = []
+    let bytes = 0
+    for (const [blockKind, id] of refs) {
+      const block = store.blockKinds.has(blockKind) ? await record.local({ kind: blockKind, id }) : undefined
+      bytes += block?.byteLength ?? 0
+      if (blocks.length > 0 && bytes > MAX_REPLY_BLOCK_BYTES) break
+      blocks.push(block ?? null)
+    }
+    return { blocks }
+  })
+}
+
+const sourceOf = (publicKey: Uint8Array): NodeId => nodeIdOf(publicKey)
+const stored = (record: HeldRecord) => ({ outcome: 'stored' as const, head: record.head as Uint8Array })
+const conflict = (record: HeldRecord) => ({ outcome: 'conflict' as const, head: record.head as Uint8Array })
+
+/** After a join the own head is the offered one or a descendant of it. */
+const contains = (record: HeldRecord, head: Uint8Array): boolean => {
+  const relation = record.kind.compare(head, record.head as Uint8Array)
+  return relation === 'same' || relation === 'behind'
+}
+
+/** The common case: the commit's base is the own head, so the delta alone gives the new one. */
+async function fastForward(
+  store: RecordStore,
+  record: HeldRecord,
+  base: Uint8Array | null,
+  head: Uint8Array,
+  delta: Uint8Array,
+): Promise<boolean> {
+  if (record.head !== undefined && equalBytes(record.head, head)) return true // asked twice
+  const isBase =
+    base === null ? record.head === undefined : record.headId !== undefined && equalBytes(record.headId, base)
+  if (!isBase || delta.byteLength === 0) return false
+  const change = await record.kind.apply(record.key, record.head, delta, record.read)
+  if (!equalBytes(change.head, head)) return false // rebuilt otherwise than its author did: fetch the blocks instead
+  await store.applyPrepared(record, delta, change)
+  return true
+}

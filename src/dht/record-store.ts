@@ -1,0 +1,244 @@
+import { equalBytes, fromHex, toHex } from './codec.ts'
+import { StickyError } from './errors.ts'
+import type { BlockKind, BlockRef, Change, HeadKind } from './kinds.ts'
+import type { DhtOptions } from './options.ts'
+import { blockName, HeldRecord, headName, logPrefix } from './record.ts'
+import type { Runtime } from './runtime.ts'
+import type { Storage, StorageOp } from './storage.ts'
+
+/** The records this node holds: loading, local changes, and leaving the disk when they have expired. */
+
+/** Told after a held record moved on; `delta` when it moved by one, absent after a join. */
+export interface Advance {
+  kind: string
+  key: Uint8Array
+  before: Uint8Array | undefined
+  after: Uint8Array
+  delta: Uint8Array | undefined
+  record: HeldRecord
+}
+
+export interface RecordStoreInit {
+  storage: Storage
+  runtime: Runtime
+  options: DhtOptions
+  headKinds: HeadKind[]
+  blockKinds: BlockKind[]
+  fetchMissing(record: HeldRecord, ref: BlockRef): Promise<Uint8Array | undefined>
+}
+
+export class RecordStore {
+  readonly storage: Storage
+  readonly runtime: Runtime
+  readonly options: DhtOptions
+  readonly headKinds: ReadonlyMap<string, HeadKind>
+  readonly blockKinds: ReadonlyMap<string, BlockKind>
+  readonly #fetchMissing: RecordStoreInit['fetchMissing']
+  readonly #loaded = new Map<string, Promise<HeldRecord>>()
+  readonly #listeners = new Set<(advance: Advance) => void>()
+
+  constructor(init: RecordStoreInit) {
+    this.storage = init.storage
+    this.runtime = init.runtime
+    this.options = init.options
+    this.headKinds = new Map(init.headKinds.map((kind) => [kind.name, kind]))
+    this.blockKinds = new Map(init.blockKinds.map((kind) => [kind.name, kind]))
+    this.#fetchMissing = init.fetchMissing
+  }
+
+  onAdvance(listener: (advance: Advance) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  headKind(name: string): HeadKind {
+    const kind = this.headKinds.get(name)
+    if (kind === undefined) throw new StickyError('UNKNOWN_KIND', `No records of kind ${name} are kept here.`)
+    return kind
+  }
+
+  blockKind(name: string): BlockKind {
+    const kind = this.blockKinds.get(name)
+    if (kind === undefined) throw new StickyError('UNKNOWN_KIND', `No blocks of kind ${name} are kept here.`)
+    return kind
+  }
+
+  /** The record, empty when nothing is held under the key. */
+  record(kindName: string, key: Uint8Array): Promise<HeldRecord> {
+    const kind = this.headKind(kindName)
+    const name = headName(kindName, key)
+    let loading = this.#loaded.get(name)
+    if (loading === undefined) {
+      loading = this.#load(kind, key)
+      loading.catch(() => this.#loaded.delete(name))
+    } else {
+      this.#loaded.delete(name)
+    }
+    this.#loaded.set(name, loading) // last in the order of use
+    if (this.#loaded.size > this.options.maxLoadedRecords) void this.#unloadOldest()
+    return loading
+  }
+
+  async #load(kind: HeadKind, key: Uint8Array): Promise<HeldRecord> {
+    const record = new HeldRecord(kind, key, {
+      storage: this.storage,
+      options: this.options,
+      blockKinds: this.blockKinds,
+      fetchMissing: (held, ref) => this.#fetchMissing(held, ref),
+    })
+    await record.load()
+    return record
+  }
+
+  /** Folds the longest unused record into its checkpoint and forgets it. */
+  async #unloadOldest(): Promise<void> {
+    const [name, loading] = this.#loaded.entries().next().value as [string, Promise<HeldRecord>]
+    this.#loaded.delete(name)
+    const record = await loading.catch(() => undefined)
+    await record?.exclusive(() => record.checkpoint()).catch(() => undefined)
+  }
+
+  /**
+   * Applies `delta` to the record's head. `whileWriting` sees the new head before it is on disk, so that a proposal can
+   * travel while the disk works. Gives undefined when the delta changes nothing.
+   */
+  async applyLocal(
+    record: HeldRecord,
+    delta: Uint8Array,
+    whileWriting?: (change: Change, base: Uint8Array | undefined) => void,
+  ): Promise<Change | undefined> {
+    const before = record.head
+    const change = await record.kind.apply(record.key, before, delta, record.read)
+    if (before !== undefined && equalBytes(before, change.head)) return undefined
+    whileWriting?.(change, record.headId)
+    await this.applyPrepared(record, delta, change)
+    return change
+  }
+
+  /** Makes `change`, which `delta` gave of the current head, durable and known. */
+  async applyPrepared(record: HeldRecord, delta: Uint8Array, change: Change): Promise<void> {
+    const before = record.head
+    await record.append(delta, change)
+    this.#announce(record, before, delta)
+  }
+
+  /** Joins `other`, whose blocks are all readable, into the record. True when the head changed. */
+  async joinLocal(record: HeldRecord, other: Uint8Array): Promise<boolean> {
+    const before = record.head
+    const change =
+      before === undefined
+        ? { head: other, blocks: [] }
+        : await record.kind.join(record.key, before, other, record.read)
+    if (before !== undefined && equalBytes(before, change.head)) return false
+    try {
+      await record.replace(change)
+    } catch (error) {
+      this.#loaded.delete(headName(record.kind.name, record.key)) // memory is ahead of the disk: read it again
+      throw error
+    }
+    this.#announce(record, before, undefined)
+    return true
+  }
+
+  #announce(record: HeldRecord, before: Uint8Array | undefined, delta: Uint8Array | undefined): void {
+    const advance = {
+      kind: record.kind.name,
+      key: record.key,
+      before,
+      after: record.head as Uint8Array,
+      delta,
+      record,
+    }
+    for (const listener of this.#listeners) listener(advance)
+  }
+
+  /** Keys of the records held, from the disk. */
+  async *heldKeys(kindName: string): AsyncIterable<Uint8Array> {
+    const prefix = `head/${kindName}/`
+    for await (const name of this.storage.keys(prefix)) yield fromHex(name.slice(prefix.length))
+  }
+
+  /** Removes expired records and every block that no held record reaches. Gives how many keys went. */
+  async sweep(): Promise<number> {
+    const reachable = new Set<string>()
+    const expired: StorageOp[] = []
+    for (const [kindName, kind] of this.headKinds) {
+      for await (const key of this.heldKeys(kindName)) {
+        const record = await this.record(kindName, key)
+        await record.exclusive(async () => {
+          if (await this.#isExpired(kind, record)) expired.push(...(await this.#forget(record)))
+          else await this.#markReachable(record, reachable)
+        })
+      }
+    }
+    const orphans = await this.#orphans(reachable)
+    await this.#deleteInBatches([...expired, ...orphans])
+    return expired.length + orphans.length
+  }
+
+  async #isExpired(kind: HeadKind, record: HeldRecord): Promise<boolean> {
+    if (record.head === undefined) return false
+    const { expiresAtMs } = await kind.verify(record.key, record.head)
+    return expiresAtMs < this.runtime.now()
+  }
+
+  async #forget(record: HeldRecord): Promise<StorageOp[]> {
+    const name = headName(record.kind.name, record.key)
+    this.#loaded.delete(name)
+    const operations: StorageOp[] = [{ type: 'delete', key: name }]
+    for await (const log of this.storage.keys(logPrefix(record.kind.name, record.key)))
+      operations.push({ type: 'delete', key: log })
+    return operations
+  }
+
+  async #markReachable(record: HeldRecord, reachable: Set<string>): Promise<void> {
+    if (record.head === undefined) return
+    await record.checkpoint()
+    const waiting = record.kind.links(record.head)
+    for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
+      const name = blockName(ref)
+      if (reachable.has(name)) continue
+      reachable.add(name)
+      const kind = this.blockKinds.get(ref.kind)
+      if (kind === undefined || kind.isLeaf) continue
+      const bytes = await record.local(ref)
+      if (bytes !== undefined) waiting.push(...kind.links(bytes))
+    }
+  }
+
+  /** Blocks on disk outside `reachable` that were there before this sweep began, i.e. not those of a running transfer. */
+  async #orphans(reachable: Set<string>): Promise<StorageOp[]> {
+    const now = new Set<string>()
+    const operations: StorageOp[] = []
+    for await (const name of this.storage.keys('block/')) {
+      if (reachable.has(name)) continue
+      if (this.#seenUnreachable.has(name)) operations.push({ type: 'delete', key: name })
+      else now.add(name)
+    }
+    this.#seenUnreachable = now
+    return operations
+  }
+
+  /** Unreachable at the last sweep; a block goes when it is so twice in a row. Bounded by what is on disk. */
+  #seenUnreachable = new Set<string>()
+
+  async #deleteInBatches(operations: StorageOp[]): Promise<void> {
+    for (let i = 0; i < operations.length; i += 500) await this.storage.write(operations.slice(i, i + 500))
+  }
+
+  get loadedCount(): number {
+    return this.#loaded.size
+  }
+
+  /** Folds what is in memory into checkpoints, so that the next start replays nothing. */
+  async close(): Promise<void> {
+    for (const loading of this.#loaded.values()) {
+      const record = await loading.catch(() => undefined)
+      await record?.exclusive(() => record.checkpoint()).catch(() => undefined)
+    }
+    this.#loaded.clear()
+  }
+}
+
+export const describeRecord = (record: HeldRecord): string =>
+  `${record.kind.name} ${toHex(record.key).slice(0, 12)}`

@@ -1,0 +1,204 @@
+import * as v from 'valibot'
+import { bytesUpTo, decode, encode, integer, objectId, sha256, toHex } from './codec.ts'
+import { StickyError } from './errors.ts'
+import type { Block, BlockKind, BlockReader, BlockRef, Change, HeadKind } from './kinds.ts'
+import type { DhtOptions } from './options.ts'
+import type { Storage, StorageOp } from './storage.ts'
+
+/**
+ * One record at its holder: the head, a write-ahead log of the deltas since the last checkpoint, and the blocks those
+ * deltas made, in memory until the checkpoint. A commit appends its delta and nothing else to the disk; blocks are
+ * written once, at the checkpoint. After a crash the log is replayed by the same `apply` that made it.
+ */
+
+export const headName = (kind: string, key: Uint8Array) => `head/${kind}/${toHex(key)}`
+export const logPrefix = (kind: string, key: Uint8Array) => `log/${kind}/${toHex(key)}/`
+export const blockName = ({ kind, id }: BlockRef) => `block/${kind}/${toHex(id)}`
+const logName = (kind: string, key: Uint8Array, at: number) =>
+  logPrefix(kind, key) + String(at).padStart(12, '0')
+
+const checkpointSchema = v.strictObject({
+  head: bytesUpTo(4_096),
+  logFrom: integer(0, Number.MAX_SAFE_INTEGER),
+})
+const logSchema = v.strictObject({ delta: bytesUpTo(512 * 1024), id: objectId })
+
+export interface RecordPorts {
+  storage: Storage
+  options: DhtOptions
+  blockKinds: ReadonlyMap<string, BlockKind>
+  /** Where a block may be had when this holder lacks it or its disk corrupted it. */
+  fetchMissing(record: HeldRecord, ref: BlockRef): Promise<Uint8Array | undefined>
+}
+
+export class HeldRecord {
+  readonly kind: HeadKind
+  readonly key: Uint8Array
+  readonly #ports: RecordPorts
+  #head: Uint8Array | undefined
+  #headId: Uint8Array | undefined
+  /** Blocks made since the checkpoint, with the names of what they link to. */
+  #unsaved = new Map<string, Unsaved>()
+  /** Blocks no longer needed by the head, newest last, for peers still reading an older head. */
+  #superseded: Map<string, Unsaved>[] = []
+  #logFrom = 0
+  #logNext = 0
+  #logBytes = 0
+  #queue: Promise<unknown> = Promise.resolve()
+
+  constructor(kind: HeadKind, key: Uint8Array, ports: RecordPorts) {
+    this.kind = kind
+    this.key = key
+    this.#ports = ports
+  }
+
+  get head(): Uint8Array | undefined {
+    return this.#head
+  }
+
+  get headId(): Uint8Array | undefined {
+    return this.#headId
+  }
+
+  get isIdle(): boolean {
+    return this.#logNext === this.#logFrom && this.#unsaved.size === 0
+  }
+
+  /** Runs one change of this record at a time, in call order. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#queue.then(work, work)
+    this.#queue = run.catch(() => undefined)
+    return run
+  }
+
+  readonly read: BlockReader = async (ref) => {
+    const bytes = (await this.local(ref)) ?? (await this.#ports.fetchMissing(this, ref))
+    if (bytes === undefined)
+      throw new StickyError('NOT_FOUND', `Block ${ref.kind} ${toHex(ref.id).slice(0, 16)} is missing.`)
+    return bytes
+  }
+
+  /** The block from memory or this holder's disk. What the disk corrupted is removed and counts as missing. */
+  async local(ref: BlockRef): Promise<Uint8Array | undefined> {
+    const name = blockName(ref)
+    const inMemory =
+      this.#unsaved.get(name) ?? this.#superseded.findLast((blocks) => blocks.has(name))?.get(name)
+    if (inMemory !== undefined) return inMemory.block.bytes
+    const bytes = await this.#ports.storage.get(name)
+    if (bytes === undefined || (await this.#ports.blockKinds.get(ref.kind)?.matches(ref.id, bytes)))
+      return bytes
+    await this.#ports.storage.write([{ type: 'delete', key: name }])
+    return undefined
+  }
+
+  /** Reads the checkpoint and replays the log. A log that does not replay ends there; replicas have the rest. */
+  async load(): Promise<void> {
+    const saved = await this.#ports.storage.get(headName(this.kind.name, this.key))
+    if (saved !== undefined) {
+      const checkpoint = decode(saved, 8_192, checkpointSchema)
+      this.#logFrom = this.#logNext = checkpoint.logFrom
+      if (checkpoint.head.byteLength > 0) await this.#setHead(checkpoint.head)
+    }
+    const prefix = logPrefix(this.kind.name, this.key)
+    for await (const [name, value] of this.#ports.storage.entries(prefix)) {
+      const at = Number(name.slice(prefix.length))
+      if (at < this.#logFrom) continue
+      if (at !== this.#logNext) break
+      const { delta, id } = decode(value, 600 * 1024, logSchema)
+      const change = await this.kind.apply(this.key, this.#head, delta, this.read)
+      if (toHex(await sha256(change.head)) !== toHex(id)) break
+      this.#logNext += 1
+      this.#logBytes += value.byteLength
+      await this.#install(change)
+    }
+  }
+
+  /** Appends `delta`, which made `change` of the current head, to the log; resolves when it is on disk. */
+  async append(delta: Uint8Array, change: Change): Promise<void> {
+    const value = encode({ delta, id: await sha256(change.head) })
+    const operations: StorageOp[] = [
+      { type: 'put', key: logName(this.kind.name, this.key, this.#logNext), value },
+    ]
+    if (this.#logNext === 0) operations.push(this.#checkpointOp(new Uint8Array(), 0)) // lets a boot find the record
+    await this.#ports.storage.write(operations)
+    this.#logNext += 1
+    this.#logBytes += value.byteLength
+    await this.#install(change)
+    const { checkpointCommits, checkpointBytes } = this.#ports.options
+    if (this.#logNext - this.#logFrom >= checkpointCommits || this.#logBytes >= checkpointBytes)
+      await this.checkpoint()
+  }
+
+  /** Replaces the head by a join's result: written whole, as a checkpoint. */
+  async replace(change: Change): Promise<void> {
+    await this.#install(change)
+    await this.checkpoint()
+  }
+
+  /** Writes head and blocks, and drops the log, in one atomic step. */
+  async checkpoint(): Promise<void> {
+    if (this.#head === undefined) return
+    const operations: StorageOp[] = []
+    for (const [name, { block }] of this.#reachableUnsaved())
+      operations.push({ type: 'put', key: name, value: block.bytes })
+    operations.push(this.#checkpointOp(this.#head, this.#logNext))
+    for (let at = this.#logFrom; at < this.#logNext; at++) {
+      operations.push({ type: 'delete', key: logName(this.kind.name, this.key, at) })
+    }
+    await this.#ports.storage.write(operations)
+    this.#logFrom = this.#logNext
+    this.#logBytes = 0
+    this.#supersede(this.#unsaved)
+    this.#unsaved = new Map()
+  }
+
+  #checkpointOp(head: Uint8Array, logFrom: number): StorageOp {
+    return { type: 'put', key: headName(this.kind.name, this.key), value: encode({ head, logFrom }) }
+  }
+
+  async #setHead(head: Uint8Array): Promise<void> {
+    this.#headId = await sha256(head)
+    this.#head = head
+  }
+
+  async #install(change: Change): Promise<void> {
+    await this.#setHead(change.head)
+    for (const block of change.blocks) {
+      const links = this.#ports.blockKinds.get(block.kind)?.links(block.bytes) ?? []
+      this.#unsaved.set(blockName(block), { block, links: links.map(blockName) })
+    }
+    const needed = this.#reachableUnsaved()
+    const dropped = new Map<string, Unsaved>()
+    for (const [name, unsaved] of this.#unsaved) {
+      if (needed.has(name)) continue
+      this.#unsaved.delete(name)
+      dropped.set(name, unsaved)
+    }
+    this.#supersede(dropped)
+  }
+
+  #supersede(blocks: Map<string, Unsaved>): void {
+    if (blocks.size === 0) return
+    this.#superseded.push(blocks)
+    if (this.#superseded.length > this.#ports.options.keptOldCommits) this.#superseded.shift()
+  }
+
+  /** Unsaved blocks that the head still reaches; saved ones are not walked. */
+  #reachableUnsaved(): Map<string, Unsaved> {
+    const found = new Map<string, Unsaved>()
+    if (this.#head === undefined) return found
+    const waiting = this.kind.links(this.#head).map(blockName)
+    for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+      const unsaved = this.#unsaved.get(name)
+      if (unsaved === undefined || found.has(name)) continue
+      found.set(name, unsaved)
+      waiting.push(...unsaved.links)
+    }
+    return found
+  }
+}
+
+interface Unsaved {
+  block: Block
+  links: string[]
+}

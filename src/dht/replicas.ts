@@ -1,0 +1,214 @@
+import { toHex } from './codec.ts'
+import { asStickyError, type ErrorCode, StickyError } from './errors.ts'
+import type { NodeId } from './identity.ts'
+import type { ClosestPeer, PeerNetwork } from './network.ts'
+import type { DhtOptions } from './options.ts'
+import type { Rpc } from './rpc.ts'
+import { jittered, type Runtime } from './runtime.ts'
+import { recordMethods } from './wire.ts'
+
+/**
+ * Which nodes hold a key, and asking all of them at once. The look-up is cached, because it costs a DHT query; a peer
+ * that cannot be reached is left out for a while, so that the set is of live nodes and a majority of it can answer
+ * (a partition's two sides each go on with whom they reach, and merge on contact).
+ */
+
+interface CachedSet {
+  peers: ClosestPeer[]
+  atMs: number
+  refreshing: Promise<ClosestPeer[]> | undefined
+}
+
+export interface CommitRequest {
+  kind: string
+  key: Uint8Array
+  base: Uint8Array | undefined
+  head: Uint8Array
+  delta: Uint8Array
+}
+
+export interface Acknowledgement {
+  replicas: number
+  durableReplicas: number
+}
+
+export interface CommitOutcome extends Acknowledgement {
+  quorum: boolean
+  conflicts: { peer: NodeId; head: Uint8Array }[]
+  failures: { peer: NodeId; code: ErrorCode }[]
+}
+
+export interface HeadAnswer {
+  peer: NodeId
+  durable: boolean
+  head: Uint8Array | undefined
+  error?: StickyError
+}
+
+export class Replicas {
+  readonly #network: PeerNetwork
+  readonly #rpc: Rpc
+  readonly #runtime: Runtime
+  readonly #options: DhtOptions
+  readonly #sets = new Map<string, CachedSet>()
+  readonly #down = new Map<NodeId, { untilMs: number; forMs: number }>()
+  readonly #closed = new AbortController()
+  /** Raised whenever peers come or go: older sets are looked up again. */
+  #topologyAtMs = 0
+
+  constructor(network: PeerNetwork, rpc: Rpc, runtime: Runtime, options: DhtOptions) {
+    this.#network = network
+    this.#rpc = rpc
+    this.#runtime = runtime
+    this.#options = options
+    rpc.onPeerSeen((peer) => this.#down.delete(peer))
+  }
+
+  topologyChanged(): void {
+    this.#topologyAtMs = this.#runtime.monotonicNow()
+  }
+
+  /** The live holders of a key, nearest first, self included when this node is one. May be empty. */
+  async set(key: Uint8Array): Promise<ClosestPeer[]> {
+    const name = toHex(key)
+    const cached = this.#sets.get(name) ?? {
+      peers: [],
+      atMs: Number.NEGATIVE_INFINITY,
+      refreshing: undefined,
+    }
+    const isOld = this.#runtime.monotonicNow() - cached.atMs > this.#options.replicaSetTtlMs
+    if (isOld || cached.atMs < this.#topologyAtMs) {
+      cached.refreshing ??= this.#lookUp(key, name, cached)
+      // a known set serves while its successor is looked up; a set with nobody to ask does not
+      if (this.#live(cached.peers).length === 0) await cached.refreshing
+      else cached.refreshing.catch(() => undefined)
+    }
+    return this.#live(cached.peers).slice(0, this.#options.replication)
+  }
+
+  async #lookUp(key: Uint8Array, name: string, cached: CachedSet): Promise<ClosestPeer[]> {
+    const startedAtMs = this.#runtime.monotonicNow()
+    try {
+      // a few more than needed, to fill the places of those that are down
+      cached.peers = await this.#network.closestPeers(key, {
+        count: this.#options.replication * 2,
+        minDurable: this.#options.minDurable * 2,
+        signal: this.#closed.signal,
+      })
+      cached.atMs = startedAtMs
+      this.#sets.delete(name)
+      if (this.#sets.size >= this.#options.maxCachedReplicaSets)
+        this.#sets.delete(this.#sets.keys().next().value as string)
+      this.#sets.set(name, cached)
+      return cached.peers
+    } finally {
+      cached.refreshing = undefined
+    }
+  }
+
+  /** The closest durable ones first (minDurable of them), the closest of any kind for the rest. */
+  #live(peers: ClosestPeer[]): ClosestPeer[] {
+    const now = this.#runtime.monotonicNow()
+    const live = peers.filter(({ nodeId }) => (this.#down.get(nodeId)?.untilMs ?? 0) <= now)
+    const durable = new Set(live.filter((peer) => peer.durable).slice(0, this.#options.minDurable))
+    const others = live
+      .filter((peer) => !durable.has(peer))
+      .slice(0, this.#options.replication - durable.size)
+    const chosen = new Set([...durable, ...others])
+    return live.filter((peer) => chosen.has(peer))
+  }
+
+  /** Remembers that a peer could not be reached; doubles each time until it is seen again. */
+  markDown(peer: NodeId): void {
+    if (peer === this.#network.self) return
+    const before = this.#down.get(peer)?.forMs
+    const forMs = Math.min(before === undefined ? this.#options.downMs : before * 2, this.#options.maxDownMs)
+    this.#down.delete(peer)
+    if (this.#down.size >= 4_096) this.#down.delete(this.#down.keys().next().value as NodeId)
+    this.#down.set(peer, { untilMs: this.#runtime.monotonicNow() + jittered(this.#runtime, forMs), forMs })
+  }
+
+  noteFailure(peer: NodeId, error: StickyError): void {
+    if (error.code === 'UNREACHABLE' || error.code === 'LINK_CLOSED' || error.code === 'TIMEOUT')
+      this.markDown(peer)
+  }
+
+  /**
+   * Sends a commit to every holder at once. `local` is this node's own write. `onQuorum` is called as soon as a majority
+   * that includes a durable holder (where the set has one) has it on disk; the outcome comes when all have answered.
+   */
+  async commit(
+    set: ClosestPeer[],
+    request: CommitRequest,
+    local: Promise<unknown>,
+    onQuorum: (ack: Acknowledgement) => void,
+  ): Promise<CommitOutcome> {
+    const outcome: CommitOutcome = {
+      quorum: false,
+      replicas: 0,
+      durableReplicas: 0,
+      conflicts: [],
+      failures: [],
+    }
+    const needed = Math.floor(set.length / 2) + 1
+    const needsDurable = set.some((peer) => peer.durable)
+    const acknowledge = (peer: ClosestPeer) => {
+      outcome.replicas += 1
+      if (peer.durable) outcome.durableReplicas += 1
+      if (outcome.quorum || outcome.replicas < needed || (needsDurable && outcome.durableReplicas === 0))
+        return
+      outcome.quorum = true
+      onQuorum({ replicas: outcome.replicas, durableReplicas: outcome.durableReplicas })
+    }
+    const ask = async (peer: ClosestPeer) => {
+      try {
+        if (peer.nodeId === this.#network.self) {
+          await local
+          return acknowledge(peer)
+        }
+        const answer = await this.#rpc.request(peer.nodeId, recordMethods.commit, {
+          ...request,
+          base: request.base ?? null,
+        })
+        if (answer.outcome === 'stored') acknowledge(peer)
+        else outcome.conflicts.push({ peer: peer.nodeId, head: answer.head })
+      } catch (error) {
+        const failure = asStickyError(error, 'STORAGE_FAILED')
+        this.noteFailure(peer.nodeId, failure)
+        outcome.failures.push({ peer: peer.nodeId, code: failure.code })
+      }
+    }
+    await Promise.all(set.map(ask))
+    return outcome
+  }
+
+  /** The heads of a key at all its live holders, asked in parallel. */
+  async heads(kind: string, key: Uint8Array, signal?: AbortSignal): Promise<HeadAnswer[]> {
+    const set = await this.set(key)
+    return Promise.all(
+      set.map(async ({ nodeId, durable }): Promise<HeadAnswer> => {
+        try {
+          const { head } = await this.#rpc.request(
+            nodeId,
+            recordMethods.head,
+            { kind, key },
+            signal ? { signal } : {},
+          )
+          return { peer: nodeId, durable, head: head ?? undefined }
+        } catch (error) {
+          const failure = asStickyError(error, 'UNREACHABLE')
+          this.noteFailure(nodeId, failure)
+          return { peer: nodeId, durable, head: undefined, error: failure }
+        }
+      }),
+    )
+  }
+
+  close(): void {
+    this.#closed.abort(new StickyError('CLOSED', 'This node is closed.'))
+  }
+
+  get downCount(): number {
+    return this.#down.size
+  }
+}

@@ -1,0 +1,154 @@
+import { StickyError } from './errors.ts'
+import type { NodeId } from './identity.ts'
+import type { BlockRef } from './kinds.ts'
+import { blockName, type HeldRecord } from './record.ts'
+import type { RecordStore } from './record-store.ts'
+import type { Rpc } from './rpc.ts'
+import type { StorageOp } from './storage.ts'
+import { MAX_REFS_PER_REQUEST, recordMethods } from './wire.ts'
+
+/**
+ * Fetches every block a head reaches and this holder lacks. The one mechanism behind late replicas, merges, hand-over,
+ * repair and anti-entropy. Blocks are verified one by one and go to the disk as they come: they are named by their
+ * content, so an interrupted transfer leaves nothing wrong behind, and the next one goes on from there.
+ */
+
+/** Requests under way at once in one synchronisation. */
+const PARALLEL_REQUESTS = 4
+
+export async function fetchReachable(
+  store: RecordStore,
+  rpc: Rpc,
+  record: HeldRecord,
+  head: Uint8Array,
+  source: NodeId,
+): Promise<void> {
+  const { maxSyncBlocks, maxSyncBytes } = store.options
+  const seen = new Set<string>()
+  let fetchedBytes = 0
+  let waiting = await missingOf(store, record, record.kind.links(head), seen)
+  while (waiting.length > 0) {
+    const batches: BlockRef[][] = []
+    while (waiting.length > 0 && batches.length < PARALLEL_REQUESTS)
+      batches.push(waiting.splice(0, MAX_REFS_PER_REQUEST))
+    const results = await Promise.all(batches.map((refs) => fetchBlocks(store, rpc, record, refs, source)))
+    for (const { links, unanswered, bytes } of results) {
+      fetchedBytes += bytes
+      waiting = [...unanswered, ...waiting, ...(await missingOf(store, record, links, seen))]
+    }
+    if (seen.size > maxSyncBlocks || fetchedBytes > maxSyncBytes) {
+      throw new StickyError(
+        'TOO_LARGE',
+        `${source} offered a record of more than ${maxSyncBlocks} blocks or ${maxSyncBytes} bytes.`,
+      )
+    }
+  }
+}
+
+/** The refs not seen yet that are not here; where one is here, what it links to is looked at in its place. */
+async function missingOf(
+  store: RecordStore,
+  record: HeldRecord,
+  refs: BlockRef[],
+  seen: Set<string>,
+): Promise<BlockRef[]> {
+  const missing: BlockRef[] = []
+  const waiting = [...refs]
+  for (let ref = waiting.shift(); ref !== undefined; ref = waiting.shift()) {
+    const name = blockName(ref)
+    if (seen.has(name)) continue
+    seen.add(name)
+    const kind = store.blockKind(ref.kind)
+    const bytes = await record.local(ref)
+    if (bytes === undefined) missing.push(ref)
+    else if (!kind.isLeaf) waiting.push(...kind.links(bytes))
+  }
+  return missing
+}
+
+interface Fetched {
+  links: BlockRef[]
+  /** Left out because the reply frame was full. */
+  unanswered: BlockRef[]
+  bytes: number
+}
+
+async function fetchBlocks(
+  store: RecordStore,
+  rpc: Rpc,
+  record: HeldRecord,
+  refs: BlockRef[],
+  source: NodeId,
+): Promise<Fetched> {
+  const blocks = await requestBlocks(rpc, record.kind.name, record.key, refs, source)
+  const operations: StorageOp[] = []
+  const links: BlockRef[] = []
+  await Promise.all(
+    blocks.map(async (bytes, i) => {
+      const ref = refs[i] as BlockRef
+      if (bytes === null)
+        throw new StickyError('NOT_FOUND', `${source} no longer has a ${ref.kind} block of its head.`)
+      const info = await store.blockKind(ref.kind).verify(ref.id, bytes)
+      links.push(...info.links)
+      operations.push({ type: 'put', key: blockName(ref), value: bytes })
+    }),
+  )
+  await store.storage.write(operations)
+  const bytes = blocks.reduce((sum, block) => sum + (block?.byteLength ?? 0), 0)
+  return { links, unanswered: refs.slice(blocks.length), bytes }
+}
+
+/** One request for blocks; the answer may be shorter than what was asked. */
+export async function requestBlocks(
+  rpc: Rpc,
+  kind: string,
+  key: Uint8Array,
+  refs: BlockRef[],
+  source: NodeId,
+  signal?: AbortSignal,
+): Promise<(Uint8Array | null)[]> {
+  const wire = refs.map(({ kind, id }): [string, Uint8Array] => [kind, id])
+  const { blocks } = await rpc.request(
+    source,
+    recordMethods.blocks,
+    { kind, key, refs: wire },
+    signal ? { signal } : {},
+  )
+  if (blocks.length > refs.length)
+    throw new StickyError('MALFORMED', `${source} answered with more blocks than asked.`)
+  return blocks
+}
+
+/** How often a moving head is followed: its older blocks may go while they are being fetched. */
+const MAX_HEADS_FOLLOWED = 4
+
+/**
+ * Brings `head`, held by `source`, into the record: fetches what is missing, then joins. True when the record changed.
+ * Follows the source when its head moves on meanwhile.
+ */
+export async function syncFrom(
+  store: RecordStore,
+  rpc: Rpc,
+  record: HeldRecord,
+  head: Uint8Array,
+  source: NodeId,
+): Promise<boolean> {
+  let current = head
+  for (let attempt = 1; ; attempt++) {
+    await record.kind.verify(record.key, current)
+    try {
+      await fetchReachable(store, rpc, record, current, source)
+      const joined = current
+      return await record.exclusive(() => store.joinLocal(record, joined))
+    } catch (error) {
+      if (!(error instanceof StickyError) || error.code !== 'NOT_FOUND' || attempt === MAX_HEADS_FOLLOWED)
+        throw error
+      const answer = await rpc.request(source, recordMethods.head, {
+        kind: record.kind.name,
+        key: record.key,
+      })
+      if (answer.head === null) throw error
+      current = answer.head
+    }
+  }
+}

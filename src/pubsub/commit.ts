@@ -1,0 +1,165 @@
+import {
+  type Acknowledgement,
+  asStickyError,
+  type CommitOutcome,
+  type Dht,
+  delay,
+  type HeldRecord,
+  StickyError,
+} from '../dht/index.ts'
+import { COORDINATOR, type PubSubOptions } from './options.ts'
+import type { Recovery } from './recovery.ts'
+
+/**
+ * Brings a delta into a topic: applies it to this node's head, sends the result to every replica, and where one has
+ * diverged merges and sends the merge, with backoff, until a majority has it or the deadline passes.
+ */
+
+export interface CommitResult extends Acknowledgement {
+  head: Uint8Array
+}
+
+export class Committer {
+  readonly #dht: Dht
+  readonly #recovery: Recovery
+  readonly #options: PubSubOptions
+  readonly counters = { commits: 0, conflicts: 0, merges: 0, retries: 0, failed: 0 }
+
+  constructor(dht: Dht, recovery: Recovery, options: PubSubOptions) {
+    this.#dht = dht
+    this.#recovery = recovery
+    this.#options = options
+  }
+
+  /**
+   * Resolves when a majority has it on disk. Rejects with NO_REPLICAS, STORAGE_… when nothing was stored anywhere, with
+   * OUTCOME_UNKNOWN when it may or may not live on. Stragglers and their conflicts are settled in the background.
+   */
+  async commit(topicKey: Uint8Array, delta: Uint8Array, deadlineMs: number): Promise<CommitResult> {
+    const record = await this.#dht.store.record(COORDINATOR, topicKey)
+    let attempt = await this.#propose(record, delta)
+    for (let retry = 0; ; retry++) {
+      const result = await attempt.quorum
+      if (result !== undefined) {
+        this.counters.commits += 1
+        this.#recovery.mergeSucceeded(topicKey)
+        void this.#settle(record, attempt.outcome)
+        return result
+      }
+      const outcome = await attempt.outcome
+      const conflicted = await this.#mergeConflicts(record, outcome)
+      if (conflicted) await this.#recovery.mergeFailed(topicKey)
+      const waitMs =
+        Math.min(this.#options.retryMs * 2 ** retry, this.#options.maxRetryMs) *
+        (0.5 + this.#dht.runtime.random())
+      if (this.#dht.runtime.monotonicNow() + waitMs >= deadlineMs) {
+        this.counters.failed += 1
+        throw new StickyError('OUTCOME_UNKNOWN', describe(outcome))
+      }
+      await delay(this.#dht.runtime, waitMs)
+      this.counters.retries += 1
+      attempt = await this.#replicate(record)
+    }
+  }
+
+  /** Applies the delta here and sends it in the same moment: the disk and the network work side by side. */
+  async #propose(record: HeldRecord, delta: Uint8Array): Promise<Attempt> {
+    const set = await this.#dht.replicas.set(record.key)
+    if (set.length === 0) throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
+    return record.exclusive(async () => {
+      let attempt: Attempt | undefined
+      const written = Promise.withResolvers<void>()
+      written.promise.catch(() => undefined)
+      try {
+        await this.#dht.store.applyLocal(record, delta, (change, base) => {
+          attempt = this.#send(record, set, { base, head: change.head, delta }, written.promise)
+        })
+        written.resolve()
+      } catch (error) {
+        written.reject(error)
+        if (attempt === undefined) throw error
+      }
+      return (
+        attempt ??
+        this.#send(
+          record,
+          set,
+          { base: undefined, head: record.head as Uint8Array, delta: NOTHING },
+          Promise.resolve(),
+        )
+      )
+    })
+  }
+
+  /** Sends the current head: replicas that are behind fetch what they lack. */
+  async #replicate(record: HeldRecord): Promise<Attempt> {
+    const set = await this.#dht.replicas.set(record.key)
+    const head = record.head as Uint8Array
+    return this.#send(record, set, { base: undefined, head, delta: NOTHING }, Promise.resolve())
+  }
+
+  #send(
+    record: HeldRecord,
+    set: Awaited<ReturnType<Dht['replicas']['set']>>,
+    sent: Sent,
+    local: Promise<void>,
+  ): Attempt {
+    const quorum = Promise.withResolvers<CommitResult | undefined>()
+    const request = { kind: record.kind.name, key: record.key, ...sent }
+    const outcome = this.#dht.replicas.commit(set, request, local, (ack) =>
+      quorum.resolve({ ...ack, head: sent.head }),
+    )
+    outcome.then(
+      () => quorum.resolve(undefined),
+      (error) => quorum.reject(error),
+    )
+    return { quorum: quorum.promise, outcome }
+  }
+
+  /** Joins what diverged replicas answered. True when there was a real conflict: heads that verified. */
+  async #mergeConflicts(record: HeldRecord, outcome: CommitOutcome): Promise<boolean> {
+    let verified = false
+    for (const { peer, head } of outcome.conflicts) {
+      this.counters.conflicts += 1
+      try {
+        if (await this.#dht.pull(record.kind.name, record.key, head, peer)) this.counters.merges += 1
+        verified = true
+      } catch (error) {
+        if (asStickyError(error, 'UNREACHABLE').action === 'penalise') this.#dht.replicas.markDown(peer)
+        else verified = true
+      }
+    }
+    return verified
+  }
+
+  /** After a quorum: merge what diverged elsewhere and send the merge once; anti-entropy sees to the rest. */
+  async #settle(record: HeldRecord, pending: Promise<CommitOutcome>): Promise<void> {
+    try {
+      const outcome = await pending
+      if (outcome.conflicts.length === 0) return
+      await this.#mergeConflicts(record, outcome)
+      await (await this.#replicate(record)).outcome
+    } catch {
+      this.counters.failed += 1 // the quorum stands; the next anti-entropy round tries again
+    }
+  }
+}
+
+interface Sent {
+  base: Uint8Array | undefined
+  head: Uint8Array
+  delta: Uint8Array
+}
+
+interface Attempt {
+  /** Resolves at a majority, or undefined when all have answered without one. */
+  quorum: Promise<CommitResult | undefined>
+  outcome: Promise<CommitOutcome>
+}
+
+const NOTHING = new Uint8Array()
+
+const describe = ({ replicas, conflicts, failures }: CommitOutcome): string => {
+  const codes = failures.map((failure) => failure.code).join(', ')
+  return `Only ${replicas} replicas have it (${conflicts.length} conflicts${codes ? `, ${codes}` : ''}): it may or may not appear.`
+}

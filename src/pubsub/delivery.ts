@@ -1,0 +1,198 @@
+import { type Advance, type Dht, type NodeId, StickyError, toHex } from '../dht/index.ts'
+import { entriesAfter, loadMessages } from './collection.ts'
+import { decodeCoordinator } from './coordinator.ts'
+import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
+import { checkStatementFreshness, verifyStatement } from './subscribers.ts'
+import { topicMethods } from './wire.ts'
+
+/**
+ * The replica's side of delivery. The commit that reaches a replica is also the push: what it added goes at once to the
+ * subscribers attached here, to each in parallel, one push in flight per subscriber. What comes meanwhile is sent in one
+ * piece afterwards; when that is more than a frame holds, the push is empty and the subscriber comes and reads.
+ */
+
+interface Attachment {
+  peer: NodeId
+  expiresAtMs: number
+  /** Versions up to this one were pushed, or read by the subscriber before it attached. */
+  pushedVersion: number
+  waiting: [version: number, envelope: Uint8Array][]
+  waitingBytes: number
+  /** More came than `waiting` may hold: the next push is a call to come and read. */
+  overflowed: boolean
+  targetVersion: number
+  inFlight: boolean
+  failures: number
+}
+
+interface AttachedTopic {
+  key: Uint8Array
+  subscribers: Map<NodeId, Attachment>
+}
+
+export class Delivery {
+  readonly #dht: Dht
+  readonly #options: PubSubOptions
+  readonly #topics = new Map<string, AttachedTopic>()
+  readonly #stop: (() => void)[] = []
+  readonly counters = { pushes: 0, pushedMessages: 0, failedPushes: 0, dropped: 0, overflows: 0 }
+
+  constructor(dht: Dht, options: PubSubOptions) {
+    this.#dht = dht
+    this.#options = options
+    dht.rpc.handle(topicMethods.attach, (from, { topic, statement }) => this.#attach(from, topic, statement))
+    dht.rpc.handle(topicMethods.detach, (from, { topic }) => {
+      this.#drop(toHex(topic), from)
+      return {}
+    })
+    this.#stop.push(dht.store.onAdvance((advance) => void this.#onAdvance(advance)))
+    this.#stop.push(dht.rpc.onPeerGone((peer) => this.#dropPeer(peer)))
+  }
+
+  async #attach(from: NodeId, key: Uint8Array, statement: Uint8Array): Promise<{ version: number }> {
+    const name = toHex(key)
+    const known = this.#topics.get(name)
+    if ((known?.subscribers.size ?? 0) >= LIMITS.maxSubscribers)
+      throw new StickyError('TOPIC_FULL', 'Too many subscribers here.')
+    if (known === undefined && this.#topics.size >= this.#options.maxAttachedTopics)
+      throw new StickyError('BUSY', 'Too many topics here.')
+    const verified = await verifyStatement(statement, { topicKey: key })
+    checkStatementFreshness(verified, this.#dht.runtime.now())
+    if (verified.nodeId !== from || verified.body.kind !== 'subscribe') {
+      throw new StickyError('WRONG_IDENTITY', 'The statement is not a subscription of the peer that sent it.')
+    }
+    const record = await this.#dht.store.record(COORDINATOR, key)
+    const version = record.head === undefined ? 0 : decodeCoordinator(record.head).version
+    const topic = this.#topics.get(name) ?? { key, subscribers: new Map() }
+    this.#topics.set(name, topic)
+    topic.subscribers.set(from, {
+      peer: from,
+      expiresAtMs: verified.body.expiresAt,
+      pushedVersion: version,
+      waiting: [],
+      waitingBytes: 0,
+      overflowed: false,
+      targetVersion: version,
+      inFlight: false,
+      failures: 0,
+    })
+    return { version }
+  }
+
+  async #onAdvance({ kind, key, before, after, record }: Advance): Promise<void> {
+    const topic = kind === COORDINATOR ? this.#topics.get(toHex(key)) : undefined
+    if (topic === undefined) return
+    const head = decodeCoordinator(after)
+    const beforeVersion = before === undefined ? 0 : decodeCoordinator(before).version
+    const beforeMessages = before === undefined ? null : decodeCoordinator(before).messages
+    if (head.messages === null || (beforeMessages !== null && toHex(beforeMessages) === toHex(head.messages)))
+      return
+    const added: [number, Uint8Array][] = []
+    let isTooMuch = false
+    try {
+      const collection = await loadMessages(head.messages, record.read)
+      let bytes = 0
+      for await (const entry of entriesAfter(collection, beforeVersion, record.read)) {
+        bytes += entry.envelope.byteLength
+        isTooMuch = bytes > LIMITS.maxPushBytes || added.length >= LIMITS.maxPushMessages
+        if (isTooMuch) break
+        added.push([entry.addedInVersion, entry.envelope])
+      }
+    } catch {
+      isTooMuch = true // e.g. superseded while it was read: the subscriber reads the current head itself
+    }
+    const now = this.#dht.runtime.now()
+    for (const attachment of topic.subscribers.values()) {
+      if (attachment.expiresAtMs < now) this.#drop(toHex(key), attachment.peer)
+      else this.#enqueue(topic, attachment, head.version, added, isTooMuch)
+    }
+  }
+
+  #enqueue(
+    topic: AttachedTopic,
+    attachment: Attachment,
+    version: number,
+    added: [number, Uint8Array][],
+    isTooMuch: boolean,
+  ): void {
+    attachment.targetVersion = Math.max(attachment.targetVersion, version)
+    for (const entry of added) {
+      attachment.waitingBytes += entry[1].byteLength
+      attachment.waiting.push(entry)
+    }
+    if (
+      isTooMuch ||
+      attachment.waitingBytes > LIMITS.maxPushBytes ||
+      attachment.waiting.length > LIMITS.maxPushMessages
+    ) {
+      attachment.overflowed = true
+      attachment.waiting = []
+      attachment.waitingBytes = 0
+      this.counters.overflows += 1
+    }
+    if (!attachment.inFlight) void this.#push(topic, attachment)
+  }
+
+  async #push(topic: AttachedTopic, attachment: Attachment): Promise<void> {
+    attachment.inFlight = true
+    while (
+      attachment.targetVersion > attachment.pushedVersion &&
+      topic.subscribers.get(attachment.peer) === attachment
+    ) {
+      const version = attachment.targetVersion
+      const entries = attachment.overflowed ? [] : attachment.waiting
+      const previous = attachment.overflowed ? version : attachment.pushedVersion
+      attachment.waiting = []
+      attachment.waitingBytes = 0
+      attachment.overflowed = false
+      this.counters.pushes += 1
+      try {
+        await this.#dht.rpc.request(attachment.peer, topicMethods.push, {
+          topic: topic.key,
+          previous,
+          version,
+          entries,
+        })
+        this.counters.pushedMessages += entries.length
+        attachment.pushedVersion = version
+        attachment.failures = 0
+      } catch {
+        // Unacknowledged: it may or may not have arrived, so the subscriber is asked to come and read.
+        this.counters.failedPushes += 1
+        attachment.failures += 1
+        attachment.overflowed = true
+        if (
+          attachment.failures >= this.#options.maxPushFailures ||
+          !this.#dht.rpc.isConnected(attachment.peer)
+        ) {
+          this.#drop(toHex(topic.key), attachment.peer)
+        }
+      }
+    }
+    attachment.inFlight = false
+  }
+
+  #dropPeer(peer: NodeId): void {
+    for (const name of this.#topics.keys()) this.#drop(name, peer)
+  }
+
+  #drop(name: string, peer: NodeId): void {
+    const topic = this.#topics.get(name)
+    if (!topic?.subscribers.delete(peer)) return
+    this.counters.dropped += 1
+    if (topic.subscribers.size === 0) this.#topics.delete(name)
+  }
+
+  attachedTo(key: Uint8Array): NodeId[] {
+    return [...(this.#topics.get(toHex(key))?.subscribers.keys() ?? [])]
+  }
+
+  get attachedTopics(): number {
+    return this.#topics.size
+  }
+
+  close(): void {
+    for (const stop of this.#stop) stop()
+    this.#topics.clear()
+  }
+}

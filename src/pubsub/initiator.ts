@@ -1,0 +1,161 @@
+import { asStickyError, type Dht, type ErrorCode, StickyError, toHex } from '../dht/index.ts'
+import { entriesBackward, loadMessages } from './collection.ts'
+import type { CommitResult, Committer } from './commit.ts'
+import { decodeCoordinator } from './coordinator.ts'
+import { encodeDelta, type VerifiedMessages } from './delta.ts'
+import { checkFreshness, type VerifiedMessage, verifyMessage } from './message.ts'
+import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
+import type { Recovery } from './recovery.ts'
+import { checkStatementFreshness, type VerifiedStatement, verifyStatement } from './subscribers.ts'
+import { topicMethods } from './wire.ts'
+
+/**
+ * Whichever holder a publisher reaches first acts for that operation. It checks what arrives and commits in groups:
+ * everything that came while the last commit of the topic was under way goes into the next one.
+ */
+
+interface Waiter {
+  messages: VerifiedMessage[]
+  payloads: Uint8Array[]
+  statements: VerifiedStatement[]
+  bytes: number
+  resolve(result: CommitResult): void
+  reject(error: unknown): void
+}
+
+interface TopicQueue {
+  waiting: Waiter[]
+  running: boolean
+}
+
+export class Initiator {
+  readonly #dht: Dht
+  readonly #committer: Committer
+  readonly #recovery: Recovery
+  readonly #options: PubSubOptions
+  readonly #verified: VerifiedMessages
+  readonly #topics = new Map<string, TopicQueue>()
+  readonly counters = { groups: 0, groupedMessages: 0, refused: 0 }
+
+  constructor(
+    dht: Dht,
+    committer: Committer,
+    recovery: Recovery,
+    options: PubSubOptions,
+    verified: VerifiedMessages,
+  ) {
+    this.#dht = dht
+    this.#committer = committer
+    this.#recovery = recovery
+    this.#options = options
+    this.#verified = verified
+    dht.rpc.handle(topicMethods.publish, (_from, request) => this.#publish(request))
+    dht.rpc.handle(topicMethods.subscribe, async (_from, { topic, statement }) => {
+      const verified = await verifyStatement(statement, { topicKey: topic })
+      checkStatementFreshness(verified, dht.runtime.now())
+      const { head } = await this.#enqueue(topic, [], [], [verified])
+      return { version: decodeCoordinator(head).version }
+    })
+  }
+
+  async #publish(request: {
+    topic: Uint8Array
+    retry: boolean
+    messages: Uint8Array[]
+    payloads: Uint8Array[]
+  }) {
+    const { topic, retry, messages, payloads } = request
+    this.#recovery.requireUsable(topic)
+    const results: (ErrorCode | null)[] = messages.map(() => null)
+    const accepted: VerifiedMessage[] = []
+    const checked = await Promise.allSettled(messages.map((envelope) => this.#check(topic, envelope)))
+    for (const [i, result] of checked.entries()) {
+      if (result.status === 'fulfilled') accepted.push(result.value)
+      else results[i] = asStickyError(result.reason, 'MALFORMED').code
+    }
+    this.counters.refused += messages.length - accepted.length
+    const fresh = retry ? await this.#notYetStored(topic, accepted) : accepted
+    if (accepted.length === 0) return { version: 0, replicas: 0, durableReplicas: 0, results }
+    const result = await this.#enqueue(topic, fresh, payloads, [])
+    const { replicas, durableReplicas, head } = result
+    return { version: decodeCoordinator(head).version, replicas, durableReplicas, results }
+  }
+
+  async #check(topicKey: Uint8Array, envelope: Uint8Array): Promise<VerifiedMessage> {
+    const message = await verifyMessage(envelope, { topicKey })
+    checkFreshness(message, this.#dht.runtime.now())
+    this.#verified.add(message)
+    return message
+  }
+
+  /** Of messages sent a second time, those that the first attempt did not store: nothing is kept twice. */
+  async #notYetStored(topicKey: Uint8Array, messages: VerifiedMessage[]): Promise<VerifiedMessage[]> {
+    const record = await this.#dht.store.record(COORDINATOR, topicKey)
+    const root = record.head && decodeCoordinator(record.head).messages
+    if (!root) return messages
+    const wanted = new Map(messages.map((message) => [toHex(message.id), message]))
+    const collection = await loadMessages(root, record.read)
+    for (const entry of await entriesBackward(collection, undefined, LIMITS.maxDuplicateScan, record.read))
+      wanted.delete(toHex(entry.id))
+    return [...wanted.values()]
+  }
+
+  #enqueue(
+    topicKey: Uint8Array,
+    messages: VerifiedMessage[],
+    payloads: Uint8Array[],
+    statements: VerifiedStatement[],
+  ): Promise<CommitResult> {
+    const name = toHex(topicKey)
+    const queue = this.#topics.get(name) ?? { waiting: [], running: false }
+    if (queue.waiting.length >= this.#options.maxQueuedPerTopic) {
+      throw new StickyError('BUSY', 'This topic has more waiting than this node takes.')
+    }
+    const all = [...messages.map((m) => m.envelope), ...payloads, ...statements.map((s) => s.envelope)]
+    const bytes = all.reduce((sum, part) => sum + part.byteLength + 8, 0)
+    this.#topics.set(name, queue)
+    return new Promise((resolve, reject) => {
+      queue.waiting.push({ messages, payloads, statements, bytes, resolve, reject })
+      if (!queue.running) void this.#run(name, topicKey, queue)
+    })
+  }
+
+  async #run(name: string, topicKey: Uint8Array, queue: TopicQueue): Promise<void> {
+    queue.running = true
+    while (queue.waiting.length > 0) await this.#commitGroup(topicKey, takeGroup(queue.waiting))
+    queue.running = false
+    this.#topics.delete(name)
+  }
+
+  async #commitGroup(topicKey: Uint8Array, group: Waiter[]): Promise<void> {
+    const messages = group.flatMap((waiter) => waiter.messages)
+    const payloads = group.flatMap((waiter) => waiter.payloads)
+    const statements = group.flatMap((waiter) => waiter.statements)
+    this.counters.groups += 1
+    this.counters.groupedMessages += messages.length
+    try {
+      const delta = encodeDelta({ nowMs: this.#dht.runtime.now(), messages, payloads, statements })
+      const deadlineMs = this.#dht.runtime.monotonicNow() + this.#options.commitDeadlineMs
+      const result = await this.#committer.commit(topicKey, delta, deadlineMs)
+      for (const waiter of group) waiter.resolve(result)
+    } catch (error) {
+      for (const waiter of group) waiter.reject(error)
+    }
+  }
+
+  get queuedTopics(): number {
+    return this.#topics.size
+  }
+}
+
+/** As many waiters, in order, as one delta carries; one at least. */
+function takeGroup(waiting: Waiter[]): Waiter[] {
+  let bytes = 0
+  let count = 0
+  for (const waiter of waiting) {
+    bytes += waiter.bytes
+    if (count > 0 && bytes > LIMITS.maxDeltaBytes - 1_024) break
+    count += 1
+  }
+  return waiting.splice(0, count)
+}

@@ -1,0 +1,279 @@
+import {
+  asStickyError,
+  type Dht,
+  encode,
+  type Identity,
+  isErrorCode,
+  type NodeId,
+  StickyError,
+  sha256,
+  toHex,
+} from '../dht/index.ts'
+import type { Data, PublishOptions, PublishReceipt } from './api.ts'
+import { createMessage, type VerifiedMessage } from './message.ts'
+import { LIMITS, type PubSubOptions } from './options.ts'
+import type { Sequences } from './sequence.ts'
+import { MAX_MESSAGES_PER_REQUEST, topicMethods } from './wire.ts'
+
+/**
+ * The publisher's side. A message gets its id and number once; then it is sent, in order, one request per topic at a
+ * time, to the closest holder, and to the next one when that fails, always the same bytes, until it is stored or the
+ * caller's deadline passes.
+ */
+
+interface Outgoing {
+  message: VerifiedMessage
+  payload: Uint8Array | undefined
+  deadlineMs: number
+  /** Whether a request with it may have reached a holder. */
+  sent: boolean
+  settled: boolean
+  resolve(receipt: PublishReceipt): void
+  reject(error: StickyError): void
+}
+
+interface Outbox {
+  waiting: Outgoing[]
+  running: boolean
+}
+
+export class Publisher {
+  readonly #dht: Dht
+  readonly #identity: Identity
+  readonly #sequences: Sequences
+  readonly #options: PubSubOptions
+  readonly #topics = new Map<string, Outbox>()
+  /** Numbering, signing and queueing of one topic happen in call order. */
+  readonly #order = new Map<string, Promise<unknown>>()
+  readonly counters = { stored: 0, failed: 0, unknown: 0, requests: 0 }
+
+  constructor(dht: Dht, identity: Identity, sequences: Sequences, options: PubSubOptions) {
+    this.#dht = dht
+    this.#identity = identity
+    this.#sequences = sequences
+    this.#options = options
+  }
+
+  async publish(topicKey: Uint8Array, data: Data, options: PublishOptions): Promise<PublishReceipt> {
+    const bytes = encodeData(data)
+    options.signal?.throwIfAborted()
+    const name = toHex(topicKey)
+    const turn = (this.#order.get(name) ?? Promise.resolve()).then(() =>
+      this.#enqueue(name, topicKey, bytes, options),
+    )
+    const settledTurn = turn.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#order.set(name, settledTurn)
+    void settledTurn.then(() => {
+      if (this.#order.get(name) === settledTurn) this.#order.delete(name)
+    })
+    const { receipt } = await turn
+    return receipt
+  }
+
+  async #enqueue(
+    name: string,
+    topicKey: Uint8Array,
+    data: Uint8Array,
+    options: PublishOptions,
+  ): Promise<{ receipt: Promise<PublishReceipt> }> {
+    const outbox = this.#topics.get(name) ?? { waiting: [], running: false }
+    if (outbox.waiting.length >= this.#options.maxQueuedPerTopic) {
+      throw new StickyError('BUSY', `${outbox.waiting.length} publishes wait in this topic already.`)
+    }
+    const isLarge = data.byteLength > LIMITS.maxInlineBytes
+    const { writer, sequence } = await this.#sequences.next(topicKey)
+    const message = await createMessage({
+      topicKey,
+      identity: this.#identity,
+      writer,
+      sequence,
+      publishedAt: this.#dht.runtime.now(),
+      ttlMs: options.ttlMs ?? LIMITS.defaultTtlMs,
+      ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
+    })
+    const { promise, resolve, reject } = Promise.withResolvers<PublishReceipt>()
+    const deadlineMs =
+      this.#dht.runtime.monotonicNow() + (options.deadlineMs ?? this.#options.publishDeadlineMs)
+    const outgoing: Outgoing = {
+      message,
+      payload: isLarge ? data : undefined,
+      deadlineMs,
+      sent: false,
+      settled: false,
+      resolve,
+      reject,
+    }
+    this.#watch(outgoing, options.signal)
+    outbox.waiting.push(outgoing)
+    this.#topics.set(name, outbox)
+    if (!outbox.running) void this.#drain(name, topicKey, outbox)
+    return { receipt: promise }
+  }
+
+  /** The caller's deadline and signal end its wait, whatever the network does. */
+  #watch(outgoing: Outgoing, signal: AbortSignal | undefined): void {
+    const { runtime } = this.#dht
+    const onAbort = () => this.#giveUp(outgoing, new StickyError('ABORTED', 'The publish was aborted.'))
+    const timer = runtime.setTimer(
+      () =>
+        this.#giveUp(
+          outgoing,
+          new StickyError('QUORUM_FAILED', 'No replica could be reached before the deadline.'),
+        ),
+      outgoing.deadlineMs - runtime.monotonicNow(),
+    )
+    signal?.addEventListener('abort', onAbort, { once: true })
+    const { resolve, reject } = outgoing
+    const done = () => {
+      outgoing.settled = true
+      timer.clear()
+      signal?.removeEventListener('abort', onAbort)
+    }
+    outgoing.resolve = (receipt) => {
+      if (outgoing.settled) return
+      done()
+      this.counters.stored += 1
+      resolve(receipt)
+    }
+    outgoing.reject = (error) => {
+      if (outgoing.settled) return
+      done()
+      this.counters[error.code === 'OUTCOME_UNKNOWN' ? 'unknown' : 'failed'] += 1
+      reject(error)
+    }
+  }
+
+  #giveUp(outgoing: Outgoing, error: StickyError): void {
+    if (!outgoing.sent) return outgoing.reject(error)
+    const reason = `It was sent, but no answer came in time (${error.message}) It may or may not appear.`
+    outgoing.reject(new StickyError('OUTCOME_UNKNOWN', reason, { cause: error }))
+  }
+
+  async #drain(name: string, topicKey: Uint8Array, outbox: Outbox): Promise<void> {
+    outbox.running = true
+    while (outbox.waiting.length > 0) {
+      const batch = takeBatch(outbox.waiting)
+      if (batch.length > 0) await this.#send(topicKey, batch)
+    }
+    outbox.running = false
+    this.#topics.delete(name)
+  }
+
+  /** One batch, until every message of it is settled. */
+  async #send(topicKey: Uint8Array, batch: Outgoing[]): Promise<void> {
+    const tried = new Set<NodeId>()
+    for (let attempt = 0; ; attempt++) {
+      const open = batch.filter((outgoing) => !outgoing.settled)
+      if (open.length === 0) return
+      const initiator = await this.#nextInitiator(topicKey, tried)
+      try {
+        if (initiator === undefined)
+          throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
+        await this.#request(topicKey, initiator, open)
+      } catch (error) {
+        const failure = asStickyError(error, 'UNREACHABLE')
+        if (!failure.retryable) {
+          for (const outgoing of open) outgoing.reject(failure)
+          return
+        }
+        if (initiator !== undefined) this.#dht.replicas.noteFailure(initiator, failure)
+        await this.#backOff(attempt)
+      }
+    }
+  }
+
+  async #request(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<void> {
+    const retry = batch.some((outgoing) => outgoing.sent)
+    const payloads = batch.flatMap((outgoing) => (outgoing.payload ? [outgoing.payload] : []))
+    const messages = batch.map((outgoing) => outgoing.message.envelope)
+    this.counters.requests += 1
+    for (const outgoing of batch) outgoing.sent = true
+    const answer = await this.#dht.rpc.request(
+      initiator,
+      topicMethods.publish,
+      { topic: topicKey, retry, messages, payloads },
+      { timeoutMs: this.#options.publishAttemptMs },
+    )
+    for (const [i, outgoing] of batch.entries()) {
+      const code = answer.results[i]
+      if (code === null) outgoing.resolve(receiptOf(outgoing.message, answer))
+      else outgoing.reject(refusal(code))
+    }
+  }
+
+  /**
+   * Everybody prefers the same holder, the closest durable one, so that publishes of a topic meet in one group commit
+   * instead of in conflicts; the others follow when it fails.
+   */
+  async #nextInitiator(topicKey: Uint8Array, tried: Set<NodeId>): Promise<NodeId | undefined> {
+    const set = await this.#dht.replicas.set(topicKey).catch(() => [])
+    const ranked = [...set.filter((peer) => peer.durable), ...set.filter((peer) => !peer.durable)]
+    const next = ranked.find((peer) => !tried.has(peer.nodeId)) ?? ranked[0]
+    if (next !== undefined && tried.has(next.nodeId)) tried.clear()
+    if (next !== undefined) tried.add(next.nodeId)
+    return next?.nodeId
+  }
+
+  #backOff(attempt: number): Promise<void> {
+    const { retryMs, maxRetryMs } = this.#options
+    const waitMs = Math.min(retryMs * 2 ** attempt, maxRetryMs) * (0.5 + this.#dht.runtime.random())
+    return new Promise((resolve) => this.#dht.runtime.setTimer(resolve, waitMs))
+  }
+}
+
+const receiptOf = (
+  message: VerifiedMessage,
+  answer: { version: number; replicas: number; durableReplicas: number },
+): PublishReceipt => ({
+  status: 'stored',
+  id: message.cid,
+  sequence: message.body.sequence,
+  writer: toHex(message.body.writer),
+  version: answer.version,
+  replicas: answer.replicas,
+  durableReplicas: answer.durableReplicas,
+})
+
+const refusal = (code: string | undefined): StickyError =>
+  new StickyError(
+    code !== undefined && isErrorCode(code) ? code : 'MALFORMED',
+    `The replica refused the message: ${code}.`,
+  )
+
+/** As many messages, in order, as one request carries; a large payload travels alone. Settled ones are dropped. */
+function takeBatch(waiting: Outgoing[]): Outgoing[] {
+  const batch: Outgoing[] = []
+  let bytes = 0
+  while (waiting.length > 0 && batch.length < MAX_MESSAGES_PER_REQUEST) {
+    const next = waiting[0] as Outgoing
+    bytes += next.message.envelope.byteLength + 8
+    if (batch.length > 0 && (next.payload !== undefined || bytes > LIMITS.maxDeltaBytes / 2)) break
+    waiting.shift()
+    if (!next.settled) batch.push(next)
+    if (next.payload !== undefined) break
+  }
+  return batch
+}
+
+function encodeData(data: Data): Uint8Array {
+  let bytes: Uint8Array
+  try {
+    bytes = encode(data)
+  } catch (error) {
+    throw new StickyError(
+      'INVALID_DATA',
+      'Data must be JSON values or bytes: no undefined, functions, bigints, NaN or cycles.',
+      { cause: error },
+    )
+  }
+  if (bytes.byteLength > LIMITS.maxPayloadBytes) {
+    throw new StickyError(
+      'TOO_LARGE',
+      `The data takes ${bytes.byteLength} bytes; at most ${LIMITS.maxPayloadBytes} are allowed.`,
+    )
+  }
+  return bytes
+}

@@ -1,0 +1,360 @@
+import {
+  type BlockReader,
+  cidOf,
+  Dht,
+  type DhtOptions,
+  type HeadAnswer,
+  type Identity,
+  type PeerNetwork,
+  type Runtime,
+  StickyError,
+  type Storage,
+  sha256,
+  systemRuntime,
+  toHex,
+} from '../dht/index.ts'
+import type {
+  ChannelState,
+  CoordinatorView,
+  Data,
+  HistoryPage,
+  MessageCollectionView,
+  PublishOptions,
+  PublishReceipt,
+  PubSub,
+  ReplicaView,
+  SubscribeOptions,
+  Subscriber,
+  Subscription,
+} from './api.ts'
+import { entriesBackward, loadMessages } from './collection.ts'
+import { Committer } from './commit.ts'
+import { type Coordinator, decodeCoordinator } from './coordinator.ts'
+import { Delivery } from './delivery.ts'
+import { VerifiedMessages } from './delta.ts'
+import { Initiator } from './initiator.ts'
+import { createKinds } from './kinds.ts'
+import { openMessage } from './message.ts'
+import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
+import { Publisher } from './publish.ts'
+import { Recovery } from './recovery.ts'
+import { Sequences } from './sequence.ts'
+import { decodeSnapshot } from './snapshot.ts'
+import { listSubscribers } from './subscribers.ts'
+import { TopicSubscription } from './subscription.ts'
+import { topicKeyOf } from './topic-key.ts'
+import {
+  decodePosition,
+  encodePosition,
+  toCollectionView,
+  toCoordinatorView,
+  toMessage,
+  toSubscriber,
+} from './view.ts'
+import { topicMethods } from './wire.ts'
+
+export interface PubSubInit {
+  network: PeerNetwork
+  storage: Storage
+  identity: Identity
+  runtime?: Runtime
+  dhtOptions?: Partial<DhtOptions>
+  options?: Partial<PubSubOptions>
+}
+
+/** A head, the node it was read from, and a verified reader of what it links to. */
+interface Loaded {
+  coordinator: Coordinator
+  head: Uint8Array
+  read: BlockReader
+}
+
+/** The face of the library: topics by name over one node. */
+export class StickyPubSub implements PubSub {
+  readonly dht: Dht
+  readonly #options: PubSubOptions
+  readonly #identity: Identity
+  readonly #storage: Storage
+  readonly #sequences: Sequences
+  readonly #recovery: Recovery
+  readonly #publisher: Publisher
+  readonly #delivery: Delivery | undefined
+  readonly #initiator: Initiator | undefined
+  readonly #committer: Committer
+  readonly #verified: VerifiedMessages
+  readonly #subscriptions = new Map<string, Set<TopicSubscription>>()
+  #closing: Promise<void> | undefined
+
+  constructor(init: PubSubInit) {
+    const runtime = init.runtime ?? systemRuntime
+    this.#options = { ...DEFAULT_PUBSUB_OPTIONS, ...init.options }
+    this.#identity = init.identity
+    this.#storage = init.storage
+    this.#verified = new VerifiedMessages(this.#options.maxVerifiedMessages)
+    this.dht = new Dht({
+      network: init.network,
+      storage: init.storage,
+      runtime,
+      ...createKinds(this.#verified),
+      ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
+    })
+    this.#sequences = new Sequences(init.storage, runtime)
+    this.#recovery = new Recovery(this.dht, this.#options)
+    this.#committer = new Committer(this.dht, this.#recovery, this.#options)
+    this.#publisher = new Publisher(this.dht, init.identity, this.#sequences, this.#options)
+    if (init.network.stores) {
+      this.#initiator = new Initiator(
+        this.dht,
+        this.#committer,
+        this.#recovery,
+        this.#options,
+        this.#verified,
+      )
+      this.#delivery = new Delivery(this.dht, this.#options)
+    }
+    this.#receivePushes()
+  }
+
+  get nodeId(): string {
+    return this.dht.self
+  }
+
+  async publish(topic: string, data: Data, options: PublishOptions = {}): Promise<PublishReceipt> {
+    this.#requireOpen()
+    const topicKey = await topicKeyOf(topic)
+    this.#recovery.requireUsable(topicKey)
+    return this.#publisher.publish(topicKey, data, options)
+  }
+
+  async subscribe(topic: string, options: SubscribeOptions = {}): Promise<Subscription> {
+    this.#requireOpen()
+    const topicKey = await topicKeyOf(topic)
+    const name = toHex(topicKey)
+    const { onMessage, signal } = options
+    signal?.throwIfAborted()
+    const subscription = new TopicSubscription({
+      dht: this.dht,
+      identity: this.#identity,
+      options: this.#options,
+      verified: this.#verified,
+      topic,
+      topicKey,
+      history: options.history ?? (options.receiveHistory === false ? 'none' : 'all'),
+      lastSeenVersion: options.lastSeenVersion,
+      info: checkedInfo(options.info ?? ''),
+      onClosed: (closed) => this.#forget(name, topicKey, closed),
+    })
+    const existing = this.#subscriptions.get(name) ?? new Set()
+    this.#subscriptions.set(name, existing.add(subscription))
+    if (onMessage) subscription.on('message', onMessage)
+    signal?.addEventListener('abort', () => void subscription.close(), { once: true })
+    await subscription.start()
+    return subscription
+  }
+
+  async history(
+    topic: string,
+    options: { limit?: number; before?: string; signal?: AbortSignal } = {},
+  ): Promise<HistoryPage> {
+    const loaded = await this.#load(topic, options.signal)
+    if (!loaded?.coordinator.messages) return { messages: [] }
+    const limit = Math.max(1, Math.min(options.limit ?? 50, LIMITS.maxHistoryLimit))
+    const before = options.before === undefined ? undefined : decodePosition(options.before)
+    const collection = await loadMessages(loaded.coordinator.messages, loaded.read)
+    const entries = await entriesBackward(collection, before, limit, loaded.read)
+    const now = this.dht.runtime.now()
+    const messages = await Promise.all(
+      entries.map(async (entry) => {
+        const message = await openMessage(entry.envelope)
+        if (message.body.expiresAt <= now) return undefined
+        return toMessage(
+          message,
+          { topic, addedInVersion: entry.addedInVersion, historic: true },
+          loaded.read,
+        )
+      }),
+    )
+    const oldest = entries[0]
+    const page = { messages: messages.filter((message) => message !== undefined) }
+    if (oldest === undefined || entries.length < limit) return page
+    return { ...page, before: encodePosition({ version: oldest.addedInVersion, id: oldest.id }) }
+  }
+
+  async subscribers(topic: string, options: { signal?: AbortSignal } = {}): Promise<Subscriber[]> {
+    const loaded = await this.#load(topic, options.signal)
+    if (!loaded?.coordinator.subscribers) return []
+    const statements = await listSubscribers(
+      loaded.coordinator.subscribers,
+      this.dht.runtime.now(),
+      loaded.read,
+    )
+    return statements.map(toSubscriber)
+  }
+
+  async loadCoordinator(topic: string): Promise<CoordinatorView | undefined> {
+    const loaded = await this.#load(topic)
+    if (loaded === undefined) return undefined
+    return toCoordinatorView(await sha256(loaded.head), loaded.head.byteLength, loaded.coordinator)
+  }
+
+  async loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined> {
+    const loaded = await this.#load(topic)
+    if (!loaded?.coordinator.messages) return undefined
+    return toCollectionView(await loadMessages(loaded.coordinator.messages, loaded.read), loaded.read)
+  }
+
+  loadSubscriberCollection(topic: string): Promise<Subscriber[]> {
+    return this.subscribers(topic)
+  }
+
+  async loadFullHistory(topic: string, maxDepth = LIMITS.maxHistoryDepth) {
+    const history = {
+      messages: [] as string[],
+      subscribers: [] as string[],
+      snapshots: [] as string[],
+      missing: 0,
+    }
+    const loaded = await this.#load(topic)
+    if (loaded === undefined) return history
+    const { coordinator, read } = loaded
+    const add = (level: { messageHistory: Uint8Array[]; subscriberHistory: Uint8Array[] }) => {
+      history.messages.push(...level.messageHistory.map(cidOf))
+      history.subscribers.push(...level.subscriberHistory.map(cidOf))
+    }
+    if (coordinator.messages) history.messages.push(cidOf(coordinator.messages))
+    if (coordinator.subscribers) history.subscribers.push(cidOf(coordinator.subscribers))
+    add(coordinator)
+    const seen = new Set<string>()
+    let level = coordinator.previous
+    for (let depth = 0; depth < maxDepth && level.length > 0 && seen.size < LIMITS.maxHistoryDepth; depth++) {
+      const next: Uint8Array[] = []
+      for (const id of level) {
+        if (seen.has(toHex(id))) continue
+        seen.add(toHex(id))
+        const bytes = await read({ kind: 'snapshot', id }).catch(() => undefined)
+        if (bytes === undefined) {
+          history.missing += 1
+          continue
+        }
+        const snapshot = decodeSnapshot(bytes)
+        history.snapshots.push(cidOf(id))
+        add(snapshot)
+        next.push(...snapshot.previous)
+      }
+      level = next
+    }
+    return history
+  }
+
+  async replicas(topic: string): Promise<ReplicaView[]> {
+    const answers = await this.dht.replicas.heads(COORDINATOR, await topicKeyOf(topic))
+    return Promise.all(answers.map(toReplicaView))
+  }
+
+  /** State of a topic at this node only; a topic this node never had trouble with is ACTIVE. */
+  async channelState(topic: string): Promise<ChannelState> {
+    return this.#recovery.state(await topicKeyOf(topic))
+  }
+
+  async recover(topic: string): Promise<void> {
+    await this.#recovery.recover(await topicKeyOf(topic))
+  }
+
+  /** Sizes and counts of everything bounded, for metrics and diagnostics. */
+  counters() {
+    return {
+      rpc: this.dht.rpc.counters,
+      publisher: this.#publisher.counters,
+      commits: this.#committer.counters,
+      initiator: this.#initiator?.counters,
+      delivery: this.#delivery?.counters,
+      antiEntropy: this.dht.antiEntropyCounters,
+      loadedRecords: this.dht.store.loadedCount,
+      attachedTopics: this.#delivery?.attachedTopics ?? 0,
+      subscriptions: [...this.#subscriptions.values()].reduce((sum, set) => sum + set.size, 0),
+      downPeers: this.dht.replicas.downCount,
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    for (const subscriptions of [...this.#subscriptions.values()]) {
+      for (const subscription of [...subscriptions]) await subscription.close()
+    }
+    this.#recovery.close()
+    this.#delivery?.close()
+    await this.#sequences.close()
+    await this.dht.close()
+    await this.#storage.close()
+  }
+
+  #requireOpen(): void {
+    if (this.#closing !== undefined) throw new StickyError('CLOSED', 'This node is closed.')
+  }
+
+  /** The joined head of a topic, read at a majority of its holders, with a reader of its blocks. */
+  async #load(topic: string, signal?: AbortSignal): Promise<Loaded | undefined> {
+    this.#requireOpen()
+    const topicKey = await topicKeyOf(topic)
+    const answers = await this.dht.readHeads(COORDINATOR, topicKey, signal)
+    if (answers.length === 0)
+      throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
+    if (answers.every((answer) => answer.error !== undefined)) throw (answers[0] as HeadAnswer).error
+    const answer =
+      answers.find((candidate) => candidate.head !== undefined && candidate.peer === this.dht.self) ??
+      answers.find((candidate) => candidate.head !== undefined)
+    if (answer?.head === undefined) return undefined
+    return {
+      coordinator: decodeCoordinator(answer.head),
+      head: answer.head,
+      read: this.dht.reader(COORDINATOR, topicKey, answer.peer, signal),
+    }
+  }
+
+  #receivePushes(): void {
+    this.dht.rpc.handle(topicMethods.push, (from, { topic, ...push }) => {
+      const subscriptions = this.#subscriptions.get(toHex(topic))
+      if (subscriptions === undefined)
+        throw new StickyError('NOT_FOUND', 'Nobody here is subscribed to that.')
+      for (const subscription of subscriptions) subscription.receive(push, from)
+      return {}
+    })
+    this.dht.rpc.onPeerGone((peer) => {
+      for (const subscriptions of this.#subscriptions.values()) {
+        for (const subscription of subscriptions) subscription.peerGone(peer)
+      }
+    })
+  }
+
+  #forget(name: string, topicKey: Uint8Array, closed: TopicSubscription): void {
+    const subscriptions = this.#subscriptions.get(name)
+    subscriptions?.delete(closed)
+    if (subscriptions === undefined || subscriptions.size > 0) return
+    this.#subscriptions.delete(name)
+    const source = closed.source
+    if (source !== undefined)
+      this.dht.rpc.request(source, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
+  }
+}
+
+async function toReplicaView({ peer, durable, head, error }: HeadAnswer): Promise<ReplicaView> {
+  if (error !== undefined) return { nodeId: peer, durable, error: error.code }
+  if (head === undefined) return { nodeId: peer, durable }
+  return {
+    nodeId: peer,
+    durable,
+    headId: cidOf(await sha256(head)),
+    version: decodeCoordinator(head).version,
+  }
+}
+
+function checkedInfo(info: string): string {
+  if (new TextEncoder().encode(info).byteLength > LIMITS.maxInfoBytes) {
+    throw new StickyError('TOO_LARGE', `Subscriber info may take ${LIMITS.maxInfoBytes} bytes.`)
+  }
+  return info
+}

@@ -1,0 +1,85 @@
+import { type BlockReader, cidOf, decodeAny, idOfCid, nodeIdOf, StickyError, toHex } from '../dht/index.ts'
+import type { CoordinatorView, Data, Message, MessageCollectionView, Subscriber } from './api.ts'
+import { collectionPages, type MessageCollection } from './collection.ts'
+import type { Coordinator } from './coordinator.ts'
+import type { VerifiedMessage } from './message.ts'
+import { LIMITS } from './options.ts'
+import type { VerifiedStatement } from './subscribers.ts'
+
+/** Protocol objects as applications see them: CIDs and node ids instead of bytes, decoded data. */
+
+export async function toMessage(
+  message: VerifiedMessage,
+  context: { topic: string; addedInVersion: number; historic: boolean },
+  read: BlockReader,
+): Promise<Message> {
+  const { publisher, writer, sequence, publishedAt, expiresAt, data, payload } = message.body
+  const bytes = data ?? (payload && (await read({ kind: 'payload', id: payload.id })))
+  if (bytes === undefined) throw new StickyError('MALFORMED', 'A message without data.')
+  return {
+    id: message.cid,
+    topic: context.topic,
+    publisher: nodeIdOf(publisher),
+    writer: toHex(writer),
+    sequence,
+    publishedAt,
+    expiresAt,
+    data: decodeAny(bytes, LIMITS.maxPayloadBytes) as Data,
+    addedInVersion: context.addedInVersion,
+    historic: context.historic,
+  }
+}
+
+export const toCoordinatorView = (
+  id: Uint8Array,
+  bytes: number,
+  coordinator: Coordinator,
+): CoordinatorView => ({
+  id: cidOf(id),
+  version: coordinator.version,
+  state: coordinator.state,
+  ...(coordinator.messages ? { messages: cidOf(coordinator.messages) } : {}),
+  ...(coordinator.subscribers ? { subscribers: cidOf(coordinator.subscribers) } : {}),
+  messageHistory: coordinator.messageHistory.map(cidOf),
+  subscriberHistory: coordinator.subscriberHistory.map(cidOf),
+  previous: coordinator.previous.map(cidOf),
+  createdAt: coordinator.createdAt,
+  lastModified: coordinator.lastModified,
+  bytes,
+})
+
+export const toSubscriber = ({ nodeId, body }: VerifiedStatement): Subscriber => ({
+  nodeId,
+  info: new TextDecoder().decode(body.info),
+  since: body.issuedAt,
+  expiresAt: body.expiresAt,
+})
+
+export async function toCollectionView(
+  collection: MessageCollection,
+  read: BlockReader,
+): Promise<MessageCollectionView> {
+  const pages = await collectionPages(collection, read)
+  return {
+    id: cidOf(collection.rootId),
+    count: collection.root.count,
+    pages: pages.map(({ id, count, firstVersion, lastVersion, expiresAt }) => ({
+      id: cidOf(id),
+      count,
+      firstVersion,
+      lastVersion,
+      expiresAt,
+    })),
+    tail: collection.root.tail.map(([id, addedInVersion]) => ({ id: cidOf(id), addedInVersion })),
+  }
+}
+
+/** A history position: the version and id of the oldest message shown. Opaque to applications. */
+export const encodePosition = ({ version, id }: { version: number; id: Uint8Array }): string =>
+  `${version}.${cidOf(id)}`
+
+export function decodePosition(text: string): { version: number; id: Uint8Array } {
+  const match = /^(\d{1,13})\.([a-z0-9]{50,70})$/.exec(text)
+  if (match === null) throw new StickyError('MALFORMED', 'Not a history position of this library.')
+  return { version: Number(match[1]), id: idOfCid(match[2] as string) }
+}
