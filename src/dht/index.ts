@@ -1,3 +1,4 @@
+export * from './bootstrap.ts'
 export * from './codec.ts'
 export * from './dht.ts'
 export * from './errors.ts'

@@ -1,0 +1,5 @@
+export { asStickyError, StickyError, type ErrorCode } from '../dht/index.ts'
+export type * from '../pubsub/index.ts'
+export { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
+export * from './node.ts'
+export { openIdbStorage } from './object-store.ts'

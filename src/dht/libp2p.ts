@@ -1,0 +1,375 @@
+import type { Libp2p, PeerId, Stream } from '@libp2p/interface'
+import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { multiaddr } from '@multiformats/multiaddr'
+import { sha256 } from './codec.ts'
+import { asStickyError, StickyError } from './errors.ts'
+import type { NodeId } from './identity.ts'
+import { StreamLink } from './libp2p-link.ts'
+import type { ClosestOptions, ClosestPeer, Link, LinkEvents, PeerNetwork } from './network.ts'
+import { type Runtime, systemRuntime, type Timer } from './runtime.ts'
+
+/**
+ * The production network: links are libp2p streams, peers are found through two kad-dht instances. A peer stores when it
+ * speaks the link protocol and serves the common DHT; it is durable when it serves the durable one as well. Both are read
+ * from the protocols that identify reports, so a peer counts only once it is identified.
+ */
+
+export const LINK_PROTOCOL = '/sticky-pubsub/link/1.0.0'
+/** The DHT of everybody. */
+export const KAD_PROTOCOL = '/sticky-pubsub/kad/1.0.0'
+/** Durable nodes serve it, all others are its clients: the closest durable ones are found however many tabs there are. */
+export const KAD_DURABLE_PROTOCOL = '/sticky-pubsub/kad-durable/1.0.0'
+
+// every identified peer reports it; a peer store entry without it was learned some other way and is not complete
+const IDENTIFY_PROTOCOL = '/ipfs/id/1.0.0'
+
+export type DhtMode = 'server' | 'client'
+
+export interface DhtServices extends Record<string, unknown> {
+  kad: KadDHT
+  kadDurable: KadDHT
+}
+
+export type DhtLibp2p = Libp2p<DhtServices>
+
+/** The two DHT services of a node. The libp2p node must also run ping, identify and identifyPush. */
+export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
+  const service = (name: string, protocol: string, mode: DhtMode) =>
+    kadDHT({
+      protocol,
+      clientMode: mode === 'client',
+      peerInfoMapper: passthroughMapper, // the default drops private addresses
+      initialQuerySelfInterval: 100,
+      logPrefix: `libp2p:sticky-${name}`,
+      datastorePrefix: `/sticky-${name}`,
+      metricsPrefix: `sticky_${name.replace('-', '_')}`,
+    })
+  return {
+    kad: service('kad', KAD_PROTOCOL, modes.common),
+    kadDurable: service('kad-durable', KAD_DURABLE_PROTOCOL, modes.durable),
+  }
+}
+
+export interface Libp2pNetworkOptions {
+  /** Topology events that come together are told as one. */
+  topologyDebounceMs: number
+  /** With at most so many peers known, the routing tables hold them all and no look-up is made: one bucket's size. */
+  smallNetworkPeers: number
+  /** A look-up that takes longer is cut off; what it found so far is used. */
+  lookUpTimeoutMs: number
+  /** Streams of the link protocol one connection may open at once; the rpc layer above keeps fewer. */
+  maxLinkStreams: number
+  /** Key-space positions of peers kept, 32 bytes each. */
+  maxCachedPositions: number
+}
+
+export const DEFAULT_LIBP2P_NETWORK_OPTIONS: Libp2pNetworkOptions = {
+  topologyDebounceMs: 100,
+  smallNetworkPeers: 20,
+  lookUpTimeoutMs: 5_000,
+  maxLinkStreams: 8,
+  maxCachedPositions: 4_096,
+}
+
+export interface Libp2pNetworkInit {
+  libp2p: DhtLibp2p
+  durable: boolean
+  stores: boolean
+  runtime?: Runtime
+  options?: Partial<Libp2pNetworkOptions>
+}
+
+/** What kad-dht's routing table offers beyond its published type. */
+interface RoutingTable extends EventTarget {
+  readonly size: number
+  closestPeers(position: Uint8Array, options: { count: number }): PeerId[]
+}
+
+const routingTable = (kad: KadDHT): RoutingTable =>
+  (kad as unknown as { routingTable: RoutingTable }).routingTable
+
+/** Where a peer lies in the key space, as kad-dht places it: SHA-256 of the multihash in its id. */
+const positionOf = (peerId: PeerId): Promise<Uint8Array> => sha256(peerId.toMultihash().bytes)
+
+interface Ranked extends ClosestPeer {
+  distance: Uint8Array
+}
+
+function nearer(a: Ranked, b: Ranked): number {
+  for (let index = 0; index < a.distance.byteLength; index += 1) {
+    const difference = (a.distance[index] as number) - (b.distance[index] as number)
+    if (difference !== 0) return difference
+  }
+  return 0
+}
+
+/** The closest `minDurable` durable ones, the closest of any kind for the rest, nearest first. */
+function choose(ranked: Ranked[], count: number, minDurable: number): ClosestPeer[] {
+  const sorted = ranked.sort(nearer)
+  const chosen = new Set(sorted.filter((peer) => peer.durable).slice(0, Math.min(minDurable, count)))
+  for (const peer of sorted) {
+    if (chosen.size >= count) break
+    chosen.add(peer)
+  }
+  return sorted.filter((peer) => chosen.has(peer)).map(({ nodeId, durable }) => ({ nodeId, durable }))
+}
+
+/** Rejections as the port promises them: ABORTED for the caller's signal, or the code that it gave as its reason. */
+function networkError(error: unknown, signal: AbortSignal): StickyError {
+  if (!signal.aborted) return asStickyError(error, 'UNREACHABLE')
+  if (signal.reason instanceof StickyError) return signal.reason
+  return new StickyError('ABORTED', 'The operation was aborted.', { cause: signal.reason })
+}
+
+/** A task of its own, after all promise reactions of this one. Unlike a timer it is not throttled in a hidden tab. */
+function nextTask(callback: () => void): void {
+  const { port1, port2 } = new MessageChannel()
+  port1.onmessage = () => {
+    port1.close()
+    callback()
+  }
+  port2.postMessage(null)
+}
+
+export class Libp2pNetwork implements PeerNetwork {
+  readonly self: NodeId
+  readonly stores: boolean
+  readonly durable: boolean
+  readonly #libp2p: DhtLibp2p
+  readonly #runtime: Runtime
+  readonly #options: Libp2pNetworkOptions
+  readonly #positions = new Map<NodeId, Uint8Array>()
+  #accept: ((link: Link) => LinkEvents) | undefined
+  #onTopologyChange: (() => void) | undefined
+  #topologyTimer: Timer | undefined
+
+  constructor(init: Libp2pNetworkInit) {
+    this.#libp2p = init.libp2p
+    this.self = init.libp2p.peerId.toString()
+    this.stores = init.stores
+    this.durable = init.durable
+    this.#runtime = init.runtime ?? systemRuntime
+    this.#options = { ...DEFAULT_LIBP2P_NETWORK_OPTIONS, ...init.options }
+  }
+
+  /** Takes links from now on and watches the topology. */
+  async start(): Promise<void> {
+    const { maxLinkStreams } = this.#options
+    await this.#libp2p.handle(
+      LINK_PROTOCOL,
+      (stream, connection) => this.#inbound(stream, connection.remotePeer.toString()),
+      {
+        runOnLimitedConnection: true, // tabs that have only the relay between them still talk
+        maxInboundStreams: maxLinkStreams,
+        maxOutboundStreams: maxLinkStreams,
+      },
+    )
+    for (const [target, event] of this.#topologyEvents())
+      target.addEventListener(event, this.#topologyChanged)
+  }
+
+  /** Takes no more links and tells no more changes. Open links live as long as the libp2p node. */
+  async close(): Promise<void> {
+    for (const [target, event] of this.#topologyEvents())
+      target.removeEventListener(event, this.#topologyChanged)
+    this.#topologyTimer?.clear()
+    this.#onTopologyChange = undefined
+    this.#accept = undefined
+    await this.#libp2p.unhandle(LINK_PROTOCOL)
+  }
+
+  onInboundLink(accept: (link: Link) => LinkEvents): void {
+    this.#accept = accept
+  }
+
+  onTopologyChange(listener: () => void): void {
+    this.#onTopologyChange = listener
+  }
+
+  async openLink(peer: NodeId, events: LinkEvents, { signal }: { signal: AbortSignal }): Promise<Link> {
+    try {
+      signal.throwIfAborted()
+      const stream = await this.#openStream(peerIdFromString(peer), signal)
+      const link = new StreamLink(peer, stream, this.#runtime)
+      nextTask(() => link.start(events)) // the caller has the link before its first event
+      return link
+    } catch (error) {
+      throw networkError(error, signal)
+    }
+  }
+
+  async closestPeers(key: Uint8Array, { count, minDurable, signal }: ClosestOptions): Promise<ClosestPeer[]> {
+    try {
+      signal.throwIfAborted()
+      const known = this.#knownPeers()
+      if (known.size > this.#options.smallNetworkPeers)
+        for (const peerId of await this.#lookUp(key, signal)) known.set(peerId.toString(), peerId)
+      known.delete(this.self)
+      const target = await sha256(key)
+      const ranked = await Promise.all([...known.values()].map((peerId) => this.#rank(peerId, target)))
+      signal.throwIfAborted()
+      const holders = ranked.filter((peer) => peer !== undefined)
+      if (this.stores)
+        holders.push(await this.#ranked(this.#libp2p.peerId, { stores: true, durable: this.durable }, target))
+      return choose(holders, count, minDurable)
+    } catch (error) {
+      throw networkError(error, signal)
+    }
+  }
+
+  async #openStream(peerId: PeerId, signal: AbortSignal): Promise<Stream> {
+    const options = { signal, runOnLimitedConnection: true }
+    try {
+      return await this.#libp2p.dialProtocol(peerId, LINK_PROTOCOL, options)
+    } catch (error) {
+      // a direct dial may fail where a relayed connection stands
+      const relayed = this.#libp2p
+        .getConnections(peerId)
+        .find(({ status, limits }) => status === 'open' && limits)
+      if (signal.aborted || relayed === undefined) throw error
+      return relayed.newStream(LINK_PROTOCOL, options)
+    }
+  }
+
+  #inbound(stream: Stream, peer: NodeId): void {
+    const accept = this.#accept
+    if (accept === undefined) return stream.abort(new Error('No links are taken here.'))
+    const link = new StreamLink(peer, stream, this.#runtime)
+    link.start(accept(link))
+  }
+
+  /** Routing tables and connections: in a small network every node sees the same set without asking anyone. */
+  #knownPeers(): Map<NodeId, PeerId> {
+    const { kad, kadDurable } = this.#libp2p.services
+    const tables = [kad, kadDurable].flatMap((service) => {
+      const table = routingTable(service)
+      return table.closestPeers(new Uint8Array(32), { count: table.size })
+    })
+    return new Map([...tables, ...this.#libp2p.getPeers()].map((peerId) => [peerId.toString(), peerId]))
+  }
+
+  /** Asks both DHTs. A failed or slow look-up gives what it found: the routing tables answer for the rest. */
+  async #lookUp(key: Uint8Array, signal: AbortSignal): Promise<PeerId[]> {
+    const found: PeerId[] = []
+    const limit = new AbortController()
+    const timer = this.#runtime.setTimer(() => limit.abort(), this.#options.lookUpTimeoutMs)
+    const onAbort = () => limit.abort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    const ask = async (kad: KadDHT) => {
+      if (routingTable(kad).size === 0) return // a query with nobody to ask would wait for somebody
+      for await (const event of kad.getClosestPeers(key, { signal: limit.signal })) {
+        if (event.name === 'FINAL_PEER') found.push(event.peer.id)
+      }
+    }
+    const { kad, kadDurable } = this.#libp2p.services
+    await Promise.allSettled([ask(kad), ask(kadDurable)])
+    timer.clear()
+    signal.removeEventListener('abort', onAbort)
+    signal.throwIfAborted()
+    return found
+  }
+
+  /** Undefined for a peer that does not store, or is not identified yet: its identification is a topology change. */
+  async #rank(peerId: PeerId, target: Uint8Array): Promise<Ranked | undefined> {
+    const profile = await peerProfile(this.#libp2p, peerId)
+    return profile?.stores ? this.#ranked(peerId, profile, target) : undefined
+  }
+
+  async #ranked(peerId: PeerId, profile: PeerProfile, target: Uint8Array): Promise<Ranked> {
+    const nodeId = peerId.toString()
+    let position = this.#positions.get(nodeId)
+    if (position === undefined) {
+      position = await positionOf(peerId)
+      if (this.#positions.size >= this.#options.maxCachedPositions)
+        this.#positions.delete(this.#positions.keys().next().value as NodeId)
+      this.#positions.set(nodeId, position)
+    }
+    const distance = position.map((byte, index) => byte ^ (target[index] as number))
+    return { nodeId, durable: profile.durable, distance }
+  }
+
+  #topologyEvents(): Array<[EventTarget, string]> {
+    const { kad, kadDurable } = this.#libp2p.services
+    const node = this.#libp2p as unknown as EventTarget
+    const own = ['peer:identify', 'peer:connect', 'peer:disconnect']
+    return [
+      ...own.map((event): [EventTarget, string] => [node, event]),
+      ...[kad, kadDurable].flatMap((service) =>
+        ['peer:add', 'peer:remove'].map((event): [EventTarget, string] => [routingTable(service), event]),
+      ),
+    ]
+  }
+
+  readonly #topologyChanged = (): void => {
+    this.#topologyTimer ??= this.#runtime.setTimer(() => {
+      this.#topologyTimer = undefined
+      this.#onTopologyChange?.()
+    }, this.#options.topologyDebounceMs)
+  }
+}
+
+/** The network of a started libp2p node. Create it before the node joins, so that others learn at once that it takes links. */
+export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp2pNetwork> {
+  const network = new Libp2pNetwork(init)
+  await network.start()
+  return network
+}
+
+export interface PeerProfile {
+  stores: boolean
+  durable: boolean
+}
+
+/** What identify told about a peer; undefined while it has not. */
+export async function peerProfile(libp2p: DhtLibp2p, peerId: PeerId): Promise<PeerProfile | undefined> {
+  let protocols: string[]
+  try {
+    protocols = (await libp2p.peerStore.get(peerId)).protocols
+  } catch {
+    return undefined // not in the peer store
+  }
+  if (!protocols.includes(IDENTIFY_PROTOCOL)) return undefined
+  const stores = protocols.includes(LINK_PROTOCOL) && protocols.includes(KAD_PROTOCOL)
+  return { stores, durable: stores && protocols.includes(KAD_DURABLE_PROTOCOL) }
+}
+
+/**
+ * Joins through known addresses: dials them, waits for the first routing table entry, then looks for itself in both
+ * DHTs, which makes this node known to its neighbours. Rejects with UNREACHABLE when no address answers, else ABORTED.
+ */
+export async function joinDht(
+  libp2p: DhtLibp2p,
+  bootstrapMultiaddrs: string[],
+  { signal }: { signal: AbortSignal },
+): Promise<void> {
+  try {
+    signal.throwIfAborted()
+    const dials = bootstrapMultiaddrs.map((address) => libp2p.dial(multiaddr(address), { signal }))
+    await Promise.any(dials)
+    const { kad, kadDurable } = libp2p.services
+    await firstEntry(routingTable(kad), signal)
+    for (const service of [kad, kadDurable]) {
+      if (routingTable(service).size === 0) continue // no durable node met yet
+      const query = service.getClosestPeers(libp2p.peerId.toMultihash().bytes, { signal })
+      for await (const _ of query) signal.throwIfAborted()
+    }
+  } catch (error) {
+    throw networkError(error, signal)
+  }
+}
+
+function firstEntry(table: RoutingTable, signal: AbortSignal): Promise<void> {
+  if (table.size > 0) return Promise.resolve()
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void) => {
+      table.removeEventListener('peer:add', onAdd)
+      signal.removeEventListener('abort', onAbort)
+      settle()
+    }
+    const onAdd = () => finish(resolve)
+    const onAbort = () => finish(() => reject(signal.reason))
+    table.addEventListener('peer:add', onAdd)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+}

@@ -1,0 +1,255 @@
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { StickyError } from '../dht/index.ts'
+import type { Data, HistoryRequest, Message } from '../pubsub/index.ts'
+import { loadOrCreateIdentity } from './identity-store.ts'
+import { createNode, type StickyNode } from './node.ts'
+import { type Output, messageLine, printable } from './output.ts'
+import { resolvePassphrase } from './passphrase.ts'
+
+/** One function per command; cli.ts reads the arguments. Each resolves when it is done and rejects with a StickyError. */
+
+export interface CommonOptions {
+  bridge: string
+  data?: string
+  passphraseFile?: string
+}
+
+/** $XDG_DATA_HOME/sticky-pubsub, or ~/.local/share/sticky-pubsub. */
+export const defaultDataFolder = (): string =>
+  join(process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share'), 'sticky-pubsub')
+
+const passphraseFor = (directory: string, options: CommonOptions): Promise<string> =>
+  resolvePassphrase({ directory, ...(options.passphraseFile ? { passphraseFile: options.passphraseFile } : {}) })
+
+async function openNode(
+  options: CommonOptions,
+  role: 'durable' | 'client',
+  directory: string | undefined,
+  signal: AbortSignal,
+  listen?: string[],
+): Promise<StickyNode> {
+  return createNode({
+    role,
+    signal,
+    ...(options.bridge === '' ? {} : { bridgeUrl: options.bridge }),
+    ...(directory === undefined ? {} : { directory, passphrase: await passphraseFor(directory, options) }),
+    ...(listen ? { listen } : {}),
+  })
+}
+
+const untilAborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+
+/** A holder of topics, until it is interrupted. */
+export async function runNode(
+  options: CommonOptions & { listen?: string; awaitHolders: number },
+  output: Output,
+  signal: AbortSignal,
+): Promise<void> {
+  const directory = options.data ?? join(defaultDataFolder(), 'node')
+  const node = await openNode(options, 'durable', directory, signal, options.listen ? [options.listen] : undefined)
+  try {
+    for (;;) {
+      const holders = await node.knownHolders()
+      if (signal.aborted || holders >= options.awaitHolders) break
+      output.progress(`${holders} of ${options.awaitHolders} holders known …`)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    output.result(
+      { event: 'ready', nodeId: node.nodeId, addresses: node.addresses, data: directory },
+      `node ${node.nodeId}\ndata ${directory}\n${node.addresses.map((address) => `address ${address}`).join('\n')}\nready`,
+    )
+    await untilAborted(signal)
+  } finally {
+    await node.close()
+  }
+}
+
+/** Publishes `text`, or every line of standard input when it is absent or '-'. */
+export async function publish(
+  topic: string,
+  text: string | undefined,
+  options: CommonOptions & { as?: string; ttl?: number; fromJson: boolean },
+  output: Output,
+  signal: AbortSignal,
+): Promise<void> {
+  const directory = options.data ?? join(defaultDataFolder(), 'client')
+  const toData = (line: string): Data => {
+    if (options.fromJson) return parseJson(line)
+    return options.as === undefined ? line : { kind: 'chat', name: options.as, text: line }
+  }
+  const publishOptions = { signal, ...(options.ttl === undefined ? {} : { ttlMs: options.ttl * 1_000 }) }
+  const node = await openNode(options, 'client', directory, signal)
+  try {
+    const send = async (line: string) => {
+      const receipt = await node.pubsub.publish(topic, toData(line), publishOptions)
+      const { sequence, replicas, durableReplicas } = receipt
+      output.result(receipt, `stored ${receipt.id} as ${sequence} at ${replicas} replicas (${durableReplicas} on disk)`)
+    }
+    if (text !== undefined && text !== '-') return await send(text)
+    await sendLines(send, output, signal)
+  } finally {
+    await node.close()
+  }
+}
+
+/** Lines under way at once from standard input: enough for group commits, little enough to bound memory. */
+const MAX_LINES_IN_FLIGHT = 256
+
+async function sendLines(send: (line: string) => Promise<void>, output: Output, signal: AbortSignal): Promise<void> {
+  const inFlight = new Set<Promise<void>>()
+  let sent = 0
+  let failure: unknown
+  const lines = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
+  signal.addEventListener('abort', () => lines.close(), { once: true })
+  for await (const line of lines) {
+    if (line.length === 0) continue
+    if (failure !== undefined || signal.aborted) break
+    const sending = send(line)
+      .catch((error: unknown) => {
+        failure ??= error
+      })
+      .finally(() => inFlight.delete(sending))
+    inFlight.add(sending)
+    sent += 1
+    output.progress(`${sent} lines sent, ${inFlight.size} under way`)
+    if (inFlight.size >= MAX_LINES_IN_FLIGHT) await Promise.race(inFlight)
+  }
+  await Promise.all(inFlight)
+  if (failure !== undefined) throw failure
+}
+
+/** Prints history, then live messages, until it is interrupted or `count` messages came. */
+export async function subscribe(
+  topic: string,
+  options: CommonOptions & { history: HistoryRequest; count?: number; info?: string; since?: number },
+  output: Output,
+  signal: AbortSignal,
+): Promise<void> {
+  const node = await openNode(options, 'client', undefined, signal)
+  try {
+    const done = Promise.withResolvers<void>()
+    let seen = 0
+    const onMessage = (message: Message) => {
+      seen += 1
+      if (options.count !== undefined && seen > options.count) return
+      output.result(message, messageLine(message))
+      if (seen === options.count) done.resolve()
+    }
+    const subscription = await node.pubsub.subscribe(topic, {
+      history: options.history,
+      onMessage,
+      ...(options.info === undefined ? {} : { info: options.info }),
+      ...(options.since === undefined ? {} : { lastSeenVersion: options.since }),
+    })
+    subscription.on('history-end', ({ version, count }) => {
+      if (output.json) output.result({ event: 'history-end', version, count }, '')
+      else output.note(`-- ${count} earlier messages; live from here --`)
+    })
+    subscription.on('gap', (gap) => {
+      if (output.json) output.result({ event: 'gap', ...gap }, '')
+      else output.note(`-- missing: ${gap.publisher.slice(-8)} ${gap.fromSequence}..${gap.toSequence} (${gap.reason}) --`)
+    })
+    subscription.on('sync', (status) => {
+      if (status === 'degraded') output.note('-- no replica reachable, retrying --')
+    })
+    await Promise.race([done.promise, untilAborted(signal)])
+    await subscription.unsubscribe().catch(() => undefined) // leaving is a courtesy: the subscription expires by itself
+  } finally {
+    await node.close()
+  }
+}
+
+/** Prints what is stored, oldest first, and ends. */
+export async function history(
+  topic: string,
+  options: CommonOptions & { last?: number },
+  output: Output,
+  signal: AbortSignal,
+): Promise<void> {
+  const node = await openNode(options, 'client', undefined, signal)
+  try {
+    const pages: Message[][] = []
+    let wanted = options.last ?? Number.POSITIVE_INFINITY
+    let before: string | undefined
+    do {
+      const limit = Math.min(wanted, 256)
+      const page = await node.pubsub.history(topic, { limit, signal, ...(before === undefined ? {} : { before }) })
+      pages.push(page.messages)
+      wanted -= page.messages.length
+      before = page.before
+      output.progress(`${pages.reduce((sum, messages) => sum + messages.length, 0)} messages read …`)
+    } while (before !== undefined && wanted > 0 && !signal.aborted)
+    const seen = new Set<string>()
+    for (const message of pages.reverse().flat()) {
+      if (seen.has(message.id)) continue
+      seen.add(message.id)
+      output.result(message, messageLine(message))
+    }
+  } finally {
+    await node.close()
+  }
+}
+
+/** Coordinator, lineage, replicas and collections of a topic. */
+export async function inspect(topic: string, options: CommonOptions, output: Output, signal: AbortSignal): Promise<void> {
+  const node = await openNode(options, 'client', undefined, signal)
+  try {
+    const { pubsub } = node
+    const [coordinator, replicas] = await Promise.all([pubsub.loadCoordinator(topic), pubsub.replicas(topic)])
+    if (coordinator === undefined) throw new StickyError('NOT_FOUND', `No replica holds a topic named "${printable(topic)}".`)
+    const [messages, subscribers, lineage] = await Promise.all([
+      pubsub.loadMessageCollection(topic),
+      pubsub.loadSubscriberCollection(topic),
+      pubsub.loadFullHistory(topic),
+    ])
+    output.result({ topic, coordinator, replicas, messages, subscribers, lineage }, describe(topic, coordinator, replicas, messages, subscribers, lineage))
+  } finally {
+    await node.close()
+  }
+}
+
+function describe(
+  topic: string,
+  coordinator: NonNullable<Awaited<ReturnType<StickyNode['pubsub']['loadCoordinator']>>>,
+  replicas: Awaited<ReturnType<StickyNode['pubsub']['replicas']>>,
+  messages: Awaited<ReturnType<StickyNode['pubsub']['loadMessageCollection']>>,
+  subscribers: Awaited<ReturnType<StickyNode['pubsub']['subscribers']>>,
+  lineage: Awaited<ReturnType<StickyNode['pubsub']['loadFullHistory']>>,
+): string {
+  const lines = [
+    `topic        ${printable(topic)}`,
+    `coordinator  ${coordinator.id}`,
+    `             version ${coordinator.version}, ${coordinator.bytes} bytes, ${coordinator.state}, changed ${new Date(coordinator.lastModified).toISOString()}`,
+    `lineage      ${lineage.messages.length} message and ${lineage.subscribers.length} subscriber collections, ${lineage.snapshots.length} snapshots, ${lineage.missing} missing`,
+    `messages     ${messages?.count ?? 0} in ${messages?.pages.length ?? 0} pages and a tail of ${messages?.tail.length ?? 0}`,
+    `subscribers  ${subscribers.length}`,
+    ...subscribers.map((subscriber) => `             ${subscriber.nodeId} ${printable(subscriber.info)}`),
+    `replicas     ${replicas.length}`,
+    ...replicas.map(({ nodeId, durable, version, error }) => {
+      const state = error ?? (version === undefined ? 'empty' : `version ${version}`)
+      return `             ${nodeId} ${durable ? 'durable ' : 'fleeting'} ${state}`
+    }),
+  ]
+  return lines.join('\n')
+}
+
+/** Shows, and creates on first use, the identity of a data folder. */
+export async function showIdentity(options: CommonOptions, output: Output): Promise<void> {
+  const directory = options.data ?? join(defaultDataFolder(), 'client')
+  const { identity } = await loadOrCreateIdentity({ directory, passphrase: await passphraseFor(directory, options) })
+  output.result({ nodeId: identity.nodeId, data: directory }, `${identity.nodeId}\n${directory}`)
+}
+
+function parseJson(line: string): Data {
+  try {
+    return JSON.parse(line) as Data
+  } catch (error) {
+    throw new StickyError('INVALID_DATA', 'Not JSON. Without --from-json a line is published as text.', { cause: error })
+  }
+}

@@ -1,0 +1,6 @@
+export * from './cli.ts'
+export * from './identity-store.ts'
+export * from './node.ts'
+export * from './object-store.ts'
+export * from './output.ts'
+export * from './passphrase.ts'

@@ -1,0 +1,55 @@
+import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
+import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { identify, identifyPush } from '@libp2p/identify'
+import { noise } from '@libp2p/noise'
+import { ping } from '@libp2p/ping'
+import { webSockets } from '@libp2p/websockets'
+import { yamux } from '@libp2p/yamux'
+import { createLibp2p } from 'libp2p'
+import { type DhtLibp2p, dhtServices } from '../dht/libp2p.ts'
+
+/** durable: disk-backed and meant to stay. fleeting: stores while it is here. client: asks only, stores nothing. */
+export type NodeRole = 'durable' | 'fleeting' | 'client'
+
+export interface NodeLibp2pOptions {
+  /** 32 bytes: the Ed25519 seed this node's id comes from. */
+  seed: Uint8Array
+  /** Websocket multiaddrs, for example `/ip4/127.0.0.1/tcp/0/ws`. Empty for a node that only dials. */
+  listen: string[]
+  /** Told to others instead of the listen addresses: a public name in front of a proxy. */
+  announce?: string[]
+  role: NodeRole
+  /** A relay to hold a reservation on, for a node that cannot be dialled. It must have admitted this node. */
+  relay?: string
+  maxConnections?: number
+  /** libp2p's default of 5 a second for each address stops a local network from forming. */
+  inboundConnectionsPerSecondPerHost?: number
+  /** Connections in handshake at once; above it new ones are refused. */
+  maxPendingInboundConnections?: number
+}
+
+/** A started libp2p node over websockets. It dials nobody on its own but the relay. */
+export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtLibp2p> {
+  const circuit = options.relay === undefined ? [] : [`${options.relay}/p2p-circuit`]
+  return createLibp2p({
+    privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
+    addresses: { listen: [...options.listen, ...circuit], announce: options.announce ?? [] },
+    transports: [webSockets(), circuitRelayTransport()],
+    connectionEncrypters: [noise()],
+    streamMuxers: [yamux()],
+    connectionManager: {
+      maxConnections: options.maxConnections ?? 500,
+      inboundConnectionThreshold: options.inboundConnectionsPerSecondPerHost ?? 1_000,
+      maxIncomingPendingConnections: options.maxPendingInboundConnections ?? 256,
+    },
+    services: {
+      ping: ping(),
+      identify: identify(),
+      identifyPush: identifyPush(),
+      ...dhtServices({
+        common: options.role === 'client' ? 'client' : 'server',
+        durable: options.role === 'durable' ? 'server' : 'client',
+      }),
+    },
+  })
+}

@@ -1,0 +1,339 @@
+import * as v from 'valibot'
+import { type Block, type BlockReader, bytesOf, bytesUpTo, decode, encode, equalBytes, integer, objectId, sha256, StickyError, timestampMs } from '../dht/index.ts'
+import { openMessage } from './message.ts'
+import { LIMITS } from './options.ts'
+
+/**
+ * The messages of a topic: an append-only vector, ordered by the version that added each. Recent entries are named in the
+ * root's tail; every 64 are sealed into a page, and 64 pages into an index, so that a publish rewrites the small root and
+ * nothing else, and two collections share every page they have in common.
+ *
+ *   root { tail, spine } -> spine { levels } -> index … -> page { entries }
+ */
+
+export interface Entry {
+  id: Uint8Array
+  /** Stamped by the commit that added it; not signed, and raised when a merge brings it to the other side. */
+  addedInVersion: number
+  expiresAt: number
+  envelope: Uint8Array
+}
+
+const version = integer(0, LIMITS.maxVersion)
+
+/** What is known of a sealed page, or of an index over 64 of them, without reading it. */
+const pageRef = v.strictObject({
+  id: objectId,
+  count: integer(1, Number.MAX_SAFE_INTEGER),
+  firstVersion: version,
+  lastVersion: version,
+  /** Latest inside. */
+  expiresAt: timestampMs,
+})
+export type PageRef = v.InferOutput<typeof pageRef>
+
+/** [message id, addedInVersion, envelope bytes, expiresAt] */
+const tailEntry = v.strictTuple([objectId, version, integer(1, LIMITS.maxEnvelopeBytes), timestampMs])
+export type TailEntry = v.InferOutput<typeof tailEntry>
+
+const rootSchema = v.strictObject({
+  v: v.literal(1),
+  topic: bytesOf(32),
+  count: integer(0, Number.MAX_SAFE_INTEGER),
+  spine: v.nullable(objectId),
+  tail: v.pipe(v.array(tailEntry), v.maxLength(LIMITS.pageEntries)),
+})
+export type MessagesRoot = v.InferOutput<typeof rootSchema>
+
+/** levels[0]: pages not yet indexed, oldest first; levels[i]: indexes of level i. */
+const spineSchema = v.strictObject({
+  v: v.literal(1),
+  topic: bytesOf(32),
+  levels: v.pipe(v.array(v.pipe(v.array(pageRef), v.maxLength(LIMITS.fanOut))), v.maxLength(LIMITS.maxSpineLevels)),
+})
+export type Spine = v.InferOutput<typeof spineSchema>
+
+const indexSchema = v.strictObject({ v: v.literal(1), topic: bytesOf(32), refs: v.pipe(v.array(pageRef), v.length(LIMITS.fanOut)) })
+const pageSchema = v.strictObject({
+  v: v.literal(1),
+  topic: bytesOf(32),
+  entries: v.pipe(v.array(v.strictTuple([version, bytesUpTo(LIMITS.maxEnvelopeBytes)])), v.minLength(1), v.maxLength(LIMITS.pageEntries)),
+})
+
+export const decodeRoot = (bytes: Uint8Array) => decode(bytes, LIMITS.maxRootBytes, rootSchema)
+export const decodeSpine = (bytes: Uint8Array) => decode(bytes, LIMITS.maxSpineBytes, spineSchema)
+export const decodeIndex = (bytes: Uint8Array) => decode(bytes, LIMITS.maxSpineBytes, indexSchema)
+export const decodePage = (bytes: Uint8Array) => decode(bytes, LIMITS.maxPageBytes, pageSchema)
+
+export interface MessageCollection {
+  rootId: Uint8Array
+  root: MessagesRoot
+}
+
+export async function loadMessages(rootId: Uint8Array, read: BlockReader): Promise<MessageCollection> {
+  return { rootId, root: decodeRoot(await read({ kind: 'messages', id: rootId })) }
+}
+
+export const emptyRoot = (topicKey: Uint8Array): MessagesRoot => ({ v: 1, topic: topicKey, count: 0, spine: null, tail: [] })
+
+export async function loadSpine(root: MessagesRoot, read: BlockReader): Promise<Spine> {
+  if (root.spine === null) return { v: 1, topic: root.topic, levels: [] }
+  return decodeSpine(await read({ kind: 'spine', id: root.spine }))
+}
+
+export async function readPage(ref: PageRef, read: BlockReader): Promise<Entry[]> {
+  const { entries } = decodePage(await read({ kind: 'page', id: ref.id }))
+  return Promise.all(entries.map(([addedInVersion, envelope]) => toEntry(addedInVersion, envelope)))
+}
+
+export async function toEntry(addedInVersion: number, envelope: Uint8Array): Promise<Entry> {
+  const { id, body } = await openMessage(envelope)
+  return { id, addedInVersion, expiresAt: body.expiresAt, envelope }
+}
+
+export const readTail = (tail: TailEntry[], read: BlockReader): Promise<Entry[]> =>
+  Promise.all(
+    tail.map(async ([id, addedInVersion, , expiresAt]) => ({
+      id,
+      addedInVersion,
+      expiresAt,
+      envelope: await read({ kind: 'message', id }),
+    })),
+  )
+
+/** The refs in order, oldest first, each with its level (0: a page). */
+const spineRefs = (spine: Spine): { ref: PageRef; level: number }[] =>
+  spine.levels.flatMap((refs, level) => refs.map((ref) => ({ ref, level }))).sort((a, b) => b.level - a.level)
+
+/** Pages below the refs that `wanted` lets pass, oldest first; indexes that it does not are never read. */
+async function* pagesOf(refs: { ref: PageRef; level: number }[], wanted: (ref: PageRef) => boolean, read: BlockReader): AsyncGenerator<PageRef> {
+  for (const { ref, level } of refs) {
+    if (!wanted(ref)) continue
+    if (level === 0) yield ref
+    else yield* pagesOf(await childrenOf(ref, level, read), wanted, read)
+  }
+}
+
+async function childrenOf(ref: PageRef, level: number, read: BlockReader) {
+  const { refs } = decodeIndex(await read({ kind: 'index', id: ref.id }))
+  return refs.map((child) => ({ ref: child, level: level - 1 }))
+}
+
+/** Pages fetched ahead of the one that is being delivered: hides round trips without holding a topic in memory. */
+const READ_AHEAD_PAGES = 6
+
+/** Entries added after `after`, in order. Pages wholly before it are not read. */
+export async function* entriesAfter({ root }: MessageCollection, after: number, read: BlockReader): AsyncGenerator<Entry> {
+  const spine = await loadSpine(root, read)
+  const pages = pagesOf(spineRefs(spine), (ref) => ref.lastVersion > after, read)
+  const ahead: Promise<Entry[]>[] = []
+  for (let done = false; ; ) {
+    while (!done && ahead.length < READ_AHEAD_PAGES) {
+      const next = await pages.next()
+      if (next.done) done = true
+      else {
+        const reading = readPage(next.value, read)
+        reading.catch(() => undefined) // reported when its turn comes
+        ahead.push(reading)
+      }
+    }
+    const entries = await ahead.shift()
+    if (entries === undefined) break
+    for (const entry of entries) if (entry.addedInVersion > after) yield entry
+  }
+  yield* await readTail(
+    root.tail.filter(([, addedInVersion]) => addedInVersion > after),
+    read,
+  )
+}
+
+/** The last `limit` entries before a position, in order; reads only the pages that hold them. */
+export async function entriesBackward(
+  { root }: MessageCollection,
+  before: { version: number; id: Uint8Array } | undefined,
+  limit: number,
+  read: BlockReader,
+): Promise<Entry[]> {
+  let cut = before
+  const found: Entry[] = []
+  const isBefore = (entryVersion: number) => cut === undefined || entryVersion <= cut.version
+  const take = (entries: Entry[]) => {
+    let usable = entries
+    if (cut !== undefined) {
+      const { version: at, id } = cut
+      const index = entries.findIndex((entry) => equalBytes(entry.id, id))
+      // the position may have moved to another version in a merge: then everything added before it still counts
+      usable = index >= 0 ? entries.slice(0, index) : entries.filter((entry) => entry.addedInVersion < at)
+      if (index >= 0) cut = undefined
+    }
+    found.unshift(...usable.slice(Math.max(0, usable.length - (limit - found.length))))
+  }
+  const tail = root.tail.filter(([, entryVersion]) => isBefore(entryVersion))
+  if (tail.length > 0) take(await readTail(before === undefined ? tail.slice(-limit) : tail, read))
+  const walk = async (refs: { ref: PageRef; level: number }[]): Promise<void> => {
+    for (const { ref, level } of refs.toReversed()) {
+      if (found.length >= limit) return
+      if (!isBefore(ref.firstVersion)) continue
+      if (level > 0) await walk(await childrenOf(ref, level, read))
+      else take(await readPage(ref, read))
+    }
+  }
+  if (found.length < limit) await walk(spineRefs(await loadSpine(root, read)))
+  return found
+}
+
+/** All page refs, oldest first (reads the indexes). */
+export async function collectionPages({ root }: MessageCollection, read: BlockReader): Promise<PageRef[]> {
+  return Array.fromAsync(pagesOf(spineRefs(await loadSpine(root, read)), () => true, read))
+}
+
+/** Latest expiry of everything inside, 0 when empty. */
+export const latestExpiry = (root: MessagesRoot, spine: Spine): number =>
+  Math.max(0, ...root.tail.map((entry) => entry[3]), ...spine.levels.flat().map((ref) => ref.expiresAt))
+
+/** Builds a collection by appending: the same entries after the same start give the same bytes at every node. */
+export class CollectionBuilder {
+  readonly #topicKey: Uint8Array
+  readonly #read: BlockReader
+  readonly #blocks = new Map<string, Block>()
+  #levels: PageRef[][]
+  #spineId: Uint8Array | null
+  #spineChanged = false
+  #tail: { entry: TailEntry; envelope: Uint8Array | undefined }[]
+  #count: number
+
+  private constructor(root: MessagesRoot, spine: Spine, read: BlockReader) {
+    this.#topicKey = root.topic
+    this.#read = read
+    this.#levels = spine.levels.map((refs) => [...refs])
+    this.#spineId = root.spine
+    this.#tail = root.tail.map((entry) => ({ entry, envelope: undefined }))
+    this.#count = root.count
+  }
+
+  static async from(root: MessagesRoot, read: BlockReader, spine?: Spine): Promise<CollectionBuilder> {
+    return new CollectionBuilder(root, spine ?? { v: 1, topic: root.topic, levels: [] }, read)
+  }
+
+  /** The spine given to `from` is not the one the root names: it is written in any case. */
+  markSpineChanged(): void {
+    this.#spineChanged = true
+  }
+
+  hasInTail(id: Uint8Array): boolean {
+    return this.#tail.some(({ entry }) => equalBytes(entry[0], id))
+  }
+
+  get tailBytes(): number {
+    return this.#tail.reduce((sum, { entry }) => sum + entry[2], 0)
+  }
+
+  /** Whether the next entry will make it necessary to know the spine. */
+  static sealsWith(root: MessagesRoot, entries: number, bytes: number): boolean {
+    const tailBytes = root.tail.reduce((sum, entry) => sum + entry[2], 0)
+    return root.tail.length + entries >= LIMITS.pageEntries || tailBytes + bytes >= LIMITS.pageBytes
+  }
+
+  async append({ id, addedInVersion, expiresAt, envelope }: Entry, isNew: boolean): Promise<void> {
+    this.#tail.push({ entry: [id, addedInVersion, envelope.byteLength, expiresAt], envelope })
+    this.#count += 1
+    if (isNew) this.#add({ kind: 'message', id, bytes: envelope })
+    if (this.#tail.length >= LIMITS.pageEntries || this.tailBytes >= LIMITS.pageBytes) await this.#seal()
+  }
+
+  #add(block: Block): void {
+    this.#blocks.set(`${block.kind}/${block.id.join()}`, block)
+  }
+
+  async #seal(): Promise<void> {
+    const entries = await Promise.all(
+      this.#tail.map(async ({ entry, envelope }): Promise<[number, Uint8Array]> => [
+        entry[1],
+        envelope ?? (await this.#read({ kind: 'message', id: entry[0] })),
+      ]),
+    )
+    const bytes = encode({ v: 1, topic: this.#topicKey, entries })
+    const id = await sha256(bytes)
+    this.#add({ kind: 'page', id, bytes })
+    const versions = entries.map(([addedIn]) => addedIn)
+    await this.#push(0, {
+      id,
+      count: entries.length,
+      firstVersion: versions[0] as number,
+      lastVersion: versions.at(-1) as number,
+      expiresAt: Math.max(...this.#tail.map(({ entry }) => entry[3])),
+    })
+    this.#tail = []
+  }
+
+  async #push(level: number, ref: PageRef): Promise<void> {
+    if (level >= LIMITS.maxSpineLevels) throw new StickyError('TOPIC_FULL', 'A topic with more messages than its index holds.')
+    while (this.#levels.length <= level) this.#levels.push([])
+    const refs = this.#levels[level] as PageRef[]
+    refs.push(ref)
+    this.#spineChanged = true
+    if (refs.length < LIMITS.fanOut) return
+    const bytes = encode({ v: 1, topic: this.#topicKey, refs })
+    const id = await sha256(bytes)
+    this.#add({ kind: 'index', id, bytes })
+    this.#levels[level] = []
+    await this.#push(level + 1, {
+      id,
+      count: refs.reduce((sum, { count }) => sum + count, 0),
+      firstVersion: (refs[0] as PageRef).firstVersion,
+      lastVersion: (refs.at(-1) as PageRef).lastVersion,
+      expiresAt: Math.max(...refs.map(({ expiresAt }) => expiresAt)),
+    })
+  }
+
+  /** Lets go of everything whose latest expiry, with the grace, is before `nowMs`. Needs the spine. */
+  dropExpired(nowMs: number): void {
+    const keeps = (expiresAt: number) => expiresAt + LIMITS.graceMs >= nowMs
+    for (const [level, refs] of this.#levels.entries()) {
+      const kept = refs.filter((ref) => keeps(ref.expiresAt))
+      if (kept.length === refs.length) continue
+      this.#count -= refs.reduce((sum, ref) => sum + (keeps(ref.expiresAt) ? 0 : ref.count), 0)
+      this.#levels[level] = kept
+      this.#spineChanged = true
+    }
+    const tail = this.#tail.filter(({ entry }) => keeps(entry[3]))
+    this.#count -= this.#tail.length - tail.length
+    this.#tail = tail
+  }
+
+  async finish(): Promise<{ collection: MessageCollection; blocks: Block[] }> {
+    if (this.#spineChanged) {
+      while (this.#levels.length > 0 && this.#levels.at(-1)?.length === 0) this.#levels.pop()
+      const bytes = encode({ v: 1, topic: this.#topicKey, levels: this.#levels })
+      this.#spineId = this.#levels.length === 0 ? null : await sha256(bytes)
+      if (this.#spineId !== null) this.#add({ kind: 'spine', id: this.#spineId, bytes })
+    }
+    const tail = this.#tail.map(({ entry }) => entry)
+    const root: MessagesRoot = { v: 1, topic: this.#topicKey, count: this.#count, spine: this.#spineId, tail }
+    const bytes = encode(root)
+    const rootId = await sha256(bytes)
+    this.#add({ kind: 'messages', id: rootId, bytes })
+    return { collection: { rootId, root }, blocks: [...this.#blocks.values()] }
+  }
+}
+
+/**
+ * Adds messages, stamped with `addedInVersion`. Reads nothing but the root, unless a page is sealed: then also the spine,
+ * and what has expired is let go of. Ids that the tail has already are skipped.
+ */
+export async function appendMessages(
+  root: MessagesRoot,
+  messages: { id: Uint8Array; envelope: Uint8Array; body: { expiresAt: number } }[],
+  addedInVersion: number,
+  nowMs: number,
+  read: BlockReader,
+): Promise<{ collection: MessageCollection; blocks: Block[] }> {
+  const bytes = messages.reduce((sum, { envelope }) => sum + envelope.byteLength, 0)
+  const seals = CollectionBuilder.sealsWith(root, messages.length, bytes)
+  const builder = await CollectionBuilder.from(root, read, seals ? await loadSpine(root, read) : undefined)
+  if (seals) builder.dropExpired(nowMs)
+  for (const { id, envelope, body } of messages) {
+    if (!builder.hasInTail(id)) await builder.append({ id, addedInVersion, expiresAt: body.expiresAt, envelope }, true)
+  }
+  return builder.finish()
+}

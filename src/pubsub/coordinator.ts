@@ -1,0 +1,114 @@
+import * as v from 'valibot'
+import { type Block, bytesOf, decode, encode, equalBytes, integer, objectId, type Relation, timestampMs } from '../dht/index.ts'
+import { LIMITS } from './options.ts'
+import { snapshotBlock } from './snapshot.ts'
+
+/**
+ * The only mutable object of a topic, at most 1 KiB: which collections are current, which ones went before, and a
+ * version. The version orders and tells a reader that something changed; it carries no authority.
+ */
+
+const history = v.pipe(v.array(objectId), v.maxLength(32))
+const coordinatorSchema = v.strictObject({
+  v: v.literal(1),
+  topic: bytesOf(32),
+  version: integer(0, LIMITS.maxVersion),
+  state: v.literal('active'),
+  messages: v.nullable(objectId),
+  subscribers: v.nullable(objectId),
+  /** Newest first, the current ones not included. */
+  messageHistory: history,
+  subscriberHistory: history,
+  /** Snapshots with older history; two after a merge of lineages. */
+  previous: v.pipe(v.array(objectId), v.maxLength(LIMITS.maxParents)),
+  createdAt: timestampMs,
+  lastModified: timestampMs,
+  /** Latest expiry of anything inside. */
+  expiresAt: timestampMs,
+})
+export type Coordinator = v.InferOutput<typeof coordinatorSchema>
+
+export const decodeCoordinator = (bytes: Uint8Array) => decode(bytes, LIMITS.maxCoordinatorBytes, coordinatorSchema)
+
+export const emptyCoordinator = (topicKey: Uint8Array, nowMs: number): Coordinator => ({
+  v: 1,
+  topic: topicKey,
+  version: 0,
+  state: 'active',
+  messages: null,
+  subscribers: null,
+  messageHistory: [],
+  subscriberHistory: [],
+  previous: [],
+  createdAt: nowMs,
+  lastModified: nowMs,
+  expiresAt: nowMs,
+})
+
+export interface Step {
+  messages: Uint8Array | null
+  subscribers: Uint8Array | null
+  nowMs: number
+  expiresAt: number
+}
+
+/** The coordinator after one commit: what it replaced is the newest of the history. */
+export async function advance(before: Coordinator, step: Step): Promise<{ head: Uint8Array; blocks: Block[] }> {
+  return prune({
+    ...before,
+    version: before.version + 1,
+    messages: step.messages,
+    subscribers: step.subscribers,
+    messageHistory: pushed(before.messageHistory, before.messages, step.messages),
+    subscriberHistory: pushed(before.subscriberHistory, before.subscribers, step.subscribers),
+    lastModified: Math.max(before.lastModified, step.nowMs),
+    expiresAt: Math.max(before.expiresAt, step.expiresAt),
+  })
+}
+
+const same = (a: Uint8Array | null, b: Uint8Array | null) => (a === null || b === null ? a === b : equalBytes(a, b))
+
+const pushed = (ids: Uint8Array[], replaced: Uint8Array | null, current: Uint8Array | null): Uint8Array[] =>
+  replaced === null || same(replaced, current) ? ids : [replaced, ...ids]
+
+/** Encodes it; past 1 KiB the newest ids stay and the rest goes to a snapshot, so one is written every few commits. */
+export async function prune(coordinator: Coordinator): Promise<{ head: Uint8Array; blocks: Block[] }> {
+  const head = encode(coordinator)
+  if (head.byteLength <= LIMITS.maxCoordinatorBytes && coordinator.previous.length <= LIMITS.maxParents) return { head, blocks: [] }
+  const { keptHistory } = LIMITS
+  const { topic, version, messageHistory, subscriberHistory, previous, lastModified, expiresAt } = coordinator
+  const snapshot = await snapshotBlock({
+    v: 1,
+    topic,
+    version,
+    messageHistory: messageHistory.slice(keptHistory, keptHistory + 64),
+    subscriberHistory: subscriberHistory.slice(keptHistory, keptHistory + 64),
+    previous: previous.slice(0, LIMITS.maxParents),
+    createdAt: lastModified,
+    expiresAt: Math.max(expiresAt, lastModified + LIMITS.graceMs),
+  })
+  const pruned: Coordinator = {
+    ...coordinator,
+    messageHistory: messageHistory.slice(0, keptHistory),
+    subscriberHistory: subscriberHistory.slice(0, keptHistory),
+    previous: [snapshot.id],
+  }
+  return { head: encode(pruned), blocks: [snapshot] }
+}
+
+const isAncestor = (id: Uint8Array | null, current: Uint8Array | null, history: Uint8Array[]): boolean =>
+  id === null || same(id, current) || history.some((old) => equalBytes(old, id))
+
+const isBehind = (own: Coordinator, other: Coordinator): boolean =>
+  other.version > own.version &&
+  isAncestor(own.messages, other.messages, other.messageHistory) &&
+  isAncestor(own.subscribers, other.subscribers, other.subscriberHistory)
+
+/** From the histories alone: an ancestor whose ids were pruned away counts as diverged, which only costs a merge. */
+export function compare(ownBytes: Uint8Array, otherBytes: Uint8Array): Relation {
+  if (equalBytes(ownBytes, otherBytes)) return 'same'
+  const own = decodeCoordinator(ownBytes)
+  const other = decodeCoordinator(otherBytes)
+  if (isBehind(own, other)) return 'behind'
+  return isBehind(other, own) ? 'ahead' : 'diverged'
+}

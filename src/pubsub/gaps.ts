@@ -1,0 +1,284 @@
+/**
+ * Puts what arrives into each writer's order and sees what is missing: a pure state machine per (publisher, writer).
+ * A message above a hole waits until the hole is filled, or until patience ends and the hole is reported as a gap; a
+ * message that comes even later is still delivered. Nothing here knows where messages come from.
+ */
+
+export interface Numbered {
+  id: string
+  publisher: string
+  writer: string
+  /** Gapless from 1 per publisher and writer. */
+  sequence: number
+}
+
+export interface TrackerOptions {
+  /** Writers remembered; beyond, the one that was silent longest is forgotten and starts anew when it comes back. */
+  maxWriters: number
+  /** Messages waiting above holes, all writers together; beyond, the oldest hole is given up. */
+  maxHeld: number
+  /** How long a hole is waited for. */
+  patienceMs: number
+  /**
+   * Everything from a writer's beginning is wanted: one that first appears after `goLive` with a number above 1 has a
+   * hole below it. Otherwise the first number seen is where the writer begins for this reader.
+   */
+  strict: boolean
+  /** Released holes remembered per writer; beyond, the oldest one counts as over and its messages as duplicates. */
+  maxOpenHoles: number
+  /** Delivered ids remembered, to tell a second message under one number (an equivocation) from a duplicate. */
+  maxRememberedIds: number
+}
+
+const DEFAULTS: TrackerOptions = {
+  maxWriters: 10_000,
+  maxHeld: 1_000,
+  patienceMs: 10_000,
+  strict: true,
+  maxOpenHoles: 64,
+  maxRememberedIds: 20_000,
+}
+
+export interface Hole {
+  from: number
+  to: number
+}
+
+export interface ReleasedGap {
+  publisher: string
+  writer: string
+  fromSequence: number
+  toSequence: number
+  reason: 'withheld'
+}
+
+export interface Offered<T> {
+  /** In the writer's order; empty when the message waits or is a duplicate. */
+  deliver: T[]
+  duplicate: boolean
+  /** The numbers just below this message that have not come yet. */
+  hole?: Hole
+}
+
+export interface Released<T> {
+  deliver: T[]
+  gaps: ReleasedGap[]
+}
+
+export interface Tracker<T extends Numbered> {
+  /** `nowMs` of a clock that never goes back. */
+  offer(message: T, nowMs?: number): Offered<T>
+  /** Gives up holes that are older than the patience. */
+  release(nowMs: number): Released<T>
+  /** From here on, messages are new ones. */
+  goLive(): void
+  /** When `release` has something to do next, undefined when nothing waits. */
+  readonly nextReleaseMs: number | undefined
+  readonly heldCount: number
+  readonly writerCount: number
+}
+
+interface Writer<T> {
+  publisher: string
+  writer: string
+  /** Everything below has been delivered, given up, or lies in `open`. */
+  next: number
+  /** Numbers below `next` that were never delivered, oldest first: below the floor, or released. */
+  open: Hole[]
+  /** Waiting above `next`, by number. Two under one number: the publisher contradicts itself, both are kept. */
+  held: Map<number, T[]>
+  /** Since when the number `next` is being waited for. */
+  waitingSinceMs: number
+}
+
+export function createTracker<T extends Numbered>(options: Partial<TrackerOptions> = {}): Tracker<T> {
+  return new SequenceTracker<T>({ ...DEFAULTS, ...options })
+}
+
+class SequenceTracker<T extends Numbered> implements Tracker<T> {
+  readonly #options: TrackerOptions
+  /** In order of use: the longest silent first. */
+  readonly #writers = new Map<string, Writer<T>>()
+  /** Writers with something held, so that a release does not walk all of them. */
+  readonly #waiting = new Set<Writer<T>>()
+  readonly #delivered = new Map<string, string[]>()
+  #pending: Released<T> = { deliver: [], gaps: [] }
+  #held = 0
+  #live = false
+
+  constructor(options: TrackerOptions) {
+    this.#options = options
+  }
+
+  get heldCount(): number {
+    return this.#held
+  }
+
+  get writerCount(): number {
+    return this.#writers.size
+  }
+
+  get nextReleaseMs(): number | undefined {
+    let oldest: number | undefined
+    for (const { waitingSinceMs } of this.#waiting)
+      if (oldest === undefined || waitingSinceMs < oldest) oldest = waitingSinceMs
+    return oldest === undefined ? undefined : oldest + this.#options.patienceMs
+  }
+
+  goLive(): void {
+    this.#live = true
+  }
+
+  offer(message: T, nowMs = 0): Offered<T> {
+    const writer = this.#writerOf(message)
+    const { sequence } = message
+    if (sequence < writer.next) return this.#offerLate(writer, message)
+    if (sequence === writer.next) {
+      const deliver = this.#advance(writer, [message], nowMs)
+      return { deliver, duplicate: false }
+    }
+    return this.#hold(writer, message, nowMs)
+  }
+
+  release(nowMs: number): Released<T> {
+    for (const writer of [...this.#waiting]) {
+      while (this.#waiting.has(writer) && nowMs - writer.waitingSinceMs >= this.#options.patienceMs)
+        this.#giveUp(writer, nowMs, this.#pending)
+    }
+    const released = this.#pending
+    this.#pending = { deliver: [], gaps: [] }
+    return released
+  }
+
+  #writerOf({ publisher, writer: name, sequence }: T): Writer<T> {
+    const key = `${publisher}/${name}`
+    let writer = this.#writers.get(key)
+    if (writer === undefined) {
+      const floor = this.#live && this.#options.strict ? 1 : sequence
+      const open = floor > 1 ? [{ from: 1, to: floor - 1 }] : []
+      writer = { publisher, writer: name, next: floor, open, held: new Map(), waitingSinceMs: 0 }
+    } else {
+      this.#writers.delete(key)
+    }
+    this.#writers.set(key, writer)
+    if (this.#writers.size > this.#options.maxWriters) this.#forgetOne()
+    return writer
+  }
+
+  /** The longest silent writer with nothing waiting. There is one unless there are as many holes as writers. */
+  #forgetOne(): void {
+    for (const [key, writer] of this.#writers) {
+      if (this.#waiting.has(writer)) continue
+      this.#writers.delete(key)
+      return
+    }
+  }
+
+  /** Below what was delivered: fills a released hole, comes from below the floor, contradicts, or is a duplicate. */
+  #offerLate(writer: Writer<T>, message: T): Offered<T> {
+    const { sequence, id } = message
+    const index = writer.open.findIndex(({ from, to }) => from <= sequence && sequence <= to)
+    if (index >= 0) {
+      const { from, to } = writer.open[index] as Hole
+      const rest = [
+        { from, to: sequence - 1 },
+        { from: sequence + 1, to },
+      ].filter((hole) => hole.from <= hole.to)
+      writer.open.splice(index, 1, ...rest)
+      this.#boundOpen(writer)
+      this.#remember(writer, message)
+      return { deliver: [message], duplicate: false }
+    }
+    const known = this.#delivered.get(numberOf(writer, sequence))
+    if (known === undefined || known.includes(id) || known.length >= MAX_PER_NUMBER)
+      return { deliver: [], duplicate: true }
+    known.push(id)
+    return { deliver: [message], duplicate: false }
+  }
+
+  #hold(writer: Writer<T>, message: T, nowMs: number): Offered<T> {
+    const same = writer.held.get(message.sequence) ?? []
+    if (same.some(({ id }) => id === message.id) || same.length >= MAX_PER_NUMBER)
+      return { deliver: [], duplicate: true }
+    if (writer.held.size === 0) {
+      writer.waitingSinceMs = nowMs
+      this.#waiting.add(writer)
+    }
+    writer.held.set(message.sequence, [...same, message])
+    this.#held += 1
+    const hole = { from: writer.next, to: Math.min(...writer.held.keys()) - 1 }
+    const out: Released<T> = { deliver: [], gaps: [] }
+    if (this.#held > this.#options.maxHeld) this.#giveUp(this.#longestWaiting(), nowMs, out)
+    for (const gap of out.gaps) this.#report(gap)
+    return { deliver: out.deliver, duplicate: false, hole }
+  }
+
+  #longestWaiting(): Writer<T> {
+    return [...this.#waiting].reduce((a, b) => (b.waitingSinceMs < a.waitingSinceMs ? b : a))
+  }
+
+  /** Skips the hole in front of what waits, reports it and delivers what it held back. */
+  #giveUp(writer: Writer<T>, nowMs: number, out: Released<T>): void {
+    const first = Math.min(...writer.held.keys())
+    const hole = { from: writer.next, to: first - 1 }
+    writer.open.push(hole)
+    this.#boundOpen(writer)
+    const { publisher, writer: name } = writer
+    out.gaps.push({
+      publisher,
+      writer: name,
+      fromSequence: hole.from,
+      toSequence: hole.to,
+      reason: 'withheld',
+    })
+    writer.next = first
+    const ready = writer.held.get(first) as T[]
+    writer.held.delete(first)
+    this.#held -= ready.length
+    for (const message of this.#advance(writer, ready, nowMs)) out.deliver.push(message)
+  }
+
+  /** Delivers `ready`, which has the number `next`, and everything that waited right behind it. */
+  #advance(writer: Writer<T>, ready: T[], nowMs: number): T[] {
+    const deliver: T[] = []
+    for (let batch: T[] | undefined = ready; batch !== undefined; batch = writer.held.get(writer.next)) {
+      if (writer.held.delete(writer.next)) this.#held -= batch.length
+      for (const message of batch) {
+        this.#remember(writer, message)
+        deliver.push(message)
+      }
+      writer.next += 1
+    }
+    if (writer.held.size === 0) this.#waiting.delete(writer)
+    else writer.waitingSinceMs = nowMs
+    return deliver
+  }
+
+  #remember(writer: Writer<T>, { sequence, id }: T): void {
+    const key = numberOf(writer, sequence)
+    const known = this.#delivered.get(key)
+    if (known !== undefined) {
+      known.push(id)
+      return
+    }
+    this.#delivered.set(key, [id])
+    if (this.#delivered.size > this.#options.maxRememberedIds)
+      this.#delivered.delete(this.#delivered.keys().next().value as string)
+  }
+
+  #boundOpen(writer: Writer<T>): void {
+    if (writer.open.length > this.#options.maxOpenHoles) writer.open.shift()
+  }
+
+  /** Gaps that an offer caused are told by the next release; the bound holds while nobody releases. */
+  #report(gap: ReleasedGap): void {
+    this.#pending.gaps.push(gap)
+    if (this.#pending.gaps.length > this.#options.maxHeld) this.#pending.gaps.shift()
+  }
+}
+
+/** Contradicting messages kept under one number. */
+const MAX_PER_NUMBER = 4
+
+const numberOf = ({ publisher, writer }: { publisher: string; writer: string }, sequence: number): string =>
+  `${publisher}/${writer}/${sequence}`

@@ -1,0 +1,165 @@
+import * as v from 'valibot'
+import {
+  bytesOf,
+  bytesUpTo,
+  cidOf,
+  decode,
+  encode,
+  equalBytes,
+  framed,
+  type Identity,
+  integer,
+  objectId,
+  StickyError,
+  sha256,
+  timestampMs,
+  verifySignature,
+} from '../dht/index.ts'
+import { LIMITS } from './options.ts'
+
+/**
+ * A message: a signed body. Its id is the hash of the body, so a signature is never an id, and everything that says
+ * whose it is, where it belongs and how long it lives is under the signature. Only `createMessage`, `verifyMessage` and
+ * (for bytes that were verified before) `openMessage` make a `VerifiedMessage`; storing and delivering take nothing else.
+ */
+
+const SIGNATURE_DOMAIN = 'sticky-pubsub/message/1'
+
+const bodySchema = v.pipe(
+  v.strictObject({
+    v: v.literal(1),
+    topic: bytesOf(32),
+    /** Ed25519 public key. */
+    publisher: bytesOf(32),
+    /** One stretch of numbering of the publisher. */
+    writer: bytesOf(8),
+    sequence: integer(1, Number.MAX_SAFE_INTEGER),
+    publishedAt: timestampMs,
+    expiresAt: timestampMs,
+    /** The application's value as DAG-CBOR … */
+    data: v.exactOptional(bytesUpTo(LIMITS.maxInlineBytes)),
+    /** … or the block that holds it. */
+    payload: v.exactOptional(v.strictObject({ id: objectId, bytes: integer(1, LIMITS.maxPayloadBytes) })),
+  }),
+  v.check((body) => (body.data === undefined) !== (body.payload === undefined), 'data or payload, not both'),
+  v.check(
+    ({ publishedAt, expiresAt }) => expiresAt > publishedAt && expiresAt - publishedAt <= LIMITS.maxTtlMs,
+    'a time to live between 0 and 30 days',
+  ),
+)
+export type MessageBody = v.InferOutput<typeof bodySchema>
+
+const envelopeSchema = v.strictObject({ body: bytesUpTo(LIMITS.maxEnvelopeBytes), signature: bytesOf(64) })
+
+declare const verified: unique symbol
+export interface VerifiedMessage {
+  readonly [verified]: true
+  readonly id: Uint8Array
+  readonly cid: string
+  readonly body: MessageBody
+  /** The bytes that are stored and sent. */
+  readonly envelope: Uint8Array
+}
+
+export interface NewMessage {
+  topicKey: Uint8Array
+  identity: Identity
+  writer: Uint8Array
+  sequence: number
+  publishedAt: number
+  ttlMs: number
+  data?: Uint8Array
+  payload?: { id: Uint8Array; bytes: number }
+}
+
+export async function createMessage(init: NewMessage): Promise<VerifiedMessage> {
+  if (!Number.isSafeInteger(init.ttlMs) || init.ttlMs <= 0 || init.ttlMs > LIMITS.maxTtlMs) {
+    throw new StickyError('INVALID_DATA', `A time to live is between 1 ms and ${LIMITS.maxTtlMs} ms.`)
+  }
+  const body: MessageBody = {
+    v: 1,
+    topic: init.topicKey,
+    publisher: init.identity.publicKey,
+    writer: init.writer,
+    sequence: init.sequence,
+    publishedAt: init.publishedAt,
+    expiresAt: init.publishedAt + init.ttlMs,
+    ...(init.data ? { data: init.data } : {}),
+    ...(init.payload ? { payload: init.payload } : {}),
+  }
+  const bodyBytes = encode(body)
+  const signature = await init.identity.sign(framed(SIGNATURE_DOMAIN, bodyBytes))
+  return brand(await sha256(bodyBytes), body, encode({ body: bodyBytes, signature }))
+}
+
+/** What verification needs to know, and what lets it skip a signature that this node has checked before. */
+export interface VerifyContext {
+  topicKey?: Uint8Array
+  verified?: VerifiedMessages
+}
+
+/** Size, shape, topic, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC or BAD_SIGNATURE. */
+export async function verifyMessage(envelope: Uint8Array, { topicKey, verified: known }: VerifyContext): Promise<VerifiedMessage> {
+  const { body, bodyBytes, signature } = decodeEnvelope(envelope)
+  if (topicKey !== undefined && !equalBytes(body.topic, topicKey)) throw new StickyError('WRONG_TOPIC', 'A message of another topic.')
+  const id = await sha256(bodyBytes)
+  const message = brand(id, body, envelope)
+  if (known?.has(message)) return message
+  if (!(await verifySignature(body.publisher, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {
+    throw new StickyError('BAD_SIGNATURE', 'A message whose signature is not its publisher’s.')
+  }
+  known?.add(message)
+  return message
+}
+
+/** A message out of bytes that were verified when they were stored or fetched. */
+export async function openMessage(envelope: Uint8Array): Promise<VerifiedMessage> {
+  const { body, bodyBytes } = decodeEnvelope(envelope)
+  return brand(await sha256(bodyBytes), body, envelope)
+}
+
+/** For new publishes only: neither from the future nor over already, within the allowed clock difference. */
+export function checkFreshness({ body }: VerifiedMessage, now: number): void {
+  if (body.publishedAt > now + LIMITS.maxSkewMs) throw new StickyError('FROM_THE_FUTURE', 'Published more than 5 minutes ahead of this clock.')
+  if (body.expiresAt + LIMITS.maxSkewMs <= now) throw new StickyError('EXPIRED', 'Its time to live has passed.')
+}
+
+function decodeEnvelope(envelope: Uint8Array) {
+  const { body: bodyBytes, signature } = decode(envelope, LIMITS.maxEnvelopeBytes, envelopeSchema)
+  return { bodyBytes, signature, body: decode(bodyBytes, LIMITS.maxEnvelopeBytes, bodySchema) }
+}
+
+function brand(id: Uint8Array, body: MessageBody, envelope: Uint8Array): VerifiedMessage {
+  return {
+    id,
+    body,
+    envelope,
+    get cid() {
+      return cidOf(id)
+    },
+  } as Omit<VerifiedMessage, typeof verified> as VerifiedMessage
+}
+
+/** Messages this node has verified, by id and exact bytes; the oldest are forgotten. */
+export class VerifiedMessages {
+  readonly #max: number
+  readonly #known = new Map<string, Uint8Array>()
+
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  has({ cid, envelope }: VerifiedMessage): boolean {
+    const known = this.#known.get(cid)
+    return known !== undefined && equalBytes(known, envelope)
+  }
+
+  add({ cid, envelope }: VerifiedMessage): void {
+    if (this.#known.size >= this.#max) this.#known.delete(this.#known.keys().next().value as string)
+    this.#known.set(cid, envelope)
+  }
+
+  get size(): number {
+    return this.#known.size
+  }
+}

@@ -1,0 +1,105 @@
+/** Every number of this room, with its unit in the name and its reason beside it. */
+
+/** What the protocol allows: the same at every node, because a holder refuses what is beyond. */
+export const LIMITS = {
+  maxTopicNameLength: 256,
+  /** Data up to here rides inside its message (requirement E1); larger data is a block of its own. */
+  maxInlineBytes: 10 * 1024,
+  /** One payload block must fit into one frame beside its message. */
+  maxPayloadBytes: 128 * 1024,
+  /** Inline data, and what a body and its signature add. */
+  maxEnvelopeBytes: 11 * 1024,
+  maxInfoBytes: 128,
+  maxStatementBytes: 512,
+  defaultTtlMs: 24 * 3_600_000,
+  maxTtlMs: 30 * 24 * 3_600_000,
+  /** Clocks may differ by this much (threat 18). */
+  maxSkewMs: 5 * 60_000,
+  /** Objects are kept this long after the latest expiry inside (requirement A3). */
+  graceMs: 3_600_000,
+  subscriptionTtlMs: 30 * 60_000,
+  maxSubscribers: 1_000,
+  /** A page is sealed at so many messages or bytes (design §3). */
+  pageEntries: 64,
+  pageBytes: 128 * 1024,
+  maxPageBytes: 160 * 1024,
+  fanOut: 64,
+  maxRootBytes: 16 * 1024,
+  maxSpineBytes: 64 * 1024,
+  /** Levels above the pages: 64^5 pages of 64 messages. */
+  maxSpineLevels: 5,
+  leafStatements: 64,
+  maxSubscriberNodeBytes: 48 * 1024,
+  maxTrieDepth: 64,
+  maxCoordinatorBytes: 1_024,
+  /** Ids kept in each history when a coordinator is pruned. */
+  keptHistory: 4,
+  maxSnapshotBytes: 8 * 1024,
+  maxParents: 4,
+  maxVersion: 2 ** 40,
+  /** A version this far above the other's is accepted for its contents and ignored for its number. */
+  maxVersionJump: 1_000_000,
+  maxDeltaBytes: 224 * 1024,
+  maxDeltaMessages: 512,
+  maxPushBytes: 160 * 1024,
+  maxPushMessages: 200,
+  maxHistoryLimit: 256,
+  maxHistoryDepth: 64,
+  /** How many recent messages an initiator looks through for one that is sent a second time. */
+  maxDuplicateScan: 1_024,
+} as const
+
+/** Name of the record kind that pubsub hands to the record store. */
+export const COORDINATOR = 'coordinator'
+
+/** What one node may choose. */
+export interface PubSubOptions {
+  /** A publish's deadline when the caller names none (lesson L-A5). */
+  publishDeadlineMs: number
+  /** One attempt at one initiator, commit included. */
+  publishAttemptMs: number
+  /** How long an initiator goes on merging and sending one group. */
+  commitDeadlineMs: number
+  /** Backoff between attempts, doubling to the maximum (requirement A5). */
+  retryMs: number
+  maxRetryMs: number
+  /** Publishes waiting in one topic; more are refused as BUSY. */
+  maxQueuedPerTopic: number
+  /** Merges in a row without a commit before a topic is RECOVERING (requirement A8). */
+  maxFailedMerges: number
+  recoveryRetryMs: number
+  /** The safety net under pushes (requirement A10). 0: none. */
+  checkIntervalMs: number
+  /** Longest wait between two attempts to reach a replica. */
+  maxCheckMs: number
+  /** Half the life of a subscription. */
+  renewMs: number
+  /** How long a message that overtook another waits for it before the gap is reported. */
+  gapPatienceMs: number
+  /** Pushes in a row without acknowledgement before a replica lets go of a subscriber, which then attaches anew. */
+  maxPushFailures: number
+  maxAttachedTopics: number
+  /** Messages an async iteration may be behind before it ends with BUSY. */
+  maxUnreadMessages: number
+  /** Messages remembered as verified, so that one node does not check a signature twice. */
+  maxVerifiedMessages: number
+}
+
+export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
+  publishDeadlineMs: 12_000,
+  publishAttemptMs: 6_000,
+  commitDeadlineMs: 10_000,
+  retryMs: 100,
+  maxRetryMs: 30_000,
+  maxQueuedPerTopic: 20_000,
+  maxFailedMerges: 10,
+  recoveryRetryMs: 30_000,
+  checkIntervalMs: 5_000,
+  maxCheckMs: 10_000,
+  renewMs: 15 * 60_000,
+  gapPatienceMs: 10_000,
+  maxPushFailures: 3,
+  maxAttachedTopics: 10_000,
+  maxUnreadMessages: 65_536,
+  maxVerifiedMessages: 4_096,
+}

@@ -1,0 +1,268 @@
+import * as v from 'valibot'
+import {
+  type Block,
+  type BlockReader,
+  bytesOf,
+  bytesUpTo,
+  compareBytes,
+  decode,
+  encode,
+  equalBytes,
+  framed,
+  type Identity,
+  integer,
+  nodeIdOf,
+  objectId,
+  StickyError,
+  sha256,
+  timestampMs,
+  toHex,
+  verifySignature,
+} from '../dht/index.ts'
+import { LIMITS } from './options.ts'
+
+/**
+ * Who is subscribed: one signed statement per client, the latest winning, unsubscribes included until they expire, so
+ * that a union never resurrects one. Kept as a canonical radix trie over the hash of the client's key: its shape depends
+ * on nothing but its content, and a change rewrites one leaf and the branches above it.
+ */
+
+const SIGNATURE_DOMAIN = 'sticky-pubsub/subscription/1'
+
+const bodySchema = v.pipe(
+  v.strictObject({
+    v: v.literal(1),
+    topic: bytesOf(32),
+    /** Ed25519 public key. */
+    client: bytesOf(32),
+    kind: v.picklist(['subscribe', 'unsubscribe']),
+    issuedAt: timestampMs,
+    /** An unsubscribe is remembered until then. */
+    expiresAt: timestampMs,
+    info: bytesUpTo(LIMITS.maxInfoBytes),
+  }),
+  v.check(
+    ({ issuedAt, expiresAt }) => expiresAt > issuedAt && expiresAt - issuedAt <= LIMITS.subscriptionTtlMs,
+    'a life between 0 and 30 minutes',
+  ),
+)
+export type StatementBody = v.InferOutput<typeof bodySchema>
+
+const envelopeSchema = v.strictObject({ body: bytesUpTo(LIMITS.maxStatementBytes), signature: bytesOf(64) })
+
+declare const verified: unique symbol
+export interface VerifiedStatement {
+  readonly [verified]: true
+  readonly nodeId: string
+  readonly body: StatementBody
+  readonly envelope: Uint8Array
+}
+
+const brand = (body: StatementBody, envelope: Uint8Array): VerifiedStatement =>
+  ({ nodeId: nodeIdOf(body.client), body, envelope }) as VerifiedStatement
+
+export interface NewStatement {
+  topicKey: Uint8Array
+  identity: Identity
+  kind: 'subscribe' | 'unsubscribe'
+  issuedAt: number
+  expiresAt: number
+  info: Uint8Array
+}
+
+export async function createStatement({ topicKey, identity, kind, issuedAt, expiresAt, info }: NewStatement): Promise<VerifiedStatement> {
+  const body: StatementBody = { v: 1, topic: topicKey, client: identity.publicKey, kind, issuedAt, expiresAt, info }
+  const bodyBytes = encode(body)
+  const signature = await identity.sign(framed(SIGNATURE_DOMAIN, bodyBytes))
+  return brand(body, encode({ body: bodyBytes, signature }))
+}
+
+/** Size, shape, topic, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC or BAD_SIGNATURE. */
+export async function verifyStatement(envelope: Uint8Array, { topicKey }: { topicKey: Uint8Array }): Promise<VerifiedStatement> {
+  const { body: bodyBytes, signature } = decode(envelope, LIMITS.maxStatementBytes, envelopeSchema)
+  const body = decode(bodyBytes, LIMITS.maxStatementBytes, bodySchema)
+  if (!equalBytes(body.topic, topicKey)) throw new StickyError('WRONG_TOPIC', 'A subscription of another topic.')
+  if (!(await verifySignature(body.client, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {
+    throw new StickyError('BAD_SIGNATURE', 'A subscription whose signature is not its client’s.')
+  }
+  return brand(body, envelope)
+}
+
+/** At acceptance only, and two-sided: a future timestamp would be an eternal token. */
+export function checkStatementFreshness({ body }: VerifiedStatement, now: number): void {
+  if (body.issuedAt > now + LIMITS.maxSkewMs) throw new StickyError('FROM_THE_FUTURE', 'Signed more than 5 minutes ahead of this clock.')
+  if (body.issuedAt < now - LIMITS.maxSkewMs) throw new StickyError('REPLAYED', 'Signed more than 5 minutes ago.')
+}
+
+/** The later statement wins; at the same moment an unsubscribe, then the larger bytes. */
+function later(a: Statement, b: Statement): Statement {
+  const order =
+    a.body.issuedAt - b.body.issuedAt ||
+    Number(a.body.kind === 'unsubscribe') - Number(b.body.kind === 'unsubscribe') ||
+    compareBytes(a.envelope, b.envelope)
+  return order >= 0 ? a : b
+}
+
+// --- the trie
+
+const leafSchema = v.strictObject({
+  v: v.literal(1),
+  topic: bytesOf(32),
+  depth: integer(0, LIMITS.maxTrieDepth),
+  statements: v.pipe(v.array(bytesUpTo(LIMITS.maxStatementBytes)), v.maxLength(LIMITS.leafStatements)),
+})
+const branchSchema = v.strictObject({
+  v: v.literal(1),
+  topic: bytesOf(32),
+  depth: integer(0, LIMITS.maxTrieDepth),
+  count: integer(LIMITS.leafStatements + 1, 1_000_000),
+  children: v.pipe(v.array(v.nullable(objectId)), v.length(16)),
+})
+const nodeSchema = v.union([leafSchema, branchSchema])
+export type TrieNode = v.InferOutput<typeof nodeSchema>
+export const decodeTrieNode = (bytes: Uint8Array) => decode(bytes, LIMITS.maxSubscriberNodeBytes, nodeSchema)
+
+interface Statement {
+  place: string
+  body: StatementBody
+  envelope: Uint8Array
+}
+
+const openStatement = async (envelope: Uint8Array): Promise<Statement> => {
+  const { body: bodyBytes } = decode(envelope, LIMITS.maxStatementBytes, envelopeSchema)
+  const body = decode(bodyBytes, LIMITS.maxStatementBytes, bodySchema)
+  return { place: toHex(await sha256(body.client)), body, envelope }
+}
+
+const isGone = ({ body }: Statement, nowMs: number) => body.expiresAt + LIMITS.maxSkewMs < nowMs
+
+type Loaded = { leaf: Statement[] } | { children: (Uint8Array | null)[] }
+
+async function load(id: Uint8Array | null, read: BlockReader): Promise<Loaded> {
+  if (id === null) return { leaf: [] }
+  const node = decodeTrieNode(await read({ kind: 'subscribers', id }))
+  if ('children' in node) return { children: node.children }
+  return { leaf: await Promise.all(node.statements.map(openStatement)) }
+}
+
+interface Built {
+  id: Uint8Array | null
+  count: number
+  blocks: Block[]
+}
+
+const NOTHING: Built = { id: null, count: 0, blocks: [] }
+
+/** The canonical node of a set of statements below one prefix. */
+async function build(topicKey: Uint8Array, depth: number, statements: Statement[]): Promise<Built> {
+  if (statements.length === 0) return NOTHING
+  if (statements.length <= LIMITS.leafStatements) {
+    const sorted = statements.toSorted((a, b) => (a.place < b.place ? -1 : 1))
+    return node({ v: 1, topic: topicKey, depth, statements: sorted.map(({ envelope }) => envelope) }, statements.length, [])
+  }
+  const parts: Statement[][] = Array.from({ length: 16 }, () => [])
+  for (const statement of statements) parts[Number.parseInt(statement.place[depth] as string, 16)]?.push(statement)
+  return branch(topicKey, depth, await Promise.all(parts.map((part) => build(topicKey, depth + 1, part))))
+}
+
+async function branch(topicKey: Uint8Array, depth: number, children: Built[]): Promise<Built> {
+  const count = children.reduce((sum, child) => sum + child.count, 0)
+  return node(
+    { v: 1, topic: topicKey, depth, count, children: children.map(({ id }) => id) },
+    count,
+    children.flatMap(({ blocks }) => blocks),
+  )
+}
+
+async function node(value: TrieNode, count: number, blocks: Block[]): Promise<Built> {
+  const bytes = encode(value)
+  const id = await sha256(bytes)
+  return { id, count, blocks: [...blocks, { kind: 'subscribers', id, bytes }] }
+}
+
+/** All statements below a node, expired ones left out. */
+async function statementsBelow(id: Uint8Array | null, nowMs: number, read: BlockReader): Promise<Statement[]> {
+  const loaded = await load(id, read)
+  if ('leaf' in loaded) return loaded.leaf.filter((statement) => !isGone(statement, nowMs))
+  return (await Promise.all(loaded.children.map((child) => statementsBelow(child, nowMs, read)))).flat()
+}
+
+const countOf = async (id: Uint8Array | null, read: BlockReader): Promise<number> => {
+  if (id === null) return 0
+  const loaded = decodeTrieNode(await read({ kind: 'subscribers', id }))
+  return 'children' in loaded ? loaded.count : loaded.statements.length
+}
+
+/** Puts statements below a node; a branch that shrinks to a leaf's size becomes one. */
+async function put(topicKey: Uint8Array, id: Uint8Array | null, depth: number, added: Statement[], nowMs: number, read: BlockReader): Promise<Built> {
+  if (added.length === 0) return { id, count: await countOf(id, read), blocks: [] }
+  const loaded = await load(id, read)
+  if ('leaf' in loaded) return build(topicKey, depth, latest([...loaded.leaf, ...added], nowMs))
+  const children = await Promise.all(
+    loaded.children.map((child, nibble) => {
+      const mine = added.filter(({ place }) => Number.parseInt(place[depth] as string, 16) === nibble)
+      return put(topicKey, child, depth + 1, mine, nowMs, read)
+    }),
+  )
+  const count = children.reduce((sum, child) => sum + child.count, 0)
+  if (count > LIMITS.leafStatements) return branch(topicKey, depth, children)
+  const fresh = new Map(children.flatMap(({ blocks }) => blocks).map((block) => [toHex(block.id), block.bytes]))
+  const readNew: BlockReader = async (ref) => fresh.get(toHex(ref.id)) ?? read(ref)
+  const all = await Promise.all(children.map((child) => statementsBelow(child.id, nowMs, readNew)))
+  return build(topicKey, depth, all.flat())
+}
+
+function latest(statements: Statement[], nowMs: number): Statement[] {
+  const byPlace = new Map<string, Statement>()
+  for (const statement of statements) {
+    if (isGone(statement, nowMs)) continue
+    const known = byPlace.get(statement.place)
+    byPlace.set(statement.place, known === undefined ? statement : later(known, statement))
+  }
+  return [...byPlace.values()]
+}
+
+/** Throws TOPIC_FULL when a new client would pass the limit; renewals and unsubscribes always fit. */
+export async function putStatements(
+  topicKey: Uint8Array,
+  rootId: Uint8Array | null,
+  statements: VerifiedStatement[],
+  nowMs: number,
+  read: BlockReader,
+): Promise<{ rootId: Uint8Array | null; blocks: Block[] }> {
+  const added = await Promise.all(statements.map(({ envelope }) => openStatement(envelope)))
+  const built = await put(topicKey, rootId, 0, added, nowMs, read)
+  if (built.count > LIMITS.maxSubscribers && built.count > (await countOf(rootId, read))) {
+    throw new StickyError('TOPIC_FULL', `A topic has at most ${LIMITS.maxSubscribers} subscribers.`)
+  }
+  return { rootId: built.id, blocks: built.blocks }
+}
+
+export async function uniteSubscribers(
+  topicKey: Uint8Array,
+  a: Uint8Array | null,
+  b: Uint8Array | null,
+  nowMs: number,
+  read: BlockReader,
+): Promise<{ rootId: Uint8Array | null; blocks: Block[] }> {
+  if (a !== null && b !== null && equalBytes(a, b)) return { rootId: a, blocks: [] }
+  const [ofA, ofB] = await Promise.all([statementsBelow(a, nowMs, read), statementsBelow(b, nowMs, read)])
+  const built = await build(topicKey, 0, latest([...ofA, ...ofB], nowMs))
+  return { rootId: built.id, blocks: built.blocks }
+}
+
+/** Those subscribed now. The blocks are verified, so their statements are. */
+export async function listSubscribers(rootId: Uint8Array, nowMs: number, read: BlockReader): Promise<VerifiedStatement[]> {
+  const statements = await statementsBelow(rootId, nowMs, read)
+  return statements
+    .filter(({ body }) => body.kind === 'subscribe' && body.expiresAt > nowMs)
+    .map(({ body, envelope }) => brand(body, envelope))
+}
+
+/** Every statement inside verified. Throws when one is not, or stands in the wrong place. */
+export async function verifyTrieNode(bytes: Uint8Array): Promise<{ children: Uint8Array[]; expiresAtMs: number }> {
+  const decoded = decodeTrieNode(bytes)
+  if ('children' in decoded) return { children: decoded.children.filter((child) => child !== null), expiresAtMs: 0 }
+  const statements = await Promise.all(decoded.statements.map((envelope) => verifyStatement(envelope, { topicKey: decoded.topic })))
+  return { children: [], expiresAtMs: Math.max(0, ...statements.map(({ body }) => body.expiresAt)) }
+}

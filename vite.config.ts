@@ -1,0 +1,17 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vite'
+
+/** The demo chat. Everything is a file of its own, so that `script-src 'self'; style-src 'self'` holds. */
+export default defineConfig({
+  root: fileURLToPath(new URL('web', import.meta.url)),
+  base: './',
+  build: {
+    outDir: fileURLToPath(new URL('web/dist', import.meta.url)),
+    emptyOutDir: true,
+    target: 'es2023',
+    cssTarget: ['chrome123', 'safari17.5', 'firefox120'],
+    // An inlined asset is a data: address, which `img-src 'self'` refuses.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+})

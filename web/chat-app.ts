@@ -1,0 +1,285 @@
+import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from 'lit'
+import './chat-room.ts'
+import './connection-chip.ts'
+import './identity-panel.ts'
+import './room-list.ts'
+import './welcome.ts'
+import { appStyles } from './app-styles.ts'
+import { colourOf, initialOf } from './chat-data.ts'
+import { RoomModel } from './chat-model.ts'
+import type { ChatNode, NodeStatus } from './chat-node.ts'
+import type { ChatRoom } from './chat-room.ts'
+import { alertIcon, moonIcon, sunIcon, systemIcon } from './icons.ts'
+import type { IdentityPanel } from './identity-panel.ts'
+import { describeProblem } from './problems.ts'
+import type { RoomList } from './room-list.ts'
+import * as settings from './settings.ts'
+import { authorStyles, baseStyles, controlStyles } from './styles.ts'
+
+/** The whole page: who I am, which rooms I am in, which one is shown. */
+
+export type Connect = (onStatus: (status: NodeStatus) => void) => Promise<ChatNode>
+
+const THEMES = {
+  system: { next: 'light', label: 'Colours: as the system', icon: systemIcon },
+  light: { next: 'dark', label: 'Colours: light', icon: sunIcon },
+  dark: { next: 'system', label: 'Colours: dark', icon: moonIcon },
+} as const
+
+export class ChatApp extends LitElement {
+  static override properties = {
+    connect: { attribute: false },
+    node: { state: true },
+    status: { state: true },
+    name: { state: true },
+    rooms: { state: true },
+    active: { state: true },
+    phoneView: { state: true },
+    theme: { state: true },
+    joinProblem: { state: true },
+    startProblem: { state: true },
+    roomChanges: { state: true },
+  }
+  static override styles = [baseStyles, controlStyles, authorStyles, appStyles]
+
+  declare connect: Connect
+  declare node: ChatNode | undefined
+  declare status: NodeStatus
+  declare name: string
+  declare rooms: string[]
+  declare active: string
+  /** On a phone the list and the room take turns. */
+  declare phoneView: 'rooms' | 'room'
+  declare theme: settings.Theme
+  declare joinProblem: string
+  declare startProblem: string
+  declare roomChanges: number
+
+  readonly #models = new Map<string, RoomModel>()
+
+  constructor() {
+    super()
+    this.status = { state: 'connecting', peers: [], bridge: false }
+    this.name = settings.loadName()
+    this.rooms = settings.loadRooms()
+    const stored = settings.loadActiveRoom()
+    this.active = this.rooms.includes(stored) ? stored : (this.rooms[0] ?? '')
+    this.phoneView = this.active === '' ? 'rooms' : 'room'
+    this.theme = settings.loadTheme()
+    this.joinProblem = ''
+    this.startProblem = ''
+    this.roomChanges = 0
+  }
+
+  protected override firstUpdated(): void {
+    void this.#start()
+  }
+
+  protected override willUpdate(changed: PropertyValues<this>): void {
+    if (changed.has('node') || changed.has('name') || changed.has('rooms')) this.#openRooms()
+    for (const [topic, room] of this.#models) room.setActive(topic === this.active && this.#roomIsShown())
+  }
+
+  protected override updated(): void {
+    const unread = [...this.#models.values()].reduce((sum, room) => sum + room.unread, 0)
+    document.title = unread > 0 ? `(${unread}) Sticky chat` : 'Sticky chat'
+  }
+
+  protected override render(): TemplateResult {
+    if (this.name === '') return html`<chat-welcome @choose-name=${this.#onName}></chat-welcome>`
+    const summaries = this.rooms.map((name) => ({ name, unread: this.#models.get(name)?.unread ?? 0 }))
+    return html`<div class="app" data-view=${this.phoneView}>
+        ${this.#drawTop()}
+        <nav aria-label="Rooms">
+          <room-list
+            .rooms=${summaries}
+            .active=${this.active}
+            .problem=${this.joinProblem}
+            @choose-room=${(event: CustomEvent<string>) => this.#choose(event.detail)}
+            @join-room=${(event: CustomEvent<string>) => this.#joinRoom(event.detail)}
+          ></room-list>
+        </nav>
+        <main>${this.#drawMain()}</main>
+      </div>
+      <identity-panel
+        .node=${this.node}
+        .name=${this.name}
+        @rename=${this.#onRename}
+        @identity-restored=${this.#onRestored}
+      ></identity-panel>`
+  }
+
+  #drawTop(): TemplateResult {
+    const theme = THEMES[this.theme]
+    const colour = this.node === undefined ? 0 : colourOf(this.node.nodeId)
+    return html`<header class="top">
+      <h1><img src=${new URL('./icon.svg', import.meta.url).href} alt="" /><span>Sticky chat</span></h1>
+      <connection-chip .status=${this.status}></connection-chip>
+      <button
+        class="icon-button"
+        aria-label=${theme.label}
+        title=${theme.label}
+        data-testid="theme-toggle"
+        @click=${() => this.#setTheme(theme.next)}
+      >
+        ${theme.icon}
+      </button>
+      <button
+        class="me"
+        aria-label=${`You: ${this.name}. Name and identity`}
+        title="Name and identity"
+        data-testid="identity-open"
+        @click=${this.#showIdentity}
+      >
+        <span class=${`avatar author-${colour}`} aria-hidden="true">${initialOf(this.name)}</span>
+      </button>
+    </header>`
+  }
+
+  #drawMain(): TemplateResult {
+    const room = this.#models.get(this.active)
+    if (this.startProblem !== '') return this.#drawStartProblem()
+    if (this.rooms.length === 0) return this.#drawNoRooms()
+    if (room === undefined || this.node === undefined)
+      return html`<div class="empty" role="status"><p>Connecting to the network…</p></div>`
+    return html`<chat-room
+      .room=${room}
+      .node=${this.node}
+      .status=${this.status}
+      @back=${this.#onBack}
+      @leave-room=${() => void this.#leaveRoom(room)}
+    ></chat-room>`
+  }
+
+  #drawStartProblem(): TemplateResult {
+    return html`<div class="empty" role="alert">
+      ${alertIcon}
+      <h2>The chat could not start</h2>
+      <p>${this.startProblem}</p>
+      <button class="button" @click=${() => void this.#start()}>Try again</button>
+    </div>`
+  }
+
+  #drawNoRooms(): TemplateResult {
+    return html`<div class="empty">
+      <h2>Join a room</h2>
+      <p>A room is just a name. Type the same one as the others and you are in, with all that was said there before.</p>
+      <button class="button" @click=${() => this.#joinRoom('lobby')}>Join the lobby</button>
+      <button class="link-button" @click=${this.#focusRoomField}>or type another name</button>
+    </div>`
+  }
+
+  #roomIsShown(): boolean {
+    return this.phoneView === 'room' || !matchMedia('(max-width: 719px)').matches
+  }
+
+  async #start(): Promise<void> {
+    this.startProblem = ''
+    try {
+      const node = await this.connect((status) => {
+        this.status = status
+      })
+      this.node = node
+      this.status = node.status()
+      node.onStatus((status) => {
+        this.status = status
+      })
+      this.dispatchEvent(new CustomEvent('node-ready', { detail: node }))
+    } catch (error) {
+      this.startProblem = describeProblem(error)
+      this.status = { state: 'offline', peers: [], bridge: false }
+    }
+  }
+
+  /** All rooms are joined, so that unread messages can be counted in those that are not shown. */
+  #openRooms(): void {
+    if (this.node === undefined || this.name === '') return
+    for (const topic of this.rooms) {
+      if (this.#models.has(topic)) continue
+      const room = new RoomModel(this.node, topic, this.name)
+      room.addEventListener('change', this.#onRoomChange)
+      this.#models.set(topic, room)
+      room.open()
+    }
+  }
+
+  readonly #onRoomChange = (): void => {
+    this.roomChanges += 1
+  }
+
+  #joinRoom(topic: string): void {
+    this.joinProblem = ''
+    if (!this.rooms.includes(topic)) {
+      if (this.rooms.length >= settings.MAX_ROOMS) {
+        this.joinProblem = `You are in ${settings.MAX_ROOMS} rooms, which is all that fit. Leave one first.`
+        return
+      }
+      this.rooms = [...this.rooms, topic]
+      settings.saveRooms(this.rooms)
+    }
+    this.#choose(topic)
+  }
+
+  #choose(topic: string): void {
+    this.active = topic
+    this.phoneView = 'room'
+    settings.saveActiveRoom(topic)
+    void this.#focusComposer()
+  }
+
+  async #focusComposer(): Promise<void> {
+    await this.updateComplete
+    const room = this.renderRoot.querySelector<ChatRoom>('chat-room')
+    await room?.updateComplete
+    room?.focusComposer()
+  }
+
+  async #leaveRoom(room: RoomModel): Promise<void> {
+    room.removeEventListener('change', this.#onRoomChange)
+    this.#models.delete(room.topic)
+    const index = this.rooms.indexOf(room.topic)
+    this.rooms = this.rooms.filter((topic) => topic !== room.topic)
+    settings.saveRooms(this.rooms)
+    this.active = this.rooms[Math.min(index, this.rooms.length - 1)] ?? ''
+    settings.saveActiveRoom(this.active)
+    this.phoneView = 'rooms'
+    await room.leave()
+  }
+
+  #onBack(): void {
+    this.phoneView = 'rooms'
+  }
+
+  #onName(event: CustomEvent<string>): void {
+    this.name = event.detail
+    settings.saveName(this.name)
+    if (this.rooms.length === 0) void this.updateComplete.then(() => this.#focusRoomField())
+  }
+
+  #onRename(event: CustomEvent<string>): void {
+    this.name = event.detail
+    settings.saveName(this.name)
+    for (const room of this.#models.values()) void room.rename(this.name)
+  }
+
+  async #onRestored(): Promise<void> {
+    await this.node?.close().catch(() => undefined)
+    location.reload()
+  }
+
+  readonly #focusRoomField = (): void => {
+    this.phoneView = 'rooms'
+    this.renderRoot.querySelector<RoomList>('room-list')?.focusField()
+  }
+
+  #showIdentity(): void {
+    this.renderRoot.querySelector<IdentityPanel>('identity-panel')?.show()
+  }
+
+  #setTheme(theme: settings.Theme): void {
+    this.theme = theme
+    settings.applyTheme(theme)
+  }
+}
+
+customElements.define('chat-app', ChatApp)

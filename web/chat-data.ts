@@ -1,0 +1,98 @@
+import * as v from 'valibot'
+import type { Data, Message } from './chat-node.ts'
+
+/** What a chat message is on the wire, and how authors are named and coloured. Pure. */
+
+export const MAX_NAME_LENGTH = 64
+export const MAX_TEXT_LENGTH = 4_000
+export const MAX_ROOM_LENGTH = 64
+/** The library's bound on what a subscription may say about itself. */
+const MAX_INFO_BYTES = 128
+/** `at` may only lie in the past of the signed time; this much of clock difference is forgiven. */
+const CLOCK_TOLERANCE_MS = 60_000
+/** A message this much older than its publication was carried here from elsewhere: one node speaks for many people. */
+const IMPORTED_AFTER_MS = 3_600_000
+export const AUTHOR_COLOURS = 12
+
+const chatData = v.object({
+  kind: v.literal('chat'),
+  name: v.pipe(v.string(), v.maxLength(MAX_NAME_LENGTH)),
+  text: v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_TEXT_LENGTH)),
+  at: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+})
+
+export interface ChatText {
+  name: string
+  text: string
+  at?: number
+}
+
+/** The chat message inside `data`, or undefined for any other shape: a topic may carry other applications' messages. */
+export function readChat(data: Data): ChatText | undefined {
+  const parsed = v.safeParse(chatData, data)
+  if (!parsed.success) return undefined
+  const { name, text, at } = parsed.output
+  return at === undefined ? { name, text } : { name, text, at }
+}
+
+export const chatMessage = (name: string, text: string, at: number): Data => ({
+  kind: 'chat',
+  name,
+  text,
+  at,
+})
+
+/** When it was said: `at` where it is plausible, else the time that the publisher signed. */
+export const saidAt = (message: Message, chat: ChatText): number =>
+  chat.at !== undefined && chat.at <= message.publishedAt + CLOCK_TOLERANCE_MS ? chat.at : message.publishedAt
+
+export const isImported = (message: Message, at: number): boolean =>
+  message.publishedAt - at > IMPORTED_AFTER_MS
+
+/** A node id without the part that all of them share. */
+export const shortId = (nodeId: string): string => nodeId.slice(-6)
+
+/** Characters that draw nothing or turn the reading direction have no place in a name. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+export function displayName(name: string, nodeId: string): string {
+  const visible = name.replace(INVISIBLE, '').replace(/\s+/g, ' ').trim()
+  return visible === '' ? shortId(nodeId) : visible
+}
+
+export const cleanName = (input: string): string =>
+  input.replace(INVISIBLE, '').replace(/\s+/g, ' ').trim().slice(0, MAX_NAME_LENGTH)
+
+export const cleanRoom = (input: string): string =>
+  input.normalize('NFC').replace(INVISIBLE, '').trim().replace(/^#+/, '').trim().slice(0, MAX_ROOM_LENGTH)
+
+/** The longest beginning of `name` that fits the library's bound, never half a character. */
+export function subscriptionInfo(name: string): string {
+  const encoder = new TextEncoder()
+  let info = ''
+  let bytes = 0
+  for (const character of name) {
+    bytes += encoder.encode(character).length
+    if (bytes > MAX_INFO_BYTES) break
+    info += character
+  }
+  return info
+}
+
+/** FNV-1a: the same author has the same colour in every tab, without anyone agreeing on it. */
+export function colourOf(author: string): number {
+  let hash = 0x811c9dc5
+  for (let index = 0; index < author.length; index += 1) {
+    hash = Math.imul(hash ^ author.charCodeAt(index), 0x01000193)
+  }
+  // FNV's low bits are weak on inputs that differ in their last characters only.
+  return ((hash ^ (hash >>> 15)) >>> 0) % AUTHOR_COLOURS
+}
+
+export const initialOf = (name: string): string => {
+  const first = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+    .segment(name)
+    [Symbol.iterator]()
+    .next()
+  return first.done ? '?' : first.value.segment.toLocaleUpperCase()
+}

@@ -1,0 +1,236 @@
+import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from 'lit'
+import './composer.ts'
+import './message-list.ts'
+import './people.ts'
+import type { RoomModel } from './chat-model.ts'
+import type { ChatNode, NodeStatus } from './chat-node.ts'
+import { backIcon, leaveIcon, peopleIcon } from './icons.ts'
+import type { MessageList } from './message-list.ts'
+import { describeProblem } from './problems.ts'
+import { roomStyles } from './room-styles.ts'
+import { baseStyles, controlStyles } from './styles.ts'
+
+/** One room on screen: its state, its messages, the composer, and who is here. */
+
+const PEOPLE_POLL_MS = 10_000
+/** A local question, asked often enough that a failed room shows at once. */
+const CHANNEL_POLL_MS = 2_000
+const WIDE = '(min-width: 1080px)'
+
+const SYNC_LABELS = {
+  joining: 'Joining…',
+  'catching-up': 'Catching up…',
+  synced: 'Up to date',
+  degraded: 'Not up to date, retrying',
+  closed: 'Closed',
+}
+
+export class ChatRoom extends LitElement {
+  static override properties = {
+    room: { attribute: false },
+    node: { attribute: false },
+    status: { attribute: false },
+    version: { state: true },
+    showPeople: { state: true },
+    announcement: { state: true },
+    recovering: { state: true },
+    problem: { state: true },
+  }
+  static override styles = [baseStyles, controlStyles, roomStyles]
+
+  declare room: RoomModel
+  declare node: ChatNode
+  declare status: NodeStatus
+  declare version: number
+  declare showPeople: boolean
+  declare announcement: string
+  declare recovering: boolean
+  declare problem: string
+
+  #timers: ReturnType<typeof setInterval>[] = []
+  #lastAnnounced: string | undefined
+
+  constructor() {
+    super()
+    this.version = 0
+    this.showPeople = matchMedia(WIDE).matches
+    this.announcement = ''
+    this.recovering = false
+    this.problem = ''
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    document.addEventListener('visibilitychange', this.#onVisible)
+    this.#timers = [
+      setInterval(this.#onVisible, PEOPLE_POLL_MS),
+      setInterval(() => this.room.refreshChannel(), CHANNEL_POLL_MS),
+    ]
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    document.removeEventListener('visibilitychange', this.#onVisible)
+    for (const timer of this.#timers) clearInterval(timer)
+    this.room.removeEventListener('change', this.#onChange)
+  }
+
+  focusComposer(): void {
+    this.renderRoot.querySelector<HTMLElement>('chat-composer')?.focus()
+  }
+
+  protected override willUpdate(changed: PropertyValues<this>): void {
+    if (!changed.has('room')) return
+    changed.get('room')?.removeEventListener('change', this.#onChange)
+    this.room.addEventListener('change', this.#onChange)
+    this.#lastAnnounced = this.room.present.at(-1)?.key
+    this.announcement = ''
+    this.problem = ''
+    this.#onVisible()
+  }
+
+  protected override render(): TemplateResult {
+    const { room } = this
+    return html`<section class=${this.showPeople ? 'layout with-people' : 'layout'} @keydown=${this.#onKey}>
+      <div class="talk">
+        ${this.#drawHeader()} ${this.#drawBanner()}
+        <message-list .room=${room} .version=${this.version}></message-list>
+        <chat-composer .room=${room} @send-text=${this.#onSend}></chat-composer>
+      </div>
+      ${
+        this.showPeople
+          ? html`<div class="scrim" @click=${this.#closePeople}></div>
+              <room-people
+                role="complementary"
+                aria-label="In this room"
+                .people=${room.people}
+                .self=${this.node.nodeId}
+                @close-people=${this.#closePeople}
+              ></room-people>`
+          : nothing
+      }
+      <div class="visually-hidden" role="status" aria-live="polite">${this.announcement}</div>
+    </section>`
+  }
+
+  #drawHeader(): TemplateResult {
+    const { room } = this
+    const label = room.channel === 'ACTIVE' ? SYNC_LABELS[room.sync] : CHANNEL_LABELS[room.channel]
+    return html`<header>
+      <button
+        class="icon-button back"
+        aria-label="Back to the rooms"
+        data-testid="back"
+        @click=${() => this.dispatchEvent(new CustomEvent('back'))}
+      >
+        ${backIcon}
+      </button>
+      <div class="title">
+        <h2><span class="sign" aria-hidden="true">#</span><bdi>${room.topic}</bdi></h2>
+        <p
+          class=${`state ${tone(room)}`}
+          role="status"
+          data-testid="topic-state"
+          data-state=${room.channel}
+          data-sync=${room.sync}
+        >
+          <span class="dot"></span>${label}
+        </p>
+      </div>
+      <button
+        class="icon-button people"
+        aria-label=${`Who is in this room: ${room.people.length}`}
+        aria-expanded=${this.showPeople ? 'true' : 'false'}
+        title="Who is in this room"
+        data-testid="people-toggle"
+        @click=${() => {
+          this.showPeople = !this.showPeople
+        }}
+      >
+        ${peopleIcon}<span>${room.people.length}</span>
+      </button>
+      <button
+        class="icon-button"
+        aria-label="Leave this room"
+        title="Leave this room"
+        data-testid="room-leave"
+        @click=${() => this.dispatchEvent(new CustomEvent('leave-room'))}
+      >
+        ${leaveIcon}
+      </button>
+    </header>`
+  }
+
+  #drawBanner(): TemplateResult | typeof nothing {
+    const { room } = this
+    if (room.channel === 'FAILED')
+      return html`<div class="banner bad" role="alert">
+        <span>${this.problem === '' ? 'The records of this room could not be read. Nothing can be sent here until that succeeds.' : this.problem}</span>
+        <button class="link-button" ?disabled=${this.recovering} @click=${this.#recover}>
+          ${this.recovering ? 'Trying…' : 'Try now'}
+        </button>
+      </div>`
+    if (this.status.state === 'offline')
+      return html`<div class="banner" role="status">
+        You are offline. What arrives meanwhile is kept by the other nodes and comes when you are back.
+      </div>`
+    if (room.joinProblem !== undefined)
+      return html`<div class="banner" role="status">
+        Joining does not succeed yet: ${room.joinProblem} Trying again.
+      </div>`
+    return nothing
+  }
+
+  readonly #onVisible = (): void => {
+    if (document.visibilityState === 'visible') void this.room.refreshPeople()
+  }
+
+  readonly #onChange = (): void => {
+    this.version += 1
+    this.#announce()
+  }
+
+  /** Screen readers hear what arrives, not the pages of history that scrolling brings. */
+  #announce(): void {
+    const last = this.room.present.at(-1)
+    if (last === undefined || last.key === this.#lastAnnounced) return
+    this.#lastAnnounced = last.key
+    if (last.kind === 'message' && !last.own) this.announcement = `${last.name}: ${last.text.slice(0, 300)}`
+  }
+
+  #onSend(event: CustomEvent<string>): void {
+    this.room.send(event.detail)
+    this.renderRoot.querySelector<MessageList>('message-list')?.toLatest()
+  }
+
+  #closePeople(): void {
+    this.showPeople = false
+    this.renderRoot.querySelector<HTMLElement>('.people')?.focus()
+  }
+
+  #onKey(event: KeyboardEvent): void {
+    if (event.key === 'Escape' && this.showPeople && !matchMedia(WIDE).matches) this.#closePeople()
+  }
+
+  async #recover(): Promise<void> {
+    this.recovering = true
+    try {
+      await this.room.recover()
+      this.problem = ''
+    } catch (error) {
+      this.problem = describeProblem(error)
+    } finally {
+      this.recovering = false
+    }
+  }
+}
+
+const CHANNEL_LABELS = { RECOVERING: 'Recovering this room…', FAILED: 'This room cannot be read' }
+
+function tone(room: RoomModel): 'good' | 'busy' | 'warn' | 'bad' {
+  if (room.channel === 'FAILED') return 'bad'
+  if (room.channel === 'RECOVERING' || room.sync === 'degraded' || room.sync === 'closed') return 'warn'
+  return room.sync === 'synced' ? 'good' : 'busy'
+}
+
+customElements.define('chat-room', ChatRoom)

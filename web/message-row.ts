@@ -1,0 +1,115 @@
+import { html, nothing, type TemplateResult } from 'lit'
+import { colourOf, initialOf, shortId } from './chat-data.ts'
+import type { ChatEntry, GapEntry } from './chat-model.ts'
+import { alertIcon, checkIcon } from './icons.ts'
+import type { Row } from './rows.ts'
+import { splitLinks } from './text.ts'
+
+/** Draws one row. Everything that came from someone else goes through a text binding and is isolated by <bdi>. */
+
+export interface RowActions {
+  retry(entry: ChatEntry): void
+  discard(entry: ChatEntry): void
+}
+
+const timeOf = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
+const momentOf = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' })
+const dayOf = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' })
+const dayAndYearOf = new Intl.DateTimeFormat(undefined, { dateStyle: 'long' })
+
+/** Messages carried here from elsewhere share one publisher: there the name tells the people apart. */
+export const authorColour = (entry: ChatEntry): number =>
+  colourOf(entry.imported ? `${entry.publisher}/${entry.name}` : entry.publisher)
+
+export function drawRow(row: Row, actions: RowActions): TemplateResult {
+  switch (row.kind) {
+    case 'day':
+      return html`<div class="rule" role="separator"><span>${dayName(row.at)}</span></div>`
+    case 'boundary':
+      return html`<div class="rule boundary" role="separator" data-testid="history-boundary">
+        <span>
+          ${row.earlier ? 'You joined here — earlier messages above' : 'You joined here — no earlier messages'}
+        </span>
+      </div>`
+    case 'gap':
+      return drawGap(row.entry)
+    case 'message':
+      return drawMessage(row.entry, row.leads, actions)
+  }
+}
+
+function dayName(at: number): string {
+  const day = new Date(at).toDateString()
+  const today = new Date()
+  if (day === today.toDateString()) return 'Today'
+  const yesterday = new Date(today.getFullYear(), today.getMonth(), today.getDate() - 1)
+  if (day === yesterday.toDateString()) return 'Yesterday'
+  return new Date(at).getFullYear() === today.getFullYear() ? dayOf.format(at) : dayAndYearOf.format(at)
+}
+
+function drawGap({ count, name, reason }: GapEntry): TemplateResult {
+  const many = count === 1 ? '1 message' : `${count} messages`
+  const why = reason === 'expired' ? 'expired' : 'no node that keeps this room has it'
+  return html`<div class="gap" role="note" data-testid="gap">
+    ${alertIcon}<span>${many} from <bdi>${name}</bdi> ${count === 1 ? 'is' : 'are'} missing: ${why}</span>
+  </div>`
+}
+
+function drawMessage(entry: ChatEntry, leads: boolean, actions: RowActions): TemplateResult {
+  const time = html`<time
+    class=${leads ? 'when' : 'when gutter'}
+    datetime=${new Date(entry.at).toISOString()}
+    title=${momentOf.format(entry.at)}
+    >${timeOf.format(entry.at)}</time
+  >`
+  return html`<div
+    class=${`row author-${authorColour(entry)}${leads ? ' leads' : ''}${entry.own ? ' own' : ''}`}
+    data-testid="message"
+    data-key=${entry.key}
+    data-state=${entry.state}
+    data-id=${entry.id ?? nothing}
+  >
+    ${leads ? html`<span class="avatar" aria-hidden="true">${initialOf(entry.name)}</span>` : time}
+    <div>
+      ${leads ? drawHead(entry, time) : html`<span class="visually-hidden"><bdi>${entry.name}</bdi></span>`}
+      <div class="line">
+        <div class="text" dir="auto">${splitLinks(entry.text).map(drawPiece)}</div>
+        ${drawState(entry)}
+      </div>
+      ${entry.state === 'failed' ? drawFailure(entry, actions) : nothing}
+    </div>
+  </div>`
+}
+
+function drawHead(entry: ChatEntry, time: TemplateResult): TemplateResult {
+  return html`<div class="head">
+    <bdi class="author" title=${entry.publisher}>${entry.name}</bdi>
+    ${
+      entry.imported
+        ? html`<span class="tag" title=${`Carried here by ${entry.publisher}`}>imported</span>`
+        : html`<span class="id" title=${entry.publisher}>${entry.own ? 'you' : shortId(entry.publisher)}</span>`
+    }
+    ${time}
+  </div>`
+}
+
+function drawPiece(piece: ReturnType<typeof splitLinks>[number]): TemplateResult | string {
+  return 'href' in piece
+    ? html`<a href=${piece.href} target="_blank" rel="noopener noreferrer">${piece.text}</a>`
+    : piece.text
+}
+
+function drawState(entry: ChatEntry): TemplateResult | typeof nothing {
+  if (!entry.own) return nothing
+  if (entry.state === 'sending') return html`<span class="sending">Sending…</span>`
+  if (entry.state === 'failed') return nothing
+  return html`<span class="sent" role="img" aria-label="Sent" title="Stored by the room’s nodes">${checkIcon}</span>`
+}
+
+function drawFailure(entry: ChatEntry, actions: RowActions): TemplateResult {
+  return html`<div class="failure">
+    <span>${alertIcon}Not sent. ${entry.problem}</span>
+    <button class="link-button" data-testid="message-retry" @click=${() => actions.retry(entry)}>Send again</button>
+    <button class="link-button" data-testid="message-discard" @click=${() => actions.discard(entry)}>Discard</button>
+  </div>`
+}

@@ -1,0 +1,33 @@
+/** Error codes in the words of someone who chats. */
+
+const SENTENCES = new Map([
+  ['OUTCOME_UNKNOWN', 'No answer came back. It may still appear; sending it again could show it twice.'],
+  ['NO_REPLICAS', 'Nobody who keeps this room can be reached.'],
+  ['QUORUM_FAILED', 'Too few of the nodes that keep this room answered.'],
+  ['UNREACHABLE', 'The network cannot be reached.'],
+  ['LINK_CLOSED', 'The connection closed on the way.'],
+  ['TIMEOUT', 'The network did not answer in time.'],
+  ['RATE_LIMITED', 'You are writing faster than the room allows. Wait a moment.'],
+  ['BUSY', 'The nodes that keep this room are busy. Wait a moment.'],
+  ['TOPIC_FULL', 'The room is full.'],
+  ['TOO_LARGE', 'The message is too long for this room.'],
+  ['CHANNEL_FAILED', 'The room’s records cannot be read at the moment.'],
+  ['INVALID_TOPIC', 'That is not a room name the network accepts.'],
+  ['STORAGE_FULL', 'There is no space left to store it.'],
+  ['WRONG_PASSPHRASE', 'The passphrase does not open this backup.'],
+  ['MALFORMED', 'This is not an identity backup.'],
+  ['IDENTITY_UNREADABLE', 'The identity stored in this browser cannot be read.'],
+  ['ADMISSION_REFUSED', 'The bridge did not admit this browser.'],
+  ['UNSUPPORTED_PLATFORM', 'This browser lacks something that the chat needs.'],
+])
+
+export function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined
+  return typeof error.code === 'string' ? error.code : undefined
+}
+
+export function describeProblem(error: unknown): string {
+  const sentence = SENTENCES.get(codeOf(error) ?? '')
+  if (sentence !== undefined) return sentence
+  return error instanceof Error && error.message !== '' ? error.message : 'Something went wrong.'
+}

@@ -1,0 +1,42 @@
+/** Splits a message into plain text and links. Only http and https become links; everything else stays text. */
+
+export type Piece = { text: string } | { text: string; href: string }
+
+// Bidirectional controls end a link: they could show another address than the one that opens.
+const LINK = /https?:\/\/[^\s<>"'`\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]+/giu
+const TRAILING = /[.,;:!?…]+$/u
+/** Far beyond any honest message; keeps one message from becoming a thousand elements. */
+const MAX_LINKS = 50
+
+export function splitLinks(text: string): Piece[] {
+  const pieces: Piece[] = []
+  let end = 0
+  let links = 0
+  for (const match of text.matchAll(LINK)) {
+    const shown = trimLink(match[0])
+    const href = links < MAX_LINKS ? safeHref(shown) : undefined
+    if (href === undefined) continue
+    if (match.index > end) pieces.push({ text: text.slice(end, match.index) })
+    pieces.push({ text: shown, href })
+    end = match.index + shown.length
+    links += 1
+  }
+  if (end < text.length) pieces.push({ text: text.slice(end) })
+  return pieces
+}
+
+/** Punctuation after an address, and a closing bracket that the address does not open, belong to the sentence. */
+function trimLink(found: string): string {
+  let link = found.replace(TRAILING, '')
+  while (link.endsWith(')') && !link.includes('(')) link = link.slice(0, -1).replace(TRAILING, '')
+  return link
+}
+
+function safeHref(link: string): string | undefined {
+  if (!URL.canParse(link)) return undefined
+  const url = new URL(link)
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return undefined
+  // `https://bank.example@evil.example` reads like one place and opens another.
+  if (url.username !== '' || url.password !== '') return undefined
+  return url.href
+}
