@@ -160,18 +160,22 @@ export class RoomModel extends EventTarget {
     }
   }
 
-  refreshChannel(): void {
-    const channel = this.#node.pubsub.channelState(this.topic)
-    if (channel === this.channel) return
-    this.channel = channel
-    this.#changed()
+  async refreshChannel(): Promise<void> {
+    try {
+      const channel = await this.#node.pubsub.channelState(this.topic)
+      if (channel === this.channel) return
+      this.channel = channel
+      this.#changed()
+    } catch {
+      // A closing node answers nothing; the last state stands.
+    }
   }
 
   async recover(): Promise<void> {
     try {
       await this.#node.pubsub.recover(this.topic)
     } finally {
-      this.refreshChannel()
+      await this.refreshChannel()
     }
   }
 
@@ -208,7 +212,7 @@ export class RoomModel extends EventTarget {
       const nextMs = Math.min(retryAfterMs * 2, REJOIN_MAX_MS)
       this.#rejoinTimer = setTimeout(() => void this.#join(nextMs), retryAfterMs)
     }
-    this.refreshChannel()
+    void this.refreshChannel()
     this.#changed()
   }
 
@@ -230,7 +234,7 @@ export class RoomModel extends EventTarget {
       subscription.on('gap', (gap) => this.#noteGap(gap)),
       subscription.on('sync', (sync) => {
         this.sync = sync
-        this.refreshChannel()
+        void this.refreshChannel()
         this.#changed()
       }),
     ]
@@ -308,7 +312,7 @@ export class RoomModel extends EventTarget {
       entry.problem = describeProblem(error)
       // Only an unknown outcome can still turn into a stored message.
       if (codeOf(error) !== 'OUTCOME_UNKNOWN') this.#outgoing.delete(entry)
-      this.refreshChannel()
+      void this.refreshChannel()
       this.#changed()
     }
   }

@@ -64,7 +64,7 @@ export class ChatRoom extends LitElement {
     document.addEventListener('visibilitychange', this.#onVisible)
     this.#timers = [
       setInterval(this.#onVisible, PEOPLE_POLL_MS),
-      setInterval(() => this.room.refreshChannel(), CHANNEL_POLL_MS),
+      setInterval(() => void this.room.refreshChannel(), CHANNEL_POLL_MS),
     ]
   }
 

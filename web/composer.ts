@@ -41,12 +41,15 @@ export class ChatComposer extends LitElement {
         height: 2.5rem;
         padding: 0.5rem var(--space-3);
         border: 0;
-        outline: 0;
         background: transparent;
         line-height: 1.5rem;
         resize: none;
         overflow-wrap: anywhere;
         scrollbar-width: thin;
+      }
+      /* The frame around it shows the focus. */
+      textarea:focus-visible {
+        outline: none;
       }
       textarea::placeholder {
         color: var(--ink-faint);

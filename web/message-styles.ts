@@ -176,8 +176,8 @@ export const messageStyles = css`
     align-items: center;
     gap: var(--space-2);
     width: fit-content;
-    max-width: 100%;
-    margin: var(--space-3) 0 var(--space-2);
+    max-width: calc(100% - 3rem);
+    margin: var(--space-3) 0 var(--space-2) 3rem;
     padding: 0.3rem var(--space-3) 0.3rem var(--space-2);
     border-radius: var(--radius-small);
     background: var(--hover);

@@ -182,7 +182,10 @@ export class RoomList extends LitElement {
     event.preventDefault()
     const field = this.renderRoot.querySelector('input')!
     const room = cleanRoom(field.value)
-    if (room === '') return field.focus()
+    if (room === '') {
+      field.focus()
+      return
+    }
     field.value = ''
     this.dispatchEvent(new CustomEvent('join-room', { detail: room }))
   }

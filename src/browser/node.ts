@@ -3,8 +3,8 @@ import {
   enterBridge,
   type Identity,
   identityFromSeed,
-  joinDht,
   jittered,
+  joinDht,
   StickyError,
   systemRuntime,
 } from '../dht/index.ts'
@@ -55,7 +55,10 @@ const MAX_REJOIN_MS = 30_000
 
 export async function createBrowserNode(options: BrowserNodeOptions): Promise<BrowserNode> {
   if (globalThis.crypto?.subtle === undefined) {
-    throw new StickyError('UNSUPPORTED_PLATFORM', 'This page needs https (or localhost): browsers give no cryptography to insecure pages.')
+    throw new StickyError(
+      'UNSUPPORTED_PLATFORM',
+      'This page needs https (or localhost): browsers give no cryptography to insecure pages.',
+    )
   }
   const slot = await takeTabSlot()
   const name = slot.index === 0 ? 'sticky-pubsub' : `sticky-pubsub-${slot.index}`
@@ -87,7 +90,11 @@ export async function createBrowserNode(options: BrowserNodeOptions): Promise<Br
       const webrtc = address.includes('/webrtc')
       const direct = webrtc || !address.includes('/p2p-circuit')
       const known = peers.get(nodeId)
-      peers.set(nodeId, { nodeId, direct: direct || known?.direct === true, webrtc: webrtc || known?.webrtc === true })
+      peers.set(nodeId, {
+        nodeId,
+        direct: direct || known?.direct === true,
+        webrtc: webrtc || known?.webrtc === true,
+      })
     }
     if (!joined) return { state: 'connecting', peers: [...peers.values()], bridge }
     const state = peers.size > 0 ? (bridge ? 'online' : 'degraded') : bridge ? 'online' : 'offline'

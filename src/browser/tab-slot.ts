@@ -10,7 +10,8 @@ export interface TabSlot {
 }
 
 export async function takeTabSlot(name = 'sticky-pubsub'): Promise<TabSlot> {
-  if (typeof navigator === 'undefined' || navigator.locks === undefined) return { index: 0, release: () => undefined }
+  if (typeof navigator === 'undefined' || navigator.locks === undefined)
+    return { index: 0, release: () => undefined }
   for (let index = 0; index < MAX_SLOTS; index++) {
     const release = await tryLock(`${name}/${index}`)
     if (release !== undefined) return { index, release }

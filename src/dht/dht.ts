@@ -193,6 +193,3 @@ export class Dht {
     await this.store.close()
   }
 }
-
-export const notAHolder = (): StickyError =>
-  new StickyError('NO_REPLICAS', 'This node does not hold records.')

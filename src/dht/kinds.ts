@@ -8,6 +8,8 @@ export interface BlockRef {
   kind: string
   /** 32-byte object id. */
   id: Uint8Array
+  /** Kept and copied where it can be had; nobody fails for want of it. */
+  optional?: boolean
 }
 
 export interface BlockInfo {

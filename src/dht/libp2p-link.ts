@@ -104,7 +104,10 @@ export class StreamLink implements Link {
   /** Begins to deliver. libp2p keeps what arrived before in the stream's read buffer. */
   start(events: LinkEvents): void {
     this.#events = events
-    if (this.#closed) return this.#tellClosed()
+    if (this.#closed) {
+      this.#tellClosed()
+      return
+    }
     this.#stream.addEventListener('message', ({ data }) => {
       for (const chunk of data instanceof Uint8Array ? [data] : data) this.#read(chunk)
     })

@@ -1,4 +1,5 @@
-import type { Libp2p, PeerId, Stream } from '@libp2p/interface'
+import type { Identify } from '@libp2p/identify'
+import type { IdentifyResult, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -11,8 +12,9 @@ import { type Runtime, systemRuntime, type Timer } from './runtime.ts'
 
 /**
  * The production network: links are libp2p streams, peers are found through two kad-dht instances. A peer stores when it
- * speaks the link protocol and serves the common DHT; it is durable when it serves the durable one as well. Both are read
- * from the protocols that identify reports, so a peer counts only once it is identified.
+ * speaks the link protocol and serves the common DHT; it is durable when it serves the durable one as well. Both are
+ * taken from what the peer told of itself through identify, never from the peer store: libp2p adds every protocol a peer
+ * opened a stream with there, so a client that has asked the DHT once would pass for a server.
  */
 
 export const LINK_PROTOCOL = '/sticky-pubsub/link/1.0.0'
@@ -21,12 +23,10 @@ export const KAD_PROTOCOL = '/sticky-pubsub/kad/1.0.0'
 /** Durable nodes serve it, all others are its clients: the closest durable ones are found however many tabs there are. */
 export const KAD_DURABLE_PROTOCOL = '/sticky-pubsub/kad-durable/1.0.0'
 
-// every identified peer reports it; a peer store entry without it was learned some other way and is not complete
-const IDENTIFY_PROTOCOL = '/ipfs/id/1.0.0'
-
 export type DhtMode = 'server' | 'client'
 
 export interface DhtServices extends Record<string, unknown> {
+  identify: Identify
   kad: KadDHT
   kadDurable: KadDHT
 }
@@ -60,8 +60,10 @@ export interface Libp2pNetworkOptions {
   lookUpTimeoutMs: number
   /** Streams of the link protocol one connection may open at once; the rpc layer above keeps fewer. */
   maxLinkStreams: number
-  /** Key-space positions of peers kept, 32 bytes each. */
-  maxCachedPositions: number
+  /** A connected peer that has not told its protocols is asked, and left out when it takes longer. */
+  identifyTimeoutMs: number
+  /** Peers whose role and place in the key space are remembered, the latest ones. */
+  maxRememberedPeers: number
 }
 
 export const DEFAULT_LIBP2P_NETWORK_OPTIONS: Libp2pNetworkOptions = {
@@ -69,7 +71,8 @@ export const DEFAULT_LIBP2P_NETWORK_OPTIONS: Libp2pNetworkOptions = {
   smallNetworkPeers: 20,
   lookUpTimeoutMs: 5_000,
   maxLinkStreams: 8,
-  maxCachedPositions: 4_096,
+  identifyTimeoutMs: 1_000,
+  maxRememberedPeers: 4_096,
 }
 
 export interface Libp2pNetworkInit {
@@ -91,6 +94,16 @@ const routingTable = (kad: KadDHT): RoutingTable =>
 
 /** Where a peer lies in the key space, as kad-dht places it: SHA-256 of the multihash in its id. */
 const positionOf = (peerId: PeerId): Promise<Uint8Array> => sha256(peerId.toMultihash().bytes)
+
+export interface PeerProfile {
+  stores: boolean
+  durable: boolean
+}
+
+function profileOf(protocols: string[]): PeerProfile {
+  const stores = protocols.includes(LINK_PROTOCOL) && protocols.includes(KAD_PROTOCOL)
+  return { stores, durable: stores && protocols.includes(KAD_DURABLE_PROTOCOL) }
+}
 
 interface Ranked extends ClosestPeer {
   distance: Uint8Array
@@ -122,6 +135,13 @@ function networkError(error: unknown, signal: AbortSignal): StickyError {
   return new StickyError('ABORTED', 'The operation was aborted.', { cause: signal.reason })
 }
 
+/** Puts an entry last and drops the first beyond the bound. */
+function remember<T>(map: Map<NodeId, T>, nodeId: NodeId, value: T, options: Libp2pNetworkOptions): void {
+  map.delete(nodeId)
+  map.set(nodeId, value)
+  if (map.size > options.maxRememberedPeers) map.delete(map.keys().next().value as NodeId)
+}
+
 /** A task of its own, after all promise reactions of this one. Unlike a timer it is not throttled in a hidden tab. */
 function nextTask(callback: () => void): void {
   const { port1, port2 } = new MessageChannel()
@@ -140,6 +160,8 @@ export class Libp2pNetwork implements PeerNetwork {
   readonly #runtime: Runtime
   readonly #options: Libp2pNetworkOptions
   readonly #positions = new Map<NodeId, Uint8Array>()
+  readonly #profiles = new Map<NodeId, PeerProfile>()
+  readonly #identifying = new Map<NodeId, Promise<void>>()
   #accept: ((link: Link) => LinkEvents) | undefined
   #onTopologyChange: (() => void) | undefined
   #topologyTimer: Timer | undefined
@@ -165,6 +187,7 @@ export class Libp2pNetwork implements PeerNetwork {
         maxOutboundStreams: maxLinkStreams,
       },
     )
+    this.#libp2p.addEventListener('peer:identify', this.#identified)
     for (const [target, event] of this.#topologyEvents())
       target.addEventListener(event, this.#topologyChanged)
   }
@@ -173,6 +196,7 @@ export class Libp2pNetwork implements PeerNetwork {
   async close(): Promise<void> {
     for (const [target, event] of this.#topologyEvents())
       target.removeEventListener(event, this.#topologyChanged)
+    this.#libp2p.removeEventListener('peer:identify', this.#identified)
     this.#topologyTimer?.clear()
     this.#onTopologyChange = undefined
     this.#accept = undefined
@@ -234,7 +258,10 @@ export class Libp2pNetwork implements PeerNetwork {
 
   #inbound(stream: Stream, peer: NodeId): void {
     const accept = this.#accept
-    if (accept === undefined) return stream.abort(new Error('No links are taken here.'))
+    if (accept === undefined) {
+      stream.abort(new Error('No links are taken here.'))
+      return
+    }
     const link = new StreamLink(peer, stream, this.#runtime)
     link.start(accept(link))
   }
@@ -270,21 +297,45 @@ export class Libp2pNetwork implements PeerNetwork {
     return found
   }
 
-  /** Undefined for a peer that does not store, or is not identified yet: its identification is a topology change. */
+  /** What a peer told of itself. Undefined when it has told nothing and is not connected, or does not answer. */
+  async profile(peerId: PeerId): Promise<PeerProfile | undefined> {
+    const nodeId = peerId.toString()
+    if (!this.#profiles.has(nodeId)) await this.#identify(peerId)
+    return this.#profiles.get(nodeId)
+  }
+
+  /** libp2p identifies each new connection; this asks again where that was missed or is still under way. */
+  #identify(peerId: PeerId): Promise<void> | undefined {
+    const nodeId = peerId.toString()
+    const running = this.#identifying.get(nodeId)
+    const connection = this.#libp2p.getConnections(peerId).find(({ status }) => status === 'open')
+    if (running !== undefined || connection === undefined) return running
+    const limit = new AbortController()
+    const timer = this.#runtime.setTimer(() => limit.abort(), this.#options.identifyTimeoutMs)
+    const asking = this.#libp2p.services.identify
+      .identify(connection, { signal: limit.signal })
+      .then(({ protocols }) => remember(this.#profiles, nodeId, profileOf(protocols), this.#options))
+      .catch(() => undefined)
+      .finally(() => {
+        timer.clear()
+        this.#identifying.delete(nodeId)
+      })
+    this.#identifying.set(nodeId, asking)
+    return asking
+  }
+
+  readonly #identified = ({ detail }: CustomEvent<IdentifyResult>): void =>
+    remember(this.#profiles, detail.peerId.toString(), profileOf(detail.protocols), this.#options)
+
   async #rank(peerId: PeerId, target: Uint8Array): Promise<Ranked | undefined> {
-    const profile = await peerProfile(this.#libp2p, peerId)
+    const profile = await this.profile(peerId)
     return profile?.stores ? this.#ranked(peerId, profile, target) : undefined
   }
 
   async #ranked(peerId: PeerId, profile: PeerProfile, target: Uint8Array): Promise<Ranked> {
     const nodeId = peerId.toString()
-    let position = this.#positions.get(nodeId)
-    if (position === undefined) {
-      position = await positionOf(peerId)
-      if (this.#positions.size >= this.#options.maxCachedPositions)
-        this.#positions.delete(this.#positions.keys().next().value as NodeId)
-      this.#positions.set(nodeId, position)
-    }
+    const position = this.#positions.get(nodeId) ?? (await positionOf(peerId))
+    remember(this.#positions, nodeId, position, this.#options)
     const distance = position.map((byte, index) => byte ^ (target[index] as number))
     return { nodeId, durable: profile.durable, distance }
   }
@@ -309,29 +360,11 @@ export class Libp2pNetwork implements PeerNetwork {
   }
 }
 
-/** The network of a started libp2p node. Create it before the node joins, so that others learn at once that it takes links. */
+/** The network of a started libp2p node. Create it before the node joins: others then learn at once that it takes links. */
 export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp2pNetwork> {
   const network = new Libp2pNetwork(init)
   await network.start()
   return network
-}
-
-export interface PeerProfile {
-  stores: boolean
-  durable: boolean
-}
-
-/** What identify told about a peer; undefined while it has not. */
-export async function peerProfile(libp2p: DhtLibp2p, peerId: PeerId): Promise<PeerProfile | undefined> {
-  let protocols: string[]
-  try {
-    protocols = (await libp2p.peerStore.get(peerId)).protocols
-  } catch {
-    return undefined // not in the peer store
-  }
-  if (!protocols.includes(IDENTIFY_PROTOCOL)) return undefined
-  const stores = protocols.includes(LINK_PROTOCOL) && protocols.includes(KAD_PROTOCOL)
-  return { stores, durable: stores && protocols.includes(KAD_DURABLE_PROTOCOL) }
 }
 
 /**

@@ -5,7 +5,7 @@ import { StickyError } from '../dht/index.ts'
 import type { Data, HistoryRequest, Message } from '../pubsub/index.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { createNode, type StickyNode } from './node.ts'
-import { type Output, messageLine, printable } from './output.ts'
+import { messageLine, type Output, printable } from './output.ts'
 import { resolvePassphrase } from './passphrase.ts'
 
 /** One function per command; cli.ts reads the arguments. Each resolves when it is done and rejects with a StickyError. */
@@ -21,7 +21,10 @@ export const defaultDataFolder = (): string =>
   join(process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share'), 'sticky-pubsub')
 
 const passphraseFor = (directory: string, options: CommonOptions): Promise<string> =>
-  resolvePassphrase({ directory, ...(options.passphraseFile ? { passphraseFile: options.passphraseFile } : {}) })
+  resolvePassphrase({
+    directory,
+    ...(options.passphraseFile ? { passphraseFile: options.passphraseFile } : {}),
+  })
 
 async function openNode(
   options: CommonOptions,
@@ -52,7 +55,13 @@ export async function runNode(
   signal: AbortSignal,
 ): Promise<void> {
   const directory = options.data ?? join(defaultDataFolder(), 'node')
-  const node = await openNode(options, 'durable', directory, signal, options.listen ? [options.listen] : undefined)
+  const node = await openNode(
+    options,
+    'durable',
+    directory,
+    signal,
+    options.listen ? [options.listen] : undefined,
+  )
   try {
     for (;;) {
       const holders = await node.knownHolders()
@@ -89,7 +98,10 @@ export async function publish(
     const send = async (line: string) => {
       const receipt = await node.pubsub.publish(topic, toData(line), publishOptions)
       const { sequence, replicas, durableReplicas } = receipt
-      output.result(receipt, `stored ${receipt.id} as ${sequence} at ${replicas} replicas (${durableReplicas} on disk)`)
+      output.result(
+        receipt,
+        `stored ${receipt.id} as ${sequence} at ${replicas} replicas (${durableReplicas} on disk)`,
+      )
     }
     if (text !== undefined && text !== '-') return await send(text)
     await sendLines(send, output, signal)
@@ -101,7 +113,11 @@ export async function publish(
 /** Lines under way at once from standard input: enough for group commits, little enough to bound memory. */
 const MAX_LINES_IN_FLIGHT = 256
 
-async function sendLines(send: (line: string) => Promise<void>, output: Output, signal: AbortSignal): Promise<void> {
+async function sendLines(
+  send: (line: string) => Promise<void>,
+  output: Output,
+  signal: AbortSignal,
+): Promise<void> {
   const inFlight = new Set<Promise<void>>()
   let sent = 0
   let failure: unknown
@@ -153,7 +169,10 @@ export async function subscribe(
     })
     subscription.on('gap', (gap) => {
       if (output.json) output.result({ event: 'gap', ...gap }, '')
-      else output.note(`-- missing: ${gap.publisher.slice(-8)} ${gap.fromSequence}..${gap.toSequence} (${gap.reason}) --`)
+      else
+        output.note(
+          `-- missing: ${gap.publisher.slice(-8)} ${gap.fromSequence}..${gap.toSequence} (${gap.reason}) --`,
+        )
     })
     subscription.on('sync', (status) => {
       if (status === 'degraded') output.note('-- no replica reachable, retrying --')
@@ -179,7 +198,11 @@ export async function history(
     let before: string | undefined
     do {
       const limit = Math.min(wanted, 256)
-      const page = await node.pubsub.history(topic, { limit, signal, ...(before === undefined ? {} : { before }) })
+      const page = await node.pubsub.history(topic, {
+        limit,
+        signal,
+        ...(before === undefined ? {} : { before }),
+      })
       pages.push(page.messages)
       wanted -= page.messages.length
       before = page.before
@@ -197,18 +220,27 @@ export async function history(
 }
 
 /** Coordinator, lineage, replicas and collections of a topic. */
-export async function inspect(topic: string, options: CommonOptions, output: Output, signal: AbortSignal): Promise<void> {
+export async function inspect(
+  topic: string,
+  options: CommonOptions,
+  output: Output,
+  signal: AbortSignal,
+): Promise<void> {
   const node = await openNode(options, 'client', undefined, signal)
   try {
     const { pubsub } = node
     const [coordinator, replicas] = await Promise.all([pubsub.loadCoordinator(topic), pubsub.replicas(topic)])
-    if (coordinator === undefined) throw new StickyError('NOT_FOUND', `No replica holds a topic named "${printable(topic)}".`)
+    if (coordinator === undefined)
+      throw new StickyError('NOT_FOUND', `No replica holds a topic named "${printable(topic)}".`)
     const [messages, subscribers, lineage] = await Promise.all([
       pubsub.loadMessageCollection(topic),
       pubsub.loadSubscriberCollection(topic),
       pubsub.loadFullHistory(topic),
     ])
-    output.result({ topic, coordinator, replicas, messages, subscribers, lineage }, describe(topic, coordinator, replicas, messages, subscribers, lineage))
+    output.result(
+      { topic, coordinator, replicas, messages, subscribers, lineage },
+      describe(topic, coordinator, replicas, messages, subscribers, lineage),
+    )
   } finally {
     await node.close()
   }
@@ -242,7 +274,10 @@ function describe(
 /** Shows, and creates on first use, the identity of a data folder. */
 export async function showIdentity(options: CommonOptions, output: Output): Promise<void> {
   const directory = options.data ?? join(defaultDataFolder(), 'client')
-  const { identity } = await loadOrCreateIdentity({ directory, passphrase: await passphraseFor(directory, options) })
+  const { identity } = await loadOrCreateIdentity({
+    directory,
+    passphrase: await passphraseFor(directory, options),
+  })
   output.result({ nodeId: identity.nodeId, data: directory }, `${identity.nodeId}\n${directory}`)
 }
 
@@ -250,6 +285,8 @@ function parseJson(line: string): Data {
   try {
     return JSON.parse(line) as Data
   } catch (error) {
-    throw new StickyError('INVALID_DATA', 'Not JSON. Without --from-json a line is published as text.', { cause: error })
+    throw new StickyError('INVALID_DATA', 'Not JSON. Without --from-json a line is published as text.', {
+      cause: error,
+    })
   }
 }

@@ -48,7 +48,10 @@ export async function createNode(options: NodeOptions = {}): Promise<StickyNode>
     const { seed, storage } = await openState(options)
     cleanups.push(() => storage.close())
     const identity = await identityFromSeed(seed)
-    const bootstrap = options.bridgeUrl === undefined ? undefined : await enterBridge(options.bridgeUrl, identity, options.signal)
+    const bootstrap =
+      options.bridgeUrl === undefined
+        ? undefined
+        : await enterBridge(options.bridgeUrl, identity, options.signal)
     const libp2p = await createNodeLibp2p({
       seed,
       role,
@@ -66,7 +69,8 @@ export async function createNode(options: NodeOptions = {}): Promise<StickyNode>
       ...(options.pubsubOptions ? { options: options.pubsubOptions } : {}),
     })
     cleanups.push(() => pubsub.close())
-    if (bootstrap !== undefined) await joinDht(libp2p, [bootstrap.relay], options.signal ? { signal: options.signal } : {})
+    if (bootstrap !== undefined)
+      await joinDht(libp2p, [bootstrap.relay], options.signal ? { signal: options.signal } : {})
     const close = () => closeAll(cleanups)
     return {
       nodeId: identity.nodeId,
@@ -93,9 +97,17 @@ async function closeAll(cleanups: (() => Promise<unknown> | unknown)[]): Promise
   for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) await cleanup()
 }
 
-async function openState({ directory, passphrase }: NodeOptions): Promise<{ seed: Uint8Array; storage: Storage }> {
-  if (directory === undefined) return { seed: crypto.getRandomValues(new Uint8Array(32)), storage: memoryStorage() }
-  if (passphrase === undefined) throw new StickyError('WRONG_PASSPHRASE', 'A node with a data folder needs a passphrase for its identity.')
+async function openState({
+  directory,
+  passphrase,
+}: NodeOptions): Promise<{ seed: Uint8Array; storage: Storage }> {
+  if (directory === undefined)
+    return { seed: crypto.getRandomValues(new Uint8Array(32)), storage: memoryStorage() }
+  if (passphrase === undefined)
+    throw new StickyError(
+      'WRONG_PASSPHRASE',
+      'A node with a data folder needs a passphrase for its identity.',
+    )
   const { seed } = await loadOrCreateIdentity({ directory, passphrase })
   return { seed, storage: await openLevelStorage(join(directory, 'records')) }
 }

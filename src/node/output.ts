@@ -40,7 +40,9 @@ export function createOutput(json: boolean): Output {
 
 /** Bytes are shown as { "base64": "…" }. */
 export const toJson = (value: object): string =>
-  JSON.stringify(value, (_key, inner: unknown) => (inner instanceof Uint8Array ? { base64: Buffer.from(inner).toString('base64') } : inner))
+  JSON.stringify(value, (_key, inner: unknown) =>
+    inner instanceof Uint8Array ? { base64: Buffer.from(inner).toString('base64') } : inner,
+  )
 
 // Control characters of a hostile message must not reach a terminal.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is removed
@@ -64,6 +66,8 @@ export function report(error: unknown, json: boolean): number {
   const sticky = error instanceof StickyError ? error : undefined
   const message = error instanceof Error ? error.message : String(error)
   const code = sticky?.code ?? 'FAILED'
-  process.stderr.write(json ? `${JSON.stringify({ error: code, message })}\n` : `sticky: ${message} [${code}]\n`)
+  process.stderr.write(
+    json ? `${JSON.stringify({ error: code, message })}\n` : `sticky: ${message} [${code}]\n`,
+  )
   return code === 'OUTCOME_UNKNOWN' ? EXIT.unknown : EXIT.failed
 }

@@ -43,11 +43,15 @@ export async function uniteMessages(a: Side, b: Side, nowMs: number, read: Block
   if (rootsEqual(a.root, b.root)) return sameOnBothSides(a, b, read)
   const [spineA, spineB] = await Promise.all([loadSpine(a.root, read), loadSpine(b.root, read)])
   const { common, restA, restB } = await commonPrefix(refsOf(spineA), refsOf(spineB), nowMs, read)
-  const [entriesA, entriesB] = await Promise.all([entriesOf(restA, a.root, nowMs, read), entriesOf(restB, b.root, nowMs, read)])
+  const [entriesA, entriesB] = await Promise.all([
+    entriesOf(restA, a.root, nowMs, read),
+    entriesOf(restB, b.root, nowMs, read),
+  ])
   return {
     aDominates: dominates(entriesA, entriesB, a, b),
     bDominates: dominates(entriesB, entriesA, b, a),
-    build: (mergedVersion) => build(a.root.topic, common, mergeEntries(entriesA, entriesB, a, b, mergedVersion), read),
+    build: (mergedVersion) =>
+      build(a.root.topic, common, mergeEntries(entriesA, entriesB, a, b, mergedVersion), read),
   }
 }
 
@@ -55,7 +59,9 @@ const rootsEqual = (a: MessagesRoot, b: MessagesRoot) =>
   a.count === b.count &&
   (a.spine === null ? b.spine === null : b.spine !== null && equalBytes(a.spine, b.spine)) &&
   a.tail.length === b.tail.length &&
-  a.tail.every((entry, i) => equalBytes(entry[0], (b.tail[i] as typeof entry)[0]) && entry[1] === b.tail[i]?.[1])
+  a.tail.every(
+    (entry, i) => equalBytes(entry[0], (b.tail[i] as typeof entry)[0]) && entry[1] === b.tail[i]?.[1],
+  )
 
 function sameOnBothSides(a: Side, b: Side, read: BlockReader): Union {
   return {
@@ -97,7 +103,12 @@ async function commonPrefix(refsA: LeveledRef[], refsB: LeveledRef[], nowMs: num
   return { common, restA, restB }
 }
 
-async function entriesOf(refs: LeveledRef[], root: MessagesRoot, nowMs: number, read: BlockReader): Promise<Map<string, Entry>> {
+async function entriesOf(
+  refs: LeveledRef[],
+  root: MessagesRoot,
+  nowMs: number,
+  read: BlockReader,
+): Promise<Map<string, Entry>> {
   const entries = new Map<string, Entry>()
   const add = (entry: Entry) => {
     if (!isGone(entry.expiresAt, nowMs)) entries.set(toHex(entry.id), entry)
@@ -117,7 +128,12 @@ async function entriesOf(refs: LeveledRef[], root: MessagesRoot, nowMs: number, 
 }
 
 /** May `own` stand for the merge? A reader of `other` at any version must find all that it lacks among later stamps. */
-function dominates(own: Map<string, Entry>, other: Map<string, Entry>, ownSide: Side, otherSide: Side): boolean {
+function dominates(
+  own: Map<string, Entry>,
+  other: Map<string, Entry>,
+  ownSide: Side,
+  otherSide: Side,
+): boolean {
   if (ownSide.numberIgnored) return false
   for (const [id, entry] of other) {
     const mine = own.get(id)
@@ -131,7 +147,13 @@ function dominates(own: Map<string, Entry>, other: Map<string, Entry>, ownSide: 
   return true
 }
 
-function mergeEntries(a: Map<string, Entry>, b: Map<string, Entry>, sideA: Side, sideB: Side, mergedVersion: number): Entry[] {
+function mergeEntries(
+  a: Map<string, Entry>,
+  b: Map<string, Entry>,
+  sideA: Side,
+  sideB: Side,
+  mergedVersion: number,
+): Entry[] {
   const merged: Entry[] = []
   const stampOf = (mine: Entry, other: Entry | undefined) => {
     if (other === undefined) return mergedVersion
@@ -165,7 +187,9 @@ async function build(topicKey: Uint8Array, common: LeveledRef[], entries: Entry[
 
 /** By version, then in an order that is the same at every node and keeps each writer's own. */
 async function inOrder(entries: Entry[]): Promise<Entry[]> {
-  const keyed = await Promise.all(entries.map(async (entry) => ({ entry, body: (await openMessage(entry.envelope)).body })))
+  const keyed = await Promise.all(
+    entries.map(async (entry) => ({ entry, body: (await openMessage(entry.envelope)).body })),
+  )
   keyed.sort(
     (x, y) =>
       x.entry.addedInVersion - y.entry.addedInVersion ||

@@ -1,5 +1,18 @@
 import * as v from 'valibot'
-import { type Block, type BlockReader, bytesOf, bytesUpTo, decode, encode, equalBytes, integer, objectId, sha256, StickyError, timestampMs } from '../dht/index.ts'
+import {
+  type Block,
+  type BlockReader,
+  bytesOf,
+  bytesUpTo,
+  decode,
+  encode,
+  equalBytes,
+  integer,
+  objectId,
+  StickyError,
+  sha256,
+  timestampMs,
+} from '../dht/index.ts'
 import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 
@@ -49,15 +62,27 @@ export type MessagesRoot = v.InferOutput<typeof rootSchema>
 const spineSchema = v.strictObject({
   v: v.literal(1),
   topic: bytesOf(32),
-  levels: v.pipe(v.array(v.pipe(v.array(pageRef), v.maxLength(LIMITS.fanOut))), v.maxLength(LIMITS.maxSpineLevels)),
+  levels: v.pipe(
+    v.array(v.pipe(v.array(pageRef), v.maxLength(LIMITS.fanOut))),
+    v.maxLength(LIMITS.maxSpineLevels),
+  ),
 })
 export type Spine = v.InferOutput<typeof spineSchema>
 
-const indexSchema = v.strictObject({ v: v.literal(1), topic: bytesOf(32), refs: v.pipe(v.array(pageRef), v.length(LIMITS.fanOut)) })
+const indexSchema = v.strictObject({
+  v: v.literal(1),
+  topic: bytesOf(32),
+  level: integer(1, LIMITS.maxSpineLevels),
+  refs: v.pipe(v.array(pageRef), v.length(LIMITS.fanOut)),
+})
 const pageSchema = v.strictObject({
   v: v.literal(1),
   topic: bytesOf(32),
-  entries: v.pipe(v.array(v.strictTuple([version, bytesUpTo(LIMITS.maxEnvelopeBytes)])), v.minLength(1), v.maxLength(LIMITS.pageEntries)),
+  entries: v.pipe(
+    v.array(v.strictTuple([version, bytesUpTo(LIMITS.maxEnvelopeBytes)])),
+    v.minLength(1),
+    v.maxLength(LIMITS.pageEntries),
+  ),
 })
 
 export const decodeRoot = (bytes: Uint8Array) => decode(bytes, LIMITS.maxRootBytes, rootSchema)
@@ -74,7 +99,13 @@ export async function loadMessages(rootId: Uint8Array, read: BlockReader): Promi
   return { rootId, root: decodeRoot(await read({ kind: 'messages', id: rootId })) }
 }
 
-export const emptyRoot = (topicKey: Uint8Array): MessagesRoot => ({ v: 1, topic: topicKey, count: 0, spine: null, tail: [] })
+export const emptyRoot = (topicKey: Uint8Array): MessagesRoot => ({
+  v: 1,
+  topic: topicKey,
+  count: 0,
+  spine: null,
+  tail: [],
+})
 
 export async function loadSpine(root: MessagesRoot, read: BlockReader): Promise<Spine> {
   if (root.spine === null) return { v: 1, topic: root.topic, levels: [] }
@@ -106,7 +137,11 @@ const spineRefs = (spine: Spine): { ref: PageRef; level: number }[] =>
   spine.levels.flatMap((refs, level) => refs.map((ref) => ({ ref, level }))).sort((a, b) => b.level - a.level)
 
 /** Pages below the refs that `wanted` lets pass, oldest first; indexes that it does not are never read. */
-async function* pagesOf(refs: { ref: PageRef; level: number }[], wanted: (ref: PageRef) => boolean, read: BlockReader): AsyncGenerator<PageRef> {
+async function* pagesOf(
+  refs: { ref: PageRef; level: number }[],
+  wanted: (ref: PageRef) => boolean,
+  read: BlockReader,
+): AsyncGenerator<PageRef> {
   for (const { ref, level } of refs) {
     if (!wanted(ref)) continue
     if (level === 0) yield ref
@@ -123,7 +158,11 @@ async function childrenOf(ref: PageRef, level: number, read: BlockReader) {
 const READ_AHEAD_PAGES = 6
 
 /** Entries added after `after`, in order. Pages wholly before it are not read. */
-export async function* entriesAfter({ root }: MessageCollection, after: number, read: BlockReader): AsyncGenerator<Entry> {
+export async function* entriesAfter(
+  { root }: MessageCollection,
+  after: number,
+  read: BlockReader,
+): AsyncGenerator<Entry> {
   const spine = await loadSpine(root, read)
   const pages = pagesOf(spineRefs(spine), (ref) => ref.lastVersion > after, read)
   const ahead: Promise<Entry[]>[] = []
@@ -247,10 +286,12 @@ export class CollectionBuilder {
 
   async #seal(): Promise<void> {
     const entries = await Promise.all(
-      this.#tail.map(async ({ entry, envelope }): Promise<[number, Uint8Array]> => [
-        entry[1],
-        envelope ?? (await this.#read({ kind: 'message', id: entry[0] })),
-      ]),
+      this.#tail.map(
+        async ({ entry, envelope }): Promise<[number, Uint8Array]> => [
+          entry[1],
+          envelope ?? (await this.#read({ kind: 'message', id: entry[0] })),
+        ],
+      ),
     )
     const bytes = encode({ v: 1, topic: this.#topicKey, entries })
     const id = await sha256(bytes)
@@ -267,13 +308,14 @@ export class CollectionBuilder {
   }
 
   async #push(level: number, ref: PageRef): Promise<void> {
-    if (level >= LIMITS.maxSpineLevels) throw new StickyError('TOPIC_FULL', 'A topic with more messages than its index holds.')
+    if (level >= LIMITS.maxSpineLevels)
+      throw new StickyError('TOPIC_FULL', 'A topic with more messages than its index holds.')
     while (this.#levels.length <= level) this.#levels.push([])
     const refs = this.#levels[level] as PageRef[]
     refs.push(ref)
     this.#spineChanged = true
     if (refs.length < LIMITS.fanOut) return
-    const bytes = encode({ v: 1, topic: this.#topicKey, refs })
+    const bytes = encode({ v: 1, topic: this.#topicKey, level: level + 1, refs })
     const id = await sha256(bytes)
     this.#add({ kind: 'index', id, bytes })
     this.#levels[level] = []
@@ -333,7 +375,8 @@ export async function appendMessages(
   const builder = await CollectionBuilder.from(root, read, seals ? await loadSpine(root, read) : undefined)
   if (seals) builder.dropExpired(nowMs)
   for (const { id, envelope, body } of messages) {
-    if (!builder.hasInTail(id)) await builder.append({ id, addedInVersion, expiresAt: body.expiresAt, envelope }, true)
+    if (!builder.hasInTail(id))
+      await builder.append({ id, addedInVersion, expiresAt: body.expiresAt, envelope }, true)
   }
   return builder.finish()
 }

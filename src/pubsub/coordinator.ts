@@ -1,5 +1,15 @@
 import * as v from 'valibot'
-import { type Block, bytesOf, decode, encode, equalBytes, integer, objectId, type Relation, timestampMs } from '../dht/index.ts'
+import {
+  type Block,
+  bytesOf,
+  decode,
+  encode,
+  equalBytes,
+  integer,
+  objectId,
+  type Relation,
+  timestampMs,
+} from '../dht/index.ts'
 import { LIMITS } from './options.ts'
 import { snapshotBlock } from './snapshot.ts'
 
@@ -28,7 +38,8 @@ const coordinatorSchema = v.strictObject({
 })
 export type Coordinator = v.InferOutput<typeof coordinatorSchema>
 
-export const decodeCoordinator = (bytes: Uint8Array) => decode(bytes, LIMITS.maxCoordinatorBytes, coordinatorSchema)
+export const decodeCoordinator = (bytes: Uint8Array) =>
+  decode(bytes, LIMITS.maxCoordinatorBytes, coordinatorSchema)
 
 export const emptyCoordinator = (topicKey: Uint8Array, nowMs: number): Coordinator => ({
   v: 1,
@@ -53,7 +64,10 @@ export interface Step {
 }
 
 /** The coordinator after one commit: what it replaced is the newest of the history. */
-export async function advance(before: Coordinator, step: Step): Promise<{ head: Uint8Array; blocks: Block[] }> {
+export async function advance(
+  before: Coordinator,
+  step: Step,
+): Promise<{ head: Uint8Array; blocks: Block[] }> {
   return prune({
     ...before,
     version: before.version + 1,
@@ -66,7 +80,8 @@ export async function advance(before: Coordinator, step: Step): Promise<{ head: 
   })
 }
 
-const same = (a: Uint8Array | null, b: Uint8Array | null) => (a === null || b === null ? a === b : equalBytes(a, b))
+const same = (a: Uint8Array | null, b: Uint8Array | null) =>
+  a === null || b === null ? a === b : equalBytes(a, b)
 
 const pushed = (ids: Uint8Array[], replaced: Uint8Array | null, current: Uint8Array | null): Uint8Array[] =>
   replaced === null || same(replaced, current) ? ids : [replaced, ...ids]
@@ -74,7 +89,8 @@ const pushed = (ids: Uint8Array[], replaced: Uint8Array | null, current: Uint8Ar
 /** Encodes it; past 1 KiB the newest ids stay and the rest goes to a snapshot, so one is written every few commits. */
 export async function prune(coordinator: Coordinator): Promise<{ head: Uint8Array; blocks: Block[] }> {
   const head = encode(coordinator)
-  if (head.byteLength <= LIMITS.maxCoordinatorBytes && coordinator.previous.length <= LIMITS.maxParents) return { head, blocks: [] }
+  if (head.byteLength <= LIMITS.maxCoordinatorBytes && coordinator.previous.length <= LIMITS.maxParents)
+    return { head, blocks: [] }
   const { keptHistory } = LIMITS
   const { topic, version, messageHistory, subscriberHistory, previous, lastModified, expiresAt } = coordinator
   const snapshot = await snapshotBlock({

@@ -13,6 +13,7 @@ import {
   StickyError,
   sha256,
   timestampMs,
+  toHex,
   verifySignature,
 } from '../dht/index.ts'
 import { LIMITS } from './options.ts'
@@ -99,9 +100,13 @@ export interface VerifyContext {
 }
 
 /** Size, shape, topic, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC or BAD_SIGNATURE. */
-export async function verifyMessage(envelope: Uint8Array, { topicKey, verified: known }: VerifyContext): Promise<VerifiedMessage> {
+export async function verifyMessage(
+  envelope: Uint8Array,
+  { topicKey, verified: known }: VerifyContext,
+): Promise<VerifiedMessage> {
   const { body, bodyBytes, signature } = decodeEnvelope(envelope)
-  if (topicKey !== undefined && !equalBytes(body.topic, topicKey)) throw new StickyError('WRONG_TOPIC', 'A message of another topic.')
+  if (topicKey !== undefined && !equalBytes(body.topic, topicKey))
+    throw new StickyError('WRONG_TOPIC', 'A message of another topic.')
   const id = await sha256(bodyBytes)
   const message = brand(id, body, envelope)
   if (known?.has(message)) return message
@@ -118,10 +123,17 @@ export async function openMessage(envelope: Uint8Array): Promise<VerifiedMessage
   return brand(await sha256(bodyBytes), body, envelope)
 }
 
+/** The block that holds the data of a large message. */
+export const payloadOf = (envelope: Uint8Array): MessageBody['payload'] =>
+  decodeEnvelope(envelope).body.payload
+export const expiryOf = (envelope: Uint8Array): number => decodeEnvelope(envelope).body.expiresAt
+
 /** For new publishes only: neither from the future nor over already, within the allowed clock difference. */
 export function checkFreshness({ body }: VerifiedMessage, now: number): void {
-  if (body.publishedAt > now + LIMITS.maxSkewMs) throw new StickyError('FROM_THE_FUTURE', 'Published more than 5 minutes ahead of this clock.')
-  if (body.expiresAt + LIMITS.maxSkewMs <= now) throw new StickyError('EXPIRED', 'Its time to live has passed.')
+  if (body.publishedAt > now + LIMITS.maxSkewMs)
+    throw new StickyError('FROM_THE_FUTURE', 'Published more than 5 minutes ahead of this clock.')
+  if (body.expiresAt + LIMITS.maxSkewMs <= now)
+    throw new StickyError('EXPIRED', 'Its time to live has passed.')
 }
 
 function decodeEnvelope(envelope: Uint8Array) {
@@ -149,14 +161,14 @@ export class VerifiedMessages {
     this.#max = max
   }
 
-  has({ cid, envelope }: VerifiedMessage): boolean {
-    const known = this.#known.get(cid)
+  has({ id, envelope }: VerifiedMessage): boolean {
+    const known = this.#known.get(toHex(id))
     return known !== undefined && equalBytes(known, envelope)
   }
 
-  add({ cid, envelope }: VerifiedMessage): void {
+  add({ id, envelope }: VerifiedMessage): void {
     if (this.#known.size >= this.#max) this.#known.delete(this.#known.keys().next().value as string)
-    this.#known.set(cid, envelope)
+    this.#known.set(toHex(id), envelope)
   }
 
   get size(): number {

@@ -147,7 +147,10 @@ export class Publisher {
   }
 
   #giveUp(outgoing: Outgoing, error: StickyError): void {
-    if (!outgoing.sent) return outgoing.reject(error)
+    if (!outgoing.sent) {
+      outgoing.reject(error)
+      return
+    }
     const reason = `It was sent, but no answer came in time (${error.message}) It may or may not appear.`
     outgoing.reject(new StickyError('OUTCOME_UNKNOWN', reason, { cause: error }))
   }

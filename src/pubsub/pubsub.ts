@@ -95,7 +95,7 @@ export class StickyPubSub implements PubSub {
       network: init.network,
       storage: init.storage,
       runtime,
-      ...createKinds(this.#verified),
+      ...createKinds(this.#verified, () => runtime.now()),
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
     })
     this.#sequences = new Sequences(init.storage, runtime)

@@ -70,18 +70,37 @@ export interface NewStatement {
   info: Uint8Array
 }
 
-export async function createStatement({ topicKey, identity, kind, issuedAt, expiresAt, info }: NewStatement): Promise<VerifiedStatement> {
-  const body: StatementBody = { v: 1, topic: topicKey, client: identity.publicKey, kind, issuedAt, expiresAt, info }
+export async function createStatement({
+  topicKey,
+  identity,
+  kind,
+  issuedAt,
+  expiresAt,
+  info,
+}: NewStatement): Promise<VerifiedStatement> {
+  const body: StatementBody = {
+    v: 1,
+    topic: topicKey,
+    client: identity.publicKey,
+    kind,
+    issuedAt,
+    expiresAt,
+    info,
+  }
   const bodyBytes = encode(body)
   const signature = await identity.sign(framed(SIGNATURE_DOMAIN, bodyBytes))
   return brand(body, encode({ body: bodyBytes, signature }))
 }
 
 /** Size, shape, topic, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC or BAD_SIGNATURE. */
-export async function verifyStatement(envelope: Uint8Array, { topicKey }: { topicKey: Uint8Array }): Promise<VerifiedStatement> {
+export async function verifyStatement(
+  envelope: Uint8Array,
+  { topicKey }: { topicKey: Uint8Array },
+): Promise<VerifiedStatement> {
   const { body: bodyBytes, signature } = decode(envelope, LIMITS.maxStatementBytes, envelopeSchema)
   const body = decode(bodyBytes, LIMITS.maxStatementBytes, bodySchema)
-  if (!equalBytes(body.topic, topicKey)) throw new StickyError('WRONG_TOPIC', 'A subscription of another topic.')
+  if (!equalBytes(body.topic, topicKey))
+    throw new StickyError('WRONG_TOPIC', 'A subscription of another topic.')
   if (!(await verifySignature(body.client, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {
     throw new StickyError('BAD_SIGNATURE', 'A subscription whose signature is not its client’s.')
   }
@@ -90,8 +109,10 @@ export async function verifyStatement(envelope: Uint8Array, { topicKey }: { topi
 
 /** At acceptance only, and two-sided: a future timestamp would be an eternal token. */
 export function checkStatementFreshness({ body }: VerifiedStatement, now: number): void {
-  if (body.issuedAt > now + LIMITS.maxSkewMs) throw new StickyError('FROM_THE_FUTURE', 'Signed more than 5 minutes ahead of this clock.')
-  if (body.issuedAt < now - LIMITS.maxSkewMs) throw new StickyError('REPLAYED', 'Signed more than 5 minutes ago.')
+  if (body.issuedAt > now + LIMITS.maxSkewMs)
+    throw new StickyError('FROM_THE_FUTURE', 'Signed more than 5 minutes ahead of this clock.')
+  if (body.issuedAt < now - LIMITS.maxSkewMs)
+    throw new StickyError('REPLAYED', 'Signed more than 5 minutes ago.')
 }
 
 /** The later statement wins; at the same moment an unsubscribe, then the larger bytes. */
@@ -158,10 +179,15 @@ async function build(topicKey: Uint8Array, depth: number, statements: Statement[
   if (statements.length === 0) return NOTHING
   if (statements.length <= LIMITS.leafStatements) {
     const sorted = statements.toSorted((a, b) => (a.place < b.place ? -1 : 1))
-    return node({ v: 1, topic: topicKey, depth, statements: sorted.map(({ envelope }) => envelope) }, statements.length, [])
+    return node(
+      { v: 1, topic: topicKey, depth, statements: sorted.map(({ envelope }) => envelope) },
+      statements.length,
+      [],
+    )
   }
   const parts: Statement[][] = Array.from({ length: 16 }, () => [])
-  for (const statement of statements) parts[Number.parseInt(statement.place[depth] as string, 16)]?.push(statement)
+  for (const statement of statements)
+    parts[Number.parseInt(statement.place[depth] as string, 16)]?.push(statement)
   return branch(topicKey, depth, await Promise.all(parts.map((part) => build(topicKey, depth + 1, part))))
 }
 
@@ -181,7 +207,11 @@ async function node(value: TrieNode, count: number, blocks: Block[]): Promise<Bu
 }
 
 /** All statements below a node, expired ones left out. */
-async function statementsBelow(id: Uint8Array | null, nowMs: number, read: BlockReader): Promise<Statement[]> {
+async function statementsBelow(
+  id: Uint8Array | null,
+  nowMs: number,
+  read: BlockReader,
+): Promise<Statement[]> {
   const loaded = await load(id, read)
   if ('leaf' in loaded) return loaded.leaf.filter((statement) => !isGone(statement, nowMs))
   return (await Promise.all(loaded.children.map((child) => statementsBelow(child, nowMs, read)))).flat()
@@ -194,7 +224,14 @@ const countOf = async (id: Uint8Array | null, read: BlockReader): Promise<number
 }
 
 /** Puts statements below a node; a branch that shrinks to a leaf's size becomes one. */
-async function put(topicKey: Uint8Array, id: Uint8Array | null, depth: number, added: Statement[], nowMs: number, read: BlockReader): Promise<Built> {
+async function put(
+  topicKey: Uint8Array,
+  id: Uint8Array | null,
+  depth: number,
+  added: Statement[],
+  nowMs: number,
+  read: BlockReader,
+): Promise<Built> {
   if (added.length === 0) return { id, count: await countOf(id, read), blocks: [] }
   const loaded = await load(id, read)
   if ('leaf' in loaded) return build(topicKey, depth, latest([...loaded.leaf, ...added], nowMs))
@@ -206,7 +243,9 @@ async function put(topicKey: Uint8Array, id: Uint8Array | null, depth: number, a
   )
   const count = children.reduce((sum, child) => sum + child.count, 0)
   if (count > LIMITS.leafStatements) return branch(topicKey, depth, children)
-  const fresh = new Map(children.flatMap(({ blocks }) => blocks).map((block) => [toHex(block.id), block.bytes]))
+  const fresh = new Map(
+    children.flatMap(({ blocks }) => blocks).map((block) => [toHex(block.id), block.bytes]),
+  )
   const readNew: BlockReader = async (ref) => fresh.get(toHex(ref.id)) ?? read(ref)
   const all = await Promise.all(children.map((child) => statementsBelow(child.id, nowMs, readNew)))
   return build(topicKey, depth, all.flat())
@@ -252,7 +291,11 @@ export async function uniteSubscribers(
 }
 
 /** Those subscribed now. The blocks are verified, so their statements are. */
-export async function listSubscribers(rootId: Uint8Array, nowMs: number, read: BlockReader): Promise<VerifiedStatement[]> {
+export async function listSubscribers(
+  rootId: Uint8Array,
+  nowMs: number,
+  read: BlockReader,
+): Promise<VerifiedStatement[]> {
   const statements = await statementsBelow(rootId, nowMs, read)
   return statements
     .filter(({ body }) => body.kind === 'subscribe' && body.expiresAt > nowMs)
@@ -260,9 +303,14 @@ export async function listSubscribers(rootId: Uint8Array, nowMs: number, read: B
 }
 
 /** Every statement inside verified. Throws when one is not, or stands in the wrong place. */
-export async function verifyTrieNode(bytes: Uint8Array): Promise<{ children: Uint8Array[]; expiresAtMs: number }> {
+export async function verifyTrieNode(
+  bytes: Uint8Array,
+): Promise<{ children: Uint8Array[]; expiresAtMs: number }> {
   const decoded = decodeTrieNode(bytes)
-  if ('children' in decoded) return { children: decoded.children.filter((child) => child !== null), expiresAtMs: 0 }
-  const statements = await Promise.all(decoded.statements.map((envelope) => verifyStatement(envelope, { topicKey: decoded.topic })))
+  if ('children' in decoded)
+    return { children: decoded.children.filter((child) => child !== null), expiresAtMs: 0 }
+  const statements = await Promise.all(
+    decoded.statements.map((envelope) => verifyStatement(envelope, { topicKey: decoded.topic })),
+  )
   return { children: [], expiresAtMs: Math.max(0, ...statements.map(({ body }) => body.expiresAt)) }
 }

@@ -1,0 +1,137 @@
+import * as v from 'valibot'
+import { framed } from './codec.ts'
+import { isErrorCode, StickyError } from './errors.ts'
+import { type Identity, publicKeyOf, verifySignature } from './identity.ts'
+
+/**
+ * The bridge's challenge, both sides' bytes and the client's steps. JSON text frames, bytes as base64url:
+ *
+ *   client  CONNECT             { nodeId, publicKey }
+ *   bridge  CHALLENGE           { nonce, timestamp, serverId }
+ *   client  RESPONSE            { signature }    over challengeBytes()
+ *   bridge  CONNECTION_ACCEPTED { nodeId, verified, serverSignature }   over acceptedBytes(), or REFUSED { code, message }
+ *
+ * The signed bytes name the bridge and the address that was dialled, so that a signature obtained by one bridge is worth
+ * nothing at another.
+ */
+
+export const MAX_CHALLENGE_FRAME_BYTES = 4_096
+
+const text = (max: number) => v.pipe(v.string(), v.maxLength(max))
+const nodeId = text(100)
+const base64url = (bytes: number) => v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]*$/), v.length(Math.ceil((bytes * 4) / 3)))
+
+/** What a client may say. */
+export const clientFrame = v.variant('type', [
+  v.strictObject({ type: v.literal('CONNECT'), nodeId, publicKey: base64url(32) }),
+  v.strictObject({ type: v.literal('RESPONSE'), signature: base64url(64) }),
+])
+export type ClientFrame = v.InferOutput<typeof clientFrame>
+
+/** What a bridge may answer. */
+export const serverFrame = v.variant('type', [
+  v.strictObject({ type: v.literal('CHALLENGE'), nonce: base64url(32), timestamp: v.pipe(v.number(), v.safeInteger()), serverId: nodeId }),
+  v.strictObject({ type: v.literal('CONNECTION_ACCEPTED'), nodeId, verified: v.literal(true), serverSignature: base64url(64) }),
+  v.strictObject({ type: v.literal('REFUSED'), code: text(40), message: text(300) }),
+])
+export type ServerFrame = v.InferOutput<typeof serverFrame>
+
+export interface Challenge {
+  serverId: string
+  /** host:port that the client dialled. */
+  audience: string
+  nodeId: string
+  nonce: Uint8Array
+  timestamp: number
+}
+
+const utf8 = (value: string) => new TextEncoder().encode(value)
+const parts = ({ serverId, audience, nodeId: client, nonce, timestamp }: Challenge) => [
+  utf8(serverId),
+  utf8(audience),
+  utf8(client),
+  nonce,
+  utf8(String(timestamp)),
+]
+/** What the client signs. */
+export const challengeBytes = (challenge: Challenge): Uint8Array => framed('sticky-pubsub/auth/1', ...parts(challenge))
+/** What the bridge signs back: it is the one that the client asked for. */
+export const acceptedBytes = (challenge: Challenge): Uint8Array => framed('sticky-pubsub/auth-accepted/1', ...parts(challenge))
+
+export const toBase64url = (bytes: Uint8Array): string =>
+  btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+export const fromBase64url = (value: string): Uint8Array =>
+  Uint8Array.from(atob(value.replaceAll('-', '+').replaceAll('_', '/')), (character) => character.charCodeAt(0))
+
+export interface PassChallengeOptions {
+  /** ws:// or wss:// address of the challenge socket. */
+  url: string
+  identity: Identity
+  /** The bridge that is meant; another one is refused. */
+  expectedServerId?: string
+  signal: AbortSignal
+  WebSocket?: typeof WebSocket
+}
+
+/** Proves the identity to a bridge. Rejects with ADMISSION_REFUSED, WRONG_IDENTITY, UNREACHABLE or ABORTED. */
+export function passChallenge({ url, identity, expectedServerId, signal, WebSocket: Socket = globalThis.WebSocket }: PassChallengeOptions): Promise<{ serverId: string }> {
+  return new Promise((resolve, reject) => {
+    const socket = new Socket(url)
+    let challenge: Challenge | undefined
+    let done = false
+    const finish = (result: StickyError | { serverId: string }) => {
+      if (done) return
+      done = true
+      signal.removeEventListener('abort', onAbort)
+      socket.close()
+      if (result instanceof StickyError) reject(result)
+      else resolve(result)
+    }
+    const onAbort = () => finish(new StickyError('UNREACHABLE', `${url} did not finish the challenge in time.`))
+    if (signal.aborted) return onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    const send = (frame: ClientFrame) => socket.send(JSON.stringify(frame))
+
+    const onFrame = async (frame: ServerFrame) => {
+      if (frame.type === 'REFUSED') {
+        const code = isErrorCode(frame.code) ? frame.code : 'ADMISSION_REFUSED'
+        throw new StickyError('ADMISSION_REFUSED', `The bridge refused this node: ${frame.message} (${code})`)
+      }
+      if (frame.type === 'CHALLENGE') {
+        if (challenge !== undefined) throw new StickyError('MALFORMED', 'The bridge sent a second challenge.')
+        if (expectedServerId !== undefined && frame.serverId !== expectedServerId) {
+          throw new StickyError('WRONG_IDENTITY', 'Another bridge answered than the one that was meant.')
+        }
+        const { serverId, timestamp } = frame
+        challenge = { serverId, timestamp, audience: new URL(url).host, nodeId: identity.nodeId, nonce: fromBase64url(frame.nonce) }
+        send({ type: 'RESPONSE', signature: toBase64url(await identity.sign(challengeBytes(challenge))) })
+        return
+      }
+      if (challenge === undefined) throw new StickyError('MALFORMED', 'The bridge accepted without a challenge.')
+      const signature = fromBase64url(frame.serverSignature)
+      if (!(await verifySignature(publicKeyOf(challenge.serverId), acceptedBytes(challenge), signature))) {
+        throw new StickyError('WRONG_IDENTITY', 'The bridge could not prove that it is the one that was meant.')
+      }
+      finish({ serverId: challenge.serverId })
+    }
+
+    socket.addEventListener('open', () => send({ type: 'CONNECT', nodeId: identity.nodeId, publicKey: toBase64url(identity.publicKey) }))
+    socket.addEventListener('message', ({ data }) => {
+      onFrame(parseServerFrame(data)).catch((error: unknown) => {
+        finish(error instanceof StickyError ? error : new StickyError('MALFORMED', 'The bridge sent what is not a challenge frame.', { cause: error }))
+      })
+    })
+    socket.addEventListener('error', () => finish(new StickyError('UNREACHABLE', `No challenge socket answers at ${url}.`)))
+    socket.addEventListener('close', () => finish(new StickyError('UNREACHABLE', `${url} closed before the challenge was over.`)))
+  })
+}
+
+/** A frame that does not parse becomes a refusal, so that it is handled like any other. */
+function parseServerFrame(data: unknown): ServerFrame {
+  try {
+    if (typeof data !== 'string' || data.length > MAX_CHALLENGE_FRAME_BYTES) throw new Error('size or type')
+    return v.parse(serverFrame, JSON.parse(data))
+  } catch {
+    return { type: 'REFUSED', code: 'MALFORMED', message: 'It sent what is not a challenge frame.' }
+  }
+}

@@ -1,0 +1,131 @@
+import * as v from 'valibot'
+import {
+  type Block,
+  type BlockReader,
+  bytesUpTo,
+  type Change,
+  decode,
+  encode,
+  StickyError,
+  sha256,
+  timestampMs,
+  toHex,
+} from '../dht/index.ts'
+import { appendMessages, decodeRoot, emptyRoot } from './collection.ts'
+import { advance, decodeCoordinator, emptyCoordinator } from './coordinator.ts'
+import { type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
+import { LIMITS } from './options.ts'
+import { putStatements, type VerifiedStatement, verifyStatement } from './subscribers.ts'
+
+export { VerifiedMessages } from './message.ts'
+
+/**
+ * What one commit adds: signed facts and the moment. Applied to the same head it gives the same bytes at the initiator and
+ * at every replica, so nothing else has to travel, and nothing else has to be logged.
+ */
+
+const deltaSchema = v.strictObject({
+  v: v.literal(1),
+  nowMs: timestampMs,
+  messages: v.pipe(v.array(bytesUpTo(LIMITS.maxEnvelopeBytes)), v.maxLength(LIMITS.maxDeltaMessages)),
+  /** Data too large for its message; each is named by one of the messages. */
+  payloads: v.pipe(v.array(bytesUpTo(LIMITS.maxPayloadBytes)), v.maxLength(16)),
+  statements: v.pipe(v.array(bytesUpTo(LIMITS.maxStatementBytes)), v.maxLength(LIMITS.maxDeltaMessages)),
+})
+
+export interface Delta {
+  nowMs: number
+  messages: VerifiedMessage[]
+  payloads: Uint8Array[]
+  statements: VerifiedStatement[]
+}
+
+export const encodeDelta = ({ nowMs, messages, payloads, statements }: Delta): Uint8Array =>
+  encode({
+    v: 1,
+    nowMs,
+    messages: messages.map(({ envelope }) => envelope),
+    payloads,
+    statements: statements.map(({ envelope }) => envelope),
+  })
+
+/** Everything in it verified. Throws what verifyMessage and verifyStatement throw. */
+async function openDelta(key: Uint8Array, bytes: Uint8Array, verified: VerifiedMessages): Promise<Delta> {
+  const { nowMs, messages, payloads, statements } = decode(bytes, LIMITS.maxDeltaBytes, deltaSchema)
+  return {
+    nowMs,
+    payloads,
+    messages: await Promise.all(
+      messages.map((envelope) => verifyMessage(envelope, { topicKey: key, verified })),
+    ),
+    statements: await Promise.all(statements.map((envelope) => verifyStatement(envelope, { topicKey: key }))),
+  }
+}
+
+/** A holder takes no commit that claims to be from further ahead than clocks differ: it decides what has expired. */
+export async function applyDelta(
+  key: Uint8Array,
+  own: Uint8Array | undefined,
+  bytes: Uint8Array,
+  read: BlockReader,
+  verified: VerifiedMessages,
+): Promise<Change> {
+  const delta = await openDelta(key, bytes, verified)
+  const before = own === undefined ? emptyCoordinator(key, delta.nowMs) : decodeCoordinator(own)
+  const nowMs = Math.max(before.lastModified, delta.nowMs)
+  const payloads = await payloadBlocks(delta)
+  const messages = await applyMessages(key, before.messages, delta.messages, before.version + 1, nowMs, read)
+  const subscribers =
+    delta.statements.length === 0
+      ? { rootId: before.subscribers, blocks: [] }
+      : await putStatements(key, before.subscribers, delta.statements, nowMs, read)
+  if (
+    own !== undefined &&
+    isSame(messages.rootId, before.messages) &&
+    isSame(subscribers.rootId, before.subscribers)
+  ) {
+    return { head: own, blocks: [] }
+  }
+  const expiresAt = Math.max(
+    nowMs,
+    ...delta.messages.map(({ body }) => body.expiresAt),
+    ...delta.statements.map(({ body }) => body.expiresAt),
+  )
+  const { head, blocks } = await advance(before, {
+    messages: messages.rootId,
+    subscribers: subscribers.rootId,
+    nowMs,
+    expiresAt,
+  })
+  return { head, blocks: [...payloads, ...messages.blocks, ...subscribers.blocks, ...blocks] }
+}
+
+async function applyMessages(
+  key: Uint8Array,
+  rootId: Uint8Array | null,
+  messages: VerifiedMessage[],
+  version: number,
+  nowMs: number,
+  read: BlockReader,
+): Promise<{ rootId: Uint8Array | null; blocks: Block[] }> {
+  if (messages.length === 0) return { rootId, blocks: [] }
+  const root = rootId === null ? emptyRoot(key) : decodeRoot(await read({ kind: 'messages', id: rootId }))
+  const { collection, blocks } = await appendMessages(root, messages, version, nowMs, read)
+  return { rootId: collection.rootId, blocks }
+}
+
+/** A payload comes with the message that names it, and a new message with its payload. */
+async function payloadBlocks({ messages, payloads }: Delta): Promise<Block[]> {
+  const blocks = await Promise.all(
+    payloads.map(async (bytes): Promise<Block> => ({ kind: 'payload', id: await sha256(bytes), bytes })),
+  )
+  const given = new Set(blocks.map(({ id }) => toHex(id)))
+  const wanted = new Set(messages.flatMap(({ body }) => (body.payload ? [toHex(body.payload.id)] : [])))
+  if (given.size !== wanted.size || [...wanted].some((id) => !given.has(id))) {
+    throw new StickyError('MALFORMED', 'The payloads are not those that the messages name.')
+  }
+  return blocks
+}
+
+const isSame = (a: Uint8Array | null, b: Uint8Array | null) =>
+  a === null || b === null ? a === b : toHex(a) === toHex(b)

@@ -1,0 +1,176 @@
+import {
+  type BlockInfo,
+  type BlockKind,
+  type BlockRef,
+  equalBytes,
+  type HeadKind,
+  StickyError,
+  sha256,
+} from '../dht/index.ts'
+import { decodeIndex, decodePage, decodeRoot, decodeSpine } from './collection.ts'
+import { compare, decodeCoordinator } from './coordinator.ts'
+import { applyDelta } from './delta.ts'
+import { join } from './merge.ts'
+import { expiryOf, openMessage, payloadOf, type VerifiedMessages, verifyMessage } from './message.ts'
+import { COORDINATOR, LIMITS } from './options.ts'
+import { decodeSnapshot } from './snapshot.ts'
+import { decodeTrieNode, verifyTrieNode } from './subscribers.ts'
+
+/** What pubsub tells the record store about its objects: size, truth, links, expiry, and how heads join. */
+
+type Decoded = { links: BlockRef[]; expiresAtMs: number }
+
+const ref = (kind: string, id: Uint8Array): BlockRef => ({ kind, id })
+/** A missing snapshot costs a longer merge, never a message. */
+const snapshotRef = (id: Uint8Array): BlockRef => ({ kind: 'snapshot', id, optional: true })
+const latest = (times: number[]) => Math.max(0, ...times)
+
+/** A kind named by the hash of its bytes. */
+function hashed(
+  name: string,
+  maxBytes: number,
+  decodeBytes: (bytes: Uint8Array) => Decoded,
+  check?: (bytes: Uint8Array) => Promise<void>,
+): BlockKind {
+  const matches = async (id: Uint8Array, bytes: Uint8Array) => equalBytes(await sha256(bytes), id)
+  return {
+    name,
+    maxBytes,
+    isLeaf: false,
+    matches,
+    links: (bytes) => decodeBytes(bytes).links,
+    async verify(id, bytes): Promise<BlockInfo> {
+      if (bytes.byteLength > maxBytes)
+        throw new StickyError('TOO_LARGE', `A ${name} block of ${bytes.byteLength} bytes.`)
+      if (!(await matches(id, bytes)))
+        throw new StickyError('WRONG_HASH', `A ${name} block that is not what its id names.`)
+      const { links, expiresAtMs } = decodeBytes(bytes)
+      await check?.(bytes)
+      return { links, expiresAtMs: expiresAtMs + LIMITS.graceMs }
+    },
+  }
+}
+
+/** Links to the payload blocks of messages; the bytes were verified, or are about to be. */
+const payloadLinks = (envelopes: Uint8Array[]): BlockRef[] =>
+  envelopes.flatMap((envelope) => {
+    const payload = payloadOf(envelope)
+    return payload === undefined ? [] : [ref('payload', payload.id)]
+  })
+
+function page(verified: VerifiedMessages): BlockKind {
+  return hashed(
+    'page',
+    LIMITS.maxPageBytes,
+    (bytes) => {
+      const envelopes = decodePage(bytes).entries.map(([, envelope]) => envelope)
+      return { links: payloadLinks(envelopes), expiresAtMs: latest(envelopes.map(expiryOf)) }
+    },
+    async (bytes) => {
+      const { topic, entries } = decodePage(bytes)
+      await Promise.all(entries.map(([, envelope]) => verifyMessage(envelope, { topicKey: topic, verified })))
+    },
+  )
+}
+
+/** Named by its message id, the hash of the signed body, not by the hash of its bytes. */
+function message(verified: VerifiedMessages): BlockKind {
+  return {
+    name: 'message',
+    maxBytes: LIMITS.maxEnvelopeBytes,
+    isLeaf: false,
+    links: (bytes) => payloadLinks([bytes]),
+    matches: (id, bytes) =>
+      openMessage(bytes).then(
+        (opened) => equalBytes(opened.id, id),
+        () => false,
+      ),
+    async verify(id, bytes) {
+      const opened = await verifyMessage(bytes, { verified })
+      if (!equalBytes(opened.id, id))
+        throw new StickyError('WRONG_HASH', 'A message that is not the one its id names.')
+      return { links: payloadLinks([bytes]), expiresAtMs: opened.body.expiresAt + LIMITS.graceMs }
+    },
+  }
+}
+
+const spine = hashed('spine', LIMITS.maxSpineBytes, (bytes) => {
+  const { levels } = decodeSpine(bytes)
+  const links = levels.flatMap((refs, level) => refs.map(({ id }) => ref(level === 0 ? 'page' : 'index', id)))
+  return { links, expiresAtMs: latest(levels.flat().map(({ expiresAt }) => expiresAt)) }
+})
+
+const index = hashed('index', LIMITS.maxSpineBytes, (bytes) => {
+  const { refs, level } = decodeIndex(bytes)
+  const child = level === 1 ? 'page' : 'index'
+  return {
+    links: refs.map(({ id }) => ref(child, id)),
+    expiresAtMs: latest(refs.map(({ expiresAt }) => expiresAt)),
+  }
+})
+
+const root = hashed('messages', LIMITS.maxRootBytes, (bytes) => {
+  const { spine, tail } = decodeRoot(bytes)
+  const links = tail.map(([id]) => ref('message', id))
+  if (spine !== null) links.push(ref('spine', spine))
+  return { links, expiresAtMs: latest(tail.map((entry) => entry[3])) }
+})
+
+const subscribers = hashed(
+  'subscribers',
+  LIMITS.maxSubscriberNodeBytes,
+  (bytes) => {
+    const node = decodeTrieNode(bytes)
+    const children = 'children' in node ? node.children.filter((child) => child !== null) : []
+    return { links: children.map((id) => ref('subscribers', id)), expiresAtMs: 0 }
+  },
+  async (bytes) => {
+    await verifyTrieNode(bytes)
+  },
+)
+
+const snapshot = hashed('snapshot', LIMITS.maxSnapshotBytes, (bytes) => {
+  const { expiresAt, previous } = decodeSnapshot(bytes)
+  return { links: previous.map(snapshotRef), expiresAtMs: expiresAt }
+})
+
+const payload: BlockKind = {
+  ...hashed('payload', LIMITS.maxPayloadBytes, () => ({ links: [], expiresAtMs: 0 })),
+  isLeaf: true,
+}
+
+/** The kinds of one node. `verified` spares it a second look at signatures it has checked; `now` bounds the future. */
+export function createKinds(
+  verified: VerifiedMessages,
+  now: () => number,
+): { headKinds: HeadKind[]; blockKinds: BlockKind[] } {
+  const coordinator: HeadKind = {
+    name: COORDINATOR,
+    maxBytes: LIMITS.maxCoordinatorBytes,
+    maxDeltaBytes: LIMITS.maxDeltaBytes,
+    compare,
+    join,
+    apply: (key, own, delta, read) => applyDelta(key, own, delta, read, verified),
+    links: coordinatorLinks,
+    async verify(key, head) {
+      const { topic, lastModified, expiresAt } = decodeCoordinator(head)
+      if (!equalBytes(topic, key)) throw new StickyError('WRONG_TOPIC', 'A coordinator of another topic.')
+      // It decides what has expired: from further ahead than clocks differ, but less than the grace, it can drop nothing live.
+      if (lastModified > now() + LIMITS.graceMs / 2)
+        throw new StickyError('FROM_THE_FUTURE', 'A coordinator from the future.')
+      return { links: coordinatorLinks(head), expiresAtMs: expiresAt + LIMITS.graceMs }
+    },
+  }
+  return {
+    headKinds: [coordinator],
+    blockKinds: [message(verified), page(verified), spine, index, root, subscribers, snapshot, payload],
+  }
+}
+
+function coordinatorLinks(head: Uint8Array): BlockRef[] {
+  const { messages, subscribers: clients, previous } = decodeCoordinator(head)
+  const links = previous.map(snapshotRef)
+  if (messages !== null) links.push(ref('messages', messages))
+  if (clients !== null) links.push(ref('subscribers', clients))
+  return links
+}

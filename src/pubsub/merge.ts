@@ -1,0 +1,126 @@
+import { type Block, type BlockReader, type Change, compareBytes, equalBytes, toHex } from '../dht/index.ts'
+import { decodeRoot, emptyRoot, latestExpiry, loadSpine, type MessagesRoot } from './collection.ts'
+import { type Side, uniteMessages } from './collection-union.ts'
+import { type Coordinator, decodeCoordinator, prune } from './coordinator.ts'
+import { LIMITS } from './options.ts'
+import { uniteSubscribers } from './subscribers.ts'
+
+/**
+ * The join of two heads of a topic. Pure and commutative: whoever joins the same pair makes the same bytes. Gives one of
+ * the two itself when it already contains the other, so joining again changes nothing and replicas come to rest.
+ */
+export async function join(
+  _key: Uint8Array,
+  a: Uint8Array,
+  b: Uint8Array,
+  read: BlockReader,
+): Promise<Change> {
+  const order = compareBytes(a, b)
+  if (order === 0) return { head: a, blocks: [] }
+  const [first, second] = order < 0 ? [a, b] : [b, a]
+  return joinOrdered(first, second, read)
+}
+
+async function joinOrdered(
+  firstBytes: Uint8Array,
+  secondBytes: Uint8Array,
+  read: BlockReader,
+): Promise<Change> {
+  const first = decodeCoordinator(firstBytes)
+  const second = decodeCoordinator(secondBytes)
+  const nowMs = Math.max(first.lastModified, second.lastModified)
+  const sideA = await sideOf(first, second, read)
+  const sideB = await sideOf(second, first, read)
+  const messages = await uniteMessages(sideA, sideB, nowMs, read)
+  const subscribers = await uniteSubscribers(first.topic, first.subscribers, second.subscribers, nowMs, read)
+  const firstStands =
+    messages.aDominates && first.version >= second.version && same(subscribers.rootId, first.subscribers)
+  const secondStands =
+    messages.bDominates && second.version >= first.version && same(subscribers.rootId, second.subscribers)
+  const firstMay =
+    firstStands || (messages.aDominates && sideB.numberIgnored && same(subscribers.rootId, first.subscribers))
+  const secondMay =
+    secondStands ||
+    (messages.bDominates && sideA.numberIgnored && same(subscribers.rootId, second.subscribers))
+  if (secondMay) return { head: secondBytes, blocks: [] } // the larger bytes where both may stand
+  if (firstMay) return { head: firstBytes, blocks: [] }
+  const version = mergedVersion(first.version, second.version)
+  const united = await messages.build(version)
+  const fresh = new Map(united.blocks.map((block) => [toHex(block.id), block.bytes]))
+  const readFresh: BlockReader = async (ref) => fresh.get(toHex(ref.id)) ?? read(ref)
+  const { root, rootId } = united.collection
+  const isEmpty = root.count === 0 && first.messages === null && second.messages === null
+  const { head, blocks } = await prune({
+    ...lineage(first, second, isEmpty ? null : rootId, subscribers.rootId),
+    version,
+    expiresAt: Math.max(
+      first.expiresAt,
+      second.expiresAt,
+      latestExpiry(root, await loadSpine(root, readFresh)),
+    ),
+  })
+  const messageBlocks: Block[] = isEmpty ? [] : united.blocks
+  return { head, blocks: [...messageBlocks, ...subscribers.blocks, ...blocks] }
+}
+
+async function sideOf(own: Coordinator, other: Coordinator, read: BlockReader): Promise<Side> {
+  const root: MessagesRoot =
+    own.messages === null
+      ? emptyRoot(own.topic)
+      : decodeRoot(await read({ kind: 'messages', id: own.messages }))
+  return { root, version: own.version, numberIgnored: own.version > other.version + LIMITS.maxVersionJump }
+}
+
+/** One above both; an implausibly high number is ignored. */
+function mergedVersion(a: number, b: number): number {
+  const [low, high] = a < b ? [a, b] : [b, a]
+  return Math.min((high > low + LIMITS.maxVersionJump ? low : high) + 1, LIMITS.maxVersion)
+}
+
+const same = (a: Uint8Array | null, b: Uint8Array | null) =>
+  a === null || b === null ? a === b : equalBytes(a, b)
+
+/** Both sides' ids become history, unless they are the current ones; alternating, so that pruning keeps the newest of both. */
+function lineage(
+  first: Coordinator,
+  second: Coordinator,
+  messages: Uint8Array | null,
+  subscribers: Uint8Array | null,
+): Coordinator {
+  const withCurrent = (current: Uint8Array | null, history: Uint8Array[]) =>
+    current === null ? history : [current, ...history]
+  return {
+    ...first,
+    messages,
+    subscribers,
+    messageHistory: interleave(
+      withCurrent(first.messages, first.messageHistory),
+      withCurrent(second.messages, second.messageHistory),
+      messages,
+    ),
+    subscriberHistory: interleave(
+      withCurrent(first.subscribers, first.subscriberHistory),
+      withCurrent(second.subscribers, second.subscriberHistory),
+      subscribers,
+    ),
+    previous: interleave(first.previous, second.previous, null).slice(0, LIMITS.maxParents),
+    createdAt: Math.min(first.createdAt, second.createdAt),
+    lastModified: Math.max(first.lastModified, second.lastModified),
+  }
+}
+
+/** Enough for the coordinator and one snapshot behind it. */
+const MAX_HISTORY = 32
+
+function interleave(a: Uint8Array[], b: Uint8Array[], without: Uint8Array | null): Uint8Array[] {
+  const seen = new Set<string>(without === null ? [] : [toHex(without)])
+  const out: Uint8Array[] = []
+  for (let i = 0; i < Math.max(a.length, b.length) && out.length < MAX_HISTORY; i++) {
+    for (const id of [a[i], b[i]]) {
+      if (id === undefined || seen.has(toHex(id))) continue
+      seen.add(toHex(id))
+      out.push(id)
+    }
+  }
+  return out.slice(0, MAX_HISTORY)
+}

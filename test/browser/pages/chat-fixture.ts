@@ -1,0 +1,26 @@
+import '../../../web/chat-app.ts'
+import type { ChatApp } from '../../../web/chat-app.ts'
+import type { NodeStatus } from '../../../web/chat-node.ts'
+import { applyTheme, loadTheme } from '../../../web/settings.ts'
+import { FakeNode, type FakeRoom } from './fake-node.ts'
+
+/** The shipped components over a node in memory. `?messages=2000` sets how much was said before. */
+
+declare global {
+  interface Window {
+    fixture: { node: FakeNode; room(topic: string): FakeRoom; setStatus(status: NodeStatus): void }
+  }
+}
+
+const messages = Number(new URLSearchParams(location.search).get('messages') ?? '2000')
+const node = new FakeNode(messages)
+window.fixture = {
+  node,
+  room: (topic) => node.room(topic),
+  setStatus: (status) => node.setStatus(status),
+}
+
+applyTheme(loadTheme())
+const app = document.createElement('chat-app') as ChatApp
+app.connect = async () => node
+document.body.append(app)

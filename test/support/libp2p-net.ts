@@ -1,0 +1,58 @@
+import { createBridgeLibp2p } from '../../src/bridge/transports.ts'
+import { createLibp2pNetwork, type DhtLibp2p, joinDht, type Libp2pNetwork } from '../../src/dht/libp2p.ts'
+import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
+
+/** A network of real libp2p nodes on loopback, joined through a bridge that admits whoever the test lets in. */
+
+export interface TestPeer {
+  libp2p: DhtLibp2p
+  network: Libp2pNetwork
+}
+
+export interface TestLibp2pNet {
+  bridge: DhtLibp2p
+  bridgeAddress: string
+  /** Ids that have passed the challenge, as far as the bridge knows. */
+  admitted: Set<string>
+  peers: TestPeer[]
+  /** Starts a node; joined unless `join` is false. Its id is admitted first unless `admit` is false. */
+  add(role: NodeRole, options?: { admit?: boolean; join?: boolean }): Promise<TestPeer>
+  stop(): Promise<void>
+}
+
+const seedOf = (index: number): Uint8Array => new Uint8Array(32).fill(index + 1)
+
+export async function startLibp2pNet(roles: NodeRole[], firstSeed = 0): Promise<TestLibp2pNet> {
+  const admitted = new Set<string>()
+  let nextSeed = firstSeed
+  const bridge = await createBridgeLibp2p({
+    seed: seedOf(nextSeed++),
+    listenPort: 0,
+    announce: [],
+    admit: (peerId) => admitted.has(peerId),
+  })
+  const bridgeAddress = String(bridge.getMultiaddrs()[0])
+  const peers: TestPeer[] = []
+
+  const add: TestLibp2pNet['add'] = async (role, { admit = true, join = true } = {}) => {
+    const listen = role === 'client' ? [] : ['/ip4/127.0.0.1/tcp/0/ws']
+    const libp2p = await createNodeLibp2p({ seed: seedOf(nextSeed++), listen, role })
+    const network = await createLibp2pNetwork({
+      libp2p,
+      durable: role === 'durable',
+      stores: role !== 'client',
+    })
+    const peer = { libp2p, network }
+    peers.push(peer)
+    if (admit) admitted.add(network.self)
+    if (join) await joinDht(libp2p, [bridgeAddress], { signal: AbortSignal.timeout(10_000) })
+    return peer
+  }
+
+  const stop = async () => {
+    await Promise.all(peers.map(({ network }) => network.close()))
+    await Promise.all([...peers.map(({ libp2p }) => libp2p.stop()), bridge.stop()])
+  }
+  for (const role of roles) await add(role)
+  return { bridge, bridgeAddress, admitted, peers, add, stop }
+}
