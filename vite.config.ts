@@ -1,10 +1,17 @@
 import { fileURLToPath } from 'node:url'
-import { defineConfig } from 'vite'
+import { defineConfig, type Plugin } from 'vite'
+
+/** package.json says that the library's modules have no side effects; the page's modules define its elements. */
+const keepElements: Plugin = {
+  name: 'keep-elements',
+  transform: { filter: { id: /\/web\/[^/]+\.ts$/ }, handler: () => ({ moduleSideEffects: true }) },
+}
 
 /** The demo chat. Everything is a file of its own, so that `script-src 'self'; style-src 'self'` holds. */
 export default defineConfig({
   root: fileURLToPath(new URL('web', import.meta.url)),
   base: './',
+  plugins: [keepElements],
   build: {
     outDir: fileURLToPath(new URL('web/dist', import.meta.url)),
     emptyOutDir: true,

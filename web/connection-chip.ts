@@ -77,6 +77,7 @@ export class ConnectionChip extends LitElement {
       }
       .details li {
         display: flex;
+        align-items: baseline;
         justify-content: space-between;
         padding: 0.15rem 0;
       }

@@ -96,6 +96,15 @@ export class IdentityPanel extends LitElement {
         font-size: var(--size-small);
         margin-bottom: var(--space-2);
       }
+      .file::file-selector-button {
+        margin-inline-end: var(--space-3);
+        padding: 0.2rem var(--space-3);
+        border: 1px solid var(--line);
+        border-radius: var(--radius-small);
+        background: var(--hover);
+        color: inherit;
+        font: inherit;
+      }
       .note,
       .problem {
         margin-top: var(--space-4);

@@ -149,7 +149,7 @@ export class RoomList extends LitElement {
       <h2 id="title">Your rooms</h2>
       <ul aria-labelledby="title" @keydown=${this.#onListKey}>
         ${this.rooms.map((room) => this.#drawRoom(room, room.name === tabStop))}
-        ${this.rooms.length === 0 ? html`<li class="none">None yet.</li>` : nothing}
+        ${this.rooms.length === 0 ? html`<li class="none">None yet: type a name above to join one.</li>` : nothing}
       </ul>`
   }
 

@@ -6,7 +6,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices } from '../dht/libp2p.ts'
+import { type DhtLibp2p, dhtServices } from '../dht/index.ts'
 
 export interface RelayLimits {
   /** Peers that may be reachable through this relay at once. */

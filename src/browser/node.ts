@@ -52,6 +52,7 @@ export interface BrowserNode {
 /** The bridge is asked again this often after it was lost, doubling to the maximum. */
 const REJOIN_MS = 1_500
 const MAX_REJOIN_MS = 30_000
+const JOIN_TIMEOUT_MS = 30_000
 
 export async function createBrowserNode(options: BrowserNodeOptions): Promise<BrowserNode> {
   if (globalThis.crypto?.subtle === undefined) {
@@ -68,10 +69,10 @@ export async function createBrowserNode(options: BrowserNodeOptions): Promise<Br
   const bootstrap = await enterBridge(options.bridgeUrl, identity, options.signal)
   const libp2p = await createBrowserLibp2p({
     seed,
-    relay: bootstrap.relay,
+    relays: [bootstrap.relay],
     ...(options.rtcConfiguration ? { rtcConfiguration: options.rtcConfiguration } : {}),
   })
-  const network = createLibp2pNetwork({ libp2p, durable: false, stores: true })
+  const network = await createLibp2pNetwork({ libp2p, durable: false, stores: true })
   const pubsub = new StickyPubSub({ network, storage, identity })
   const listeners = new Set<(status: NodeStatus) => void>()
   if (options.onStatus) listeners.add(options.onStatus)
@@ -111,7 +112,7 @@ export async function createBrowserNode(options: BrowserNodeOptions): Promise<Br
     identity,
     isConnected: () => status().bridge,
     join: async () => {
-      await joinDht(libp2p, [bootstrap.relay], {})
+      await joinDht(libp2p, [bootstrap.relay], { signal: AbortSignal.timeout(JOIN_TIMEOUT_MS) })
       joined = true
       tell()
     },

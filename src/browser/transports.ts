@@ -6,15 +6,14 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices } from '../dht/libp2p.ts'
+import { type DhtLibp2p, dhtServices, keepReservations } from '../dht/index.ts'
 import { installWebRtcRaceFix } from './webrtc-race.ts'
 
 export interface BrowserLibp2pOptions {
   /** 32 bytes: the Ed25519 seed this node's id comes from. */
   seed: Uint8Array
-  /** Relays to hold a reservation on, by full multiaddr with `/p2p/…`. They must have admitted this node. */
-  relays: string[]
-  role: 'fleeting'
+  /** The relay or relays to hold a reservation on, by full multiaddr with `/p2p/…`. They must have admitted this node. */
+  relay: string | string[]
   /** `{ iceServers: [] }` keeps to the local network; the transport's default asks public STUN servers. */
   rtcConfiguration?: RTCConfiguration
   /** 50 on a desktop, 20 on a phone: each WebRTC connection costs memory and battery. */
@@ -22,7 +21,7 @@ export interface BrowserLibp2pOptions {
 }
 
 /**
- * A started libp2p node in a tab: websockets to relays and servers, WebRTC to other tabs. Relays are listened on by name;
+ * A started libp2p node in a tab, always a fleeting one: websockets to relays and servers, WebRTC to other tabs. Relays are listened on by name;
  * a bare `/p2p-circuit` would search the DHT for relays and can freeze the tab.
  */
 export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promise<DhtLibp2p> {
@@ -30,9 +29,10 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
   // after the fix: the transport takes RTCPeerConnection from globalThis when it is loaded
   const { webRTC } = await import('@libp2p/webrtc')
   const { rtcConfiguration } = options
-  return createLibp2p({
+  const relays = [options.relay].flat()
+  const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
-    addresses: { listen: [...options.relays.map((relay) => `${relay}/p2p-circuit`), '/webrtc'] },
+    addresses: { listen: [...relays.map((relay) => `${relay}/p2p-circuit`), '/webrtc'] },
     transports: [
       webSockets(),
       webRTC(rtcConfiguration === undefined ? {} : { rtcConfiguration }),
@@ -50,4 +50,6 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
       ...dhtServices({ common: 'server', durable: 'client' }),
     },
   })
+  keepReservations(libp2p, relays)
+  return libp2p
 }

@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { framed } from './codec.ts'
-import { isErrorCode, StickyError } from './errors.ts'
+import { asStickyError, isErrorCode, StickyError } from './errors.ts'
 import { type Identity, publicKeyOf, verifySignature } from './identity.ts'
 
 /**
@@ -19,7 +19,8 @@ export const MAX_CHALLENGE_FRAME_BYTES = 4_096
 
 const text = (max: number) => v.pipe(v.string(), v.maxLength(max))
 const nodeId = text(100)
-const base64url = (bytes: number) => v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]*$/), v.length(Math.ceil((bytes * 4) / 3)))
+const base64url = (bytes: number) =>
+  v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]*$/), v.length(Math.ceil((bytes * 4) / 3)))
 
 /** What a client may say. */
 export const clientFrame = v.variant('type', [
@@ -30,8 +31,18 @@ export type ClientFrame = v.InferOutput<typeof clientFrame>
 
 /** What a bridge may answer. */
 export const serverFrame = v.variant('type', [
-  v.strictObject({ type: v.literal('CHALLENGE'), nonce: base64url(32), timestamp: v.pipe(v.number(), v.safeInteger()), serverId: nodeId }),
-  v.strictObject({ type: v.literal('CONNECTION_ACCEPTED'), nodeId, verified: v.literal(true), serverSignature: base64url(64) }),
+  v.strictObject({
+    type: v.literal('CHALLENGE'),
+    nonce: base64url(32),
+    timestamp: v.pipe(v.number(), v.safeInteger()),
+    serverId: nodeId,
+  }),
+  v.strictObject({
+    type: v.literal('CONNECTION_ACCEPTED'),
+    nodeId,
+    verified: v.literal(true),
+    serverSignature: base64url(64),
+  }),
   v.strictObject({ type: v.literal('REFUSED'), code: text(40), message: text(300) }),
 ])
 export type ServerFrame = v.InferOutput<typeof serverFrame>
@@ -54,14 +65,21 @@ const parts = ({ serverId, audience, nodeId: client, nonce, timestamp }: Challen
   utf8(String(timestamp)),
 ]
 /** What the client signs. */
-export const challengeBytes = (challenge: Challenge): Uint8Array => framed('sticky-pubsub/auth/1', ...parts(challenge))
+export const challengeBytes = (challenge: Challenge): Uint8Array =>
+  framed('sticky-pubsub/auth/1', ...parts(challenge))
 /** What the bridge signs back: it is the one that the client asked for. */
-export const acceptedBytes = (challenge: Challenge): Uint8Array => framed('sticky-pubsub/auth-accepted/1', ...parts(challenge))
+export const acceptedBytes = (challenge: Challenge): Uint8Array =>
+  framed('sticky-pubsub/auth-accepted/1', ...parts(challenge))
 
 export const toBase64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+  btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '')
 export const fromBase64url = (value: string): Uint8Array =>
-  Uint8Array.from(atob(value.replaceAll('-', '+').replaceAll('_', '/')), (character) => character.charCodeAt(0))
+  Uint8Array.from(atob(value.replaceAll('-', '+').replaceAll('_', '/')), (character) =>
+    character.charCodeAt(0),
+  )
 
 export interface PassChallengeOptions {
   /** ws:// or wss:// address of the challenge socket. */
@@ -74,7 +92,13 @@ export interface PassChallengeOptions {
 }
 
 /** Proves the identity to a bridge. Rejects with ADMISSION_REFUSED, WRONG_IDENTITY, UNREACHABLE or ABORTED. */
-export function passChallenge({ url, identity, expectedServerId, signal, WebSocket: Socket = globalThis.WebSocket }: PassChallengeOptions): Promise<{ serverId: string }> {
+export function passChallenge({
+  url,
+  identity,
+  expectedServerId,
+  signal,
+  WebSocket: Socket = globalThis.WebSocket,
+}: PassChallengeOptions): Promise<{ serverId: string }> {
   return new Promise((resolve, reject) => {
     const socket = new Socket(url)
     let challenge: Challenge | undefined
@@ -87,7 +111,8 @@ export function passChallenge({ url, identity, expectedServerId, signal, WebSock
       if (result instanceof StickyError) reject(result)
       else resolve(result)
     }
-    const onAbort = () => finish(new StickyError('UNREACHABLE', `${url} did not finish the challenge in time.`))
+    const onAbort = () =>
+      finish(new StickyError('UNREACHABLE', `${url} did not finish the challenge in time.`))
     if (signal.aborted) return onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
     const send = (frame: ClientFrame) => socket.send(JSON.stringify(frame))
@@ -103,26 +128,46 @@ export function passChallenge({ url, identity, expectedServerId, signal, WebSock
           throw new StickyError('WRONG_IDENTITY', 'Another bridge answered than the one that was meant.')
         }
         const { serverId, timestamp } = frame
-        challenge = { serverId, timestamp, audience: new URL(url).host, nodeId: identity.nodeId, nonce: fromBase64url(frame.nonce) }
+        challenge = {
+          serverId,
+          timestamp,
+          audience: new URL(url).host,
+          nodeId: identity.nodeId,
+          nonce: fromBase64url(frame.nonce),
+        }
         send({ type: 'RESPONSE', signature: toBase64url(await identity.sign(challengeBytes(challenge))) })
         return
       }
-      if (challenge === undefined) throw new StickyError('MALFORMED', 'The bridge accepted without a challenge.')
+      if (challenge === undefined)
+        throw new StickyError('MALFORMED', 'The bridge accepted without a challenge.')
       const signature = fromBase64url(frame.serverSignature)
       if (!(await verifySignature(publicKeyOf(challenge.serverId), acceptedBytes(challenge), signature))) {
-        throw new StickyError('WRONG_IDENTITY', 'The bridge could not prove that it is the one that was meant.')
+        throw new StickyError(
+          'WRONG_IDENTITY',
+          'The bridge could not prove that it is the one that was meant.',
+        )
       }
       finish({ serverId: challenge.serverId })
     }
 
-    socket.addEventListener('open', () => send({ type: 'CONNECT', nodeId: identity.nodeId, publicKey: toBase64url(identity.publicKey) }))
+    socket.addEventListener('open', () =>
+      send({ type: 'CONNECT', nodeId: identity.nodeId, publicKey: toBase64url(identity.publicKey) }),
+    )
+    // one frame at a time, and the end of the socket only after them: the last frame is often followed by the close at once
+    let processing = Promise.resolve()
     socket.addEventListener('message', ({ data }) => {
-      onFrame(parseServerFrame(data)).catch((error: unknown) => {
-        finish(error instanceof StickyError ? error : new StickyError('MALFORMED', 'The bridge sent what is not a challenge frame.', { cause: error }))
-      })
+      processing = processing
+        .then(() => onFrame(parseServerFrame(data)))
+        .catch((error: unknown) => finish(asStickyError(error, 'MALFORMED')))
     })
-    socket.addEventListener('error', () => finish(new StickyError('UNREACHABLE', `No challenge socket answers at ${url}.`)))
-    socket.addEventListener('close', () => finish(new StickyError('UNREACHABLE', `${url} closed before the challenge was over.`)))
+    socket.addEventListener('error', () =>
+      finish(new StickyError('UNREACHABLE', `No challenge socket answers at ${url}.`)),
+    )
+    socket.addEventListener('close', () => {
+      void processing.then(() =>
+        finish(new StickyError('UNREACHABLE', `${url} closed before the challenge was over.`)),
+      )
+    })
   })
 }
 

@@ -3,6 +3,7 @@ import type { IdentifyResult, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
+import { choose, distanceBetween, type Ranked } from './closest.ts'
 import { sha256 } from './codec.ts'
 import { asStickyError, StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
@@ -16,6 +17,8 @@ import { type Runtime, systemRuntime, type Timer } from './runtime.ts'
  * taken from what the peer told of itself through identify, never from the peer store: libp2p adds every protocol a peer
  * opened a stream with there, so a client that has asked the DHT once would pass for a server.
  */
+
+export { keepReservations } from './libp2p-relay.ts'
 
 export const LINK_PROTOCOL = '/sticky-pubsub/link/1.0.0'
 /** The DHT of everybody. */
@@ -105,29 +108,6 @@ function profileOf(protocols: string[]): PeerProfile {
   return { stores, durable: stores && protocols.includes(KAD_DURABLE_PROTOCOL) }
 }
 
-interface Ranked extends ClosestPeer {
-  distance: Uint8Array
-}
-
-function nearer(a: Ranked, b: Ranked): number {
-  for (let index = 0; index < a.distance.byteLength; index += 1) {
-    const difference = (a.distance[index] as number) - (b.distance[index] as number)
-    if (difference !== 0) return difference
-  }
-  return 0
-}
-
-/** The closest `minDurable` durable ones, the closest of any kind for the rest, nearest first. */
-function choose(ranked: Ranked[], count: number, minDurable: number): ClosestPeer[] {
-  const sorted = ranked.sort(nearer)
-  const chosen = new Set(sorted.filter((peer) => peer.durable).slice(0, Math.min(minDurable, count)))
-  for (const peer of sorted) {
-    if (chosen.size >= count) break
-    chosen.add(peer)
-  }
-  return sorted.filter((peer) => chosen.has(peer)).map(({ nodeId, durable }) => ({ nodeId, durable }))
-}
-
 /** Rejections as the port promises them: ABORTED for the caller's signal, or the code that it gave as its reason. */
 function networkError(error: unknown, signal: AbortSignal): StickyError {
   if (!signal.aborted) return asStickyError(error, 'UNREACHABLE')
@@ -161,6 +141,7 @@ export class Libp2pNetwork implements PeerNetwork {
   readonly #options: Libp2pNetworkOptions
   readonly #positions = new Map<NodeId, Uint8Array>()
   readonly #profiles = new Map<NodeId, PeerProfile>()
+  readonly #started: Promise<void>
   readonly #identifying = new Map<NodeId, Promise<void>>()
   #accept: ((link: Link) => LinkEvents) | undefined
   #onTopologyChange: (() => void) | undefined
@@ -173,10 +154,14 @@ export class Libp2pNetwork implements PeerNetwork {
     this.durable = init.durable
     this.#runtime = init.runtime ?? systemRuntime
     this.#options = { ...DEFAULT_LIBP2P_NETWORK_OPTIONS, ...init.options }
+    this.#started = this.#start()
+    this.#started.catch(() => undefined) // told by the first operation, which waits for it
   }
 
-  /** Takes links from now on and watches the topology. */
-  async start(): Promise<void> {
+  async #start(): Promise<void> {
+    this.#libp2p.addEventListener('peer:identify', this.#identified)
+    for (const [target, event] of this.#topologyEvents())
+      target.addEventListener(event, this.#topologyChanged)
     const { maxLinkStreams } = this.#options
     await this.#libp2p.handle(
       LINK_PROTOCOL,
@@ -187,9 +172,6 @@ export class Libp2pNetwork implements PeerNetwork {
         maxOutboundStreams: maxLinkStreams,
       },
     )
-    this.#libp2p.addEventListener('peer:identify', this.#identified)
-    for (const [target, event] of this.#topologyEvents())
-      target.addEventListener(event, this.#topologyChanged)
   }
 
   /** Takes no more links and tells no more changes. Open links live as long as the libp2p node. */
@@ -214,6 +196,7 @@ export class Libp2pNetwork implements PeerNetwork {
   async openLink(peer: NodeId, events: LinkEvents, { signal }: { signal: AbortSignal }): Promise<Link> {
     try {
       signal.throwIfAborted()
+      await this.#started
       const stream = await this.#openStream(peerIdFromString(peer), signal)
       const link = new StreamLink(peer, stream, this.#runtime)
       nextTask(() => link.start(events)) // the caller has the link before its first event
@@ -226,6 +209,7 @@ export class Libp2pNetwork implements PeerNetwork {
   async closestPeers(key: Uint8Array, { count, minDurable, signal }: ClosestOptions): Promise<ClosestPeer[]> {
     try {
       signal.throwIfAborted()
+      await this.#started
       const known = this.#knownPeers()
       if (known.size > this.#options.smallNetworkPeers)
         for (const peerId of await this.#lookUp(key, signal)) known.set(peerId.toString(), peerId)
@@ -336,8 +320,7 @@ export class Libp2pNetwork implements PeerNetwork {
     const nodeId = peerId.toString()
     const position = this.#positions.get(nodeId) ?? (await positionOf(peerId))
     remember(this.#positions, nodeId, position, this.#options)
-    const distance = position.map((byte, index) => byte ^ (target[index] as number))
-    return { nodeId, durable: profile.durable, distance }
+    return { nodeId, durable: profile.durable, distance: distanceBetween(position, target) }
   }
 
   #topologyEvents(): Array<[EventTarget, string]> {
@@ -361,11 +344,10 @@ export class Libp2pNetwork implements PeerNetwork {
 }
 
 /** The network of a started libp2p node. Create it before the node joins: others then learn at once that it takes links. */
-export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp2pNetwork> {
-  const network = new Libp2pNetwork(init)
-  await network.start()
-  return network
-}
+export const createLibp2pNetwork = (init: Libp2pNetworkInit): Libp2pNetwork => new Libp2pNetwork(init)
+
+/** How long a join without a signal of its own may take. */
+const JOIN_TIMEOUT_MS = 30_000
 
 /**
  * Joins through known addresses: dials them, waits for the first routing table entry, then looks for itself in both
@@ -374,7 +356,7 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
 export async function joinDht(
   libp2p: DhtLibp2p,
   bootstrapMultiaddrs: string[],
-  { signal }: { signal: AbortSignal },
+  { signal = AbortSignal.timeout(JOIN_TIMEOUT_MS) }: { signal?: AbortSignal } = {},
 ): Promise<void> {
   try {
     signal.throwIfAborted()

@@ -1,4 +1,5 @@
 export * from './cli.ts'
+export { defaultDataFolder } from './commands.ts'
 export * from './identity-store.ts'
 export * from './node.ts'
 export * from './object-store.ts'

@@ -40,6 +40,8 @@ export interface StickyNode extends AsyncDisposable {
   close(): Promise<void>
 }
 
+const JOIN_TIMEOUT_MS = 30_000
+
 /** Starts a node and joins the network of its bridge. Everything is released again when any step fails. */
 export async function createNode(options: NodeOptions = {}): Promise<StickyNode> {
   const role = options.role ?? 'durable'
@@ -60,7 +62,11 @@ export async function createNode(options: NodeOptions = {}): Promise<StickyNode>
       ...(bootstrap && role !== 'client' ? { relay: bootstrap.relay } : {}),
     })
     cleanups.push(() => libp2p.stop())
-    const network = createLibp2pNetwork({ libp2p, durable: role === 'durable', stores: role !== 'client' })
+    const network = await createLibp2pNetwork({
+      libp2p,
+      durable: role === 'durable',
+      stores: role !== 'client',
+    })
     const pubsub = new StickyPubSub({
       network,
       storage,
@@ -70,7 +76,9 @@ export async function createNode(options: NodeOptions = {}): Promise<StickyNode>
     })
     cleanups.push(() => pubsub.close())
     if (bootstrap !== undefined)
-      await joinDht(libp2p, [bootstrap.relay], options.signal ? { signal: options.signal } : {})
+      await joinDht(libp2p, [bootstrap.relay], {
+        signal: options.signal ?? AbortSignal.timeout(JOIN_TIMEOUT_MS),
+      })
     const close = () => closeAll(cleanups)
     return {
       nodeId: identity.nodeId,

@@ -6,7 +6,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices } from '../dht/libp2p.ts'
+import { type DhtLibp2p, dhtServices, keepReservations } from '../dht/index.ts'
 
 /** durable: disk-backed and meant to stay. fleeting: stores while it is here. client: asks only, stores nothing. */
 export type NodeRole = 'durable' | 'fleeting' | 'client'
@@ -31,7 +31,7 @@ export interface NodeLibp2pOptions {
 /** A started libp2p node over websockets. It dials nobody on its own but the relay. */
 export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtLibp2p> {
   const circuit = options.relay === undefined ? [] : [`${options.relay}/p2p-circuit`]
-  return createLibp2p({
+  const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: [...options.listen, ...circuit], announce: options.announce ?? [] },
     transports: [webSockets(), circuitRelayTransport()],
@@ -52,4 +52,6 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
       }),
     },
   })
+  keepReservations(libp2p, options.relay === undefined ? [] : [options.relay])
+  return libp2p
 }

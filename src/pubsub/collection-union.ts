@@ -1,15 +1,26 @@
-import { type Block, type BlockReader, compareBytes, equalBytes, toHex } from '../dht/index.ts'
+import {
+  type Block,
+  type BlockReader,
+  compareBytes,
+  encode,
+  equalBytes,
+  StickyError,
+  toHex,
+} from '../dht/index.ts'
 import {
   CollectionBuilder,
   decodeIndex,
   type Entry,
+  emptyRoot,
+  indexRefOf,
   loadSpine,
   type MessageCollection,
   type MessagesRoot,
   type PageRef,
+  pageRefOf,
   readPage,
-  readTail,
   type Spine,
+  toEntry,
 } from './collection.ts'
 import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
@@ -40,28 +51,27 @@ interface LeveledRef {
 }
 
 export async function uniteMessages(a: Side, b: Side, nowMs: number, read: BlockReader): Promise<Union> {
-  if (rootsEqual(a.root, b.root)) return sameOnBothSides(a, b, read)
+  if (equalBytes(encode(a.root), encode(b.root))) return sameOnBothSides(a, b, read)
   const [spineA, spineB] = await Promise.all([loadSpine(a.root, read), loadSpine(b.root, read)])
-  const { common, restA, restB } = await commonPrefix(refsOf(spineA), refsOf(spineB), nowMs, read)
-  const [entriesA, entriesB] = await Promise.all([
-    entriesOf(restA, a.root, nowMs, read),
-    entriesOf(restB, b.root, nowMs, read),
+  const stampLimit = Math.min(a.version, b.version)
+  const { common, restA, restB } = await commonPrefix(refsOf(spineA), refsOf(spineB), stampLimit, nowMs, read)
+  const floor = common.at(-1)?.ref.lastVersion ?? 0
+  const [contentA, contentB] = await Promise.all([
+    contentOf(restA, floor, spineA, a, nowMs, read),
+    contentOf(restB, floor, spineB, b, nowMs, read),
   ])
   return {
-    aDominates: dominates(entriesA, entriesB, a, b),
-    bDominates: dominates(entriesB, entriesA, b, a),
+    aDominates: dominates(contentA, contentB, a, b),
+    bDominates: dominates(contentB, contentA, b, a),
     build: (mergedVersion) =>
-      build(a.root.topic, common, mergeEntries(entriesA, entriesB, a, b, mergedVersion), read),
+      build(
+        a.root.topic,
+        common,
+        mergeEntries(contentA.entries, contentB.entries, a, b, mergedVersion),
+        read,
+      ),
   }
 }
-
-const rootsEqual = (a: MessagesRoot, b: MessagesRoot) =>
-  a.count === b.count &&
-  (a.spine === null ? b.spine === null : b.spine !== null && equalBytes(a.spine, b.spine)) &&
-  a.tail.length === b.tail.length &&
-  a.tail.every(
-    (entry, i) => equalBytes(entry[0], (b.tail[i] as typeof entry)[0]) && entry[1] === b.tail[i]?.[1],
-  )
 
 function sameOnBothSides(a: Side, b: Side, read: BlockReader): Union {
   return {
@@ -77,19 +87,39 @@ const refsOf = (spine: Spine): LeveledRef[] =>
 
 const isGone = (expiresAt: number, nowMs: number) => expiresAt + LIMITS.graceMs < nowMs
 
-/** Walks both from the oldest on, opening indexes only where they differ. */
-async function commonPrefix(refsA: LeveledRef[], refsB: LeveledRef[], nowMs: number, read: BlockReader) {
+/** Everything that is said of it, not only what it names: an editor may have written a wrong range beside a right id. */
+const sameRef = (a: PageRef, b: PageRef) => equalBytes(encode(a), encode(b))
+
+async function openIndex({ ref, level }: LeveledRef, read: BlockReader): Promise<LeveledRef[]> {
+  const index = decodeIndex(await read({ kind: 'index', id: ref.id }))
+  if (index.level !== level) throw new StickyError('MALFORMED', 'An index at a level that is not its own.')
+  return index.refs.map((child) => ({ ref: child, level: level - 1 }))
+}
+
+/**
+ * Walks both from the oldest on, opening indexes only where they differ. What is common keeps its place, so its levels
+ * never rise and its stamps neither fall nor pass `stampLimit`; where they do, the rest is built anew.
+ */
+async function commonPrefix(
+  refsA: LeveledRef[],
+  refsB: LeveledRef[],
+  stampLimit: number,
+  nowMs: number,
+  read: BlockReader,
+) {
   const live = (refs: LeveledRef[]) => refs.filter(({ ref }) => !isGone(ref.expiresAt, nowMs))
   const restA = live(refsA)
   const restB = live(refsB)
   const common: LeveledRef[] = []
   const open = async (rest: LeveledRef[]) => {
-    const { ref, level } = rest.shift() as LeveledRef
-    const { refs } = decodeIndex(await read({ kind: 'index', id: ref.id }))
-    rest.unshift(...live(refs.map((child) => ({ ref: child, level: level - 1 }))))
+    const opened = await openIndex(rest.shift() as LeveledRef, read)
+    rest.unshift(...live(opened))
   }
   for (let a = restA[0], b = restB[0]; a !== undefined && b !== undefined; a = restA[0], b = restB[0]) {
-    if (a.level === b.level && equalBytes(a.ref.id, b.ref.id)) {
+    const last = common.at(-1)
+    const isSame = a.level === b.level && sameRef(a.ref, b.ref)
+    if (isSame && a.level <= (last?.level ?? LIMITS.maxSpineLevels)) {
+      if (!inOrder(a.ref, last?.ref.lastVersion ?? 0, stampLimit)) break
       common.push(a)
       restA.shift()
       restB.shift()
@@ -103,46 +133,70 @@ async function commonPrefix(refsA: LeveledRef[], refsB: LeveledRef[], nowMs: num
   return { common, restA, restB }
 }
 
-async function entriesOf(
+const inOrder = ({ firstVersion, lastVersion }: PageRef, floor: number, limit: number): boolean =>
+  floor <= firstVersion && firstVersion <= lastVersion && lastVersion <= limit
+
+/** What one side has beyond the common prefix. */
+interface Content {
+  entries: Map<string, Entry>
+  /** Its references say what their pages hold, and its stamps rise and stay within its version. */
+  isSound: boolean
+}
+
+async function contentOf(
   refs: LeveledRef[],
-  root: MessagesRoot,
+  floor: number,
+  spine: Spine,
+  side: Side,
   nowMs: number,
   read: BlockReader,
-): Promise<Map<string, Entry>> {
+): Promise<Content> {
   const entries = new Map<string, Entry>()
+  const sealedCount = spine.levels.flat().reduce((sum, { count }) => sum + count, 0)
+  let isSound = side.root.count === sealedCount + side.root.tail.length
+  let last = floor
   const add = (entry: Entry) => {
+    isSound &&= last <= entry.addedInVersion && entry.addedInVersion <= side.version
+    last = entry.addedInVersion
     if (!isGone(entry.expiresAt, nowMs)) entries.set(toHex(entry.id), entry)
   }
   const walk = async ({ ref, level }: LeveledRef): Promise<void> => {
     if (isGone(ref.expiresAt, nowMs)) return
     if (level === 0) {
-      for (const entry of await readPage(ref, read)) add(entry)
+      const page = await readPage(ref, read)
+      isSound &&= sameRef(ref, pageRefOf(ref.id, page))
+      for (const entry of page) add(entry)
       return
     }
-    const { refs: children } = decodeIndex(await read({ kind: 'index', id: ref.id }))
-    for (const child of children) await walk({ ref: child, level: level - 1 })
+    const children = await openIndex({ ref, level }, read)
+    const childRefs = children.map((child) => child.ref)
+    isSound &&= sameRef(ref, indexRefOf(ref.id, childRefs))
+    for (const child of children) await walk(child)
   }
   for (const ref of refs) await walk(ref)
-  for (const entry of await readTail(root.tail, read)) add(entry)
-  return entries
+  for (const [id, addedInVersion, bytes, expiresAt] of side.root.tail) {
+    const entry = await toEntry(addedInVersion, await read({ kind: 'message', id }))
+    isSound &&= entry.envelope.byteLength === bytes && entry.expiresAt === expiresAt
+    add(entry)
+  }
+  return { entries, isSound }
 }
 
-/** May `own` stand for the merge? A reader of `other` at any version must find all that it lacks among later stamps. */
-function dominates(
-  own: Map<string, Entry>,
-  other: Map<string, Entry>,
-  ownSide: Side,
-  otherSide: Side,
-): boolean {
-  if (ownSide.numberIgnored) return false
-  for (const [id, entry] of other) {
-    const mine = own.get(id)
+/**
+ * May `own` stand for the merge? A reader of `other` at any version must find all that it lacks among later stamps.
+ * What an editor has written wrong never stands, whatever its version: its messages are taken and the rest is not.
+ */
+function dominates(own: Content, other: Content, ownSide: Side, otherSide: Side): boolean {
+  if (ownSide.numberIgnored || !own.isSound) return false
+  const ignoresStamps = otherSide.numberIgnored || !other.isSound
+  for (const [id, entry] of other.entries) {
+    const mine = own.entries.get(id)
     if (mine === undefined) return false
-    if (!otherSide.numberIgnored && mine.addedInVersion < entry.addedInVersion) return false
+    if (!ignoresStamps && mine.addedInVersion < entry.addedInVersion) return false
   }
-  if (otherSide.numberIgnored) return true
-  for (const [id, entry] of own) {
-    if (!other.has(id) && entry.addedInVersion <= otherSide.version) return false
+  if (ignoresStamps) return true
+  for (const [id, entry] of own.entries) {
+    if (!other.entries.has(id) && entry.addedInVersion <= otherSide.version) return false
   }
   return true
 }
@@ -157,9 +211,9 @@ function mergeEntries(
   const merged: Entry[] = []
   const stampOf = (mine: Entry, other: Entry | undefined) => {
     if (other === undefined) return mergedVersion
-    if (sideA.numberIgnored) return other.addedInVersion
-    if (sideB.numberIgnored) return mine.addedInVersion
-    return Math.max(mine.addedInVersion, other.addedInVersion)
+    const ofA = sideA.numberIgnored ? 0 : mine.addedInVersion
+    const ofB = sideB.numberIgnored ? 0 : other.addedInVersion
+    return Math.min(Math.max(ofA, ofB), mergedVersion) // beyond its own version a stamp is not an honest one
   }
   for (const [id, entry] of a) {
     const other = b.get(id)
@@ -172,21 +226,14 @@ function mergeEntries(
 }
 
 async function build(topicKey: Uint8Array, common: LeveledRef[], entries: Entry[], read: BlockReader) {
-  const levels: PageRef[][] = []
-  for (const { ref, level } of common) {
-    while (levels.length <= level) levels.push([])
-    ;(levels[level] as PageRef[]).push(ref)
-  }
-  const count = common.reduce((sum, { ref }) => sum + ref.count, 0)
-  const start: MessagesRoot = { v: 1, topic: topicKey, count, spine: null, tail: [] }
-  const builder = await CollectionBuilder.from(start, read, { v: 1, topic: topicKey, levels })
-  builder.markSpineChanged()
-  for (const entry of await inOrder(entries)) await builder.append(entry, true)
+  const builder = await CollectionBuilder.from(emptyRoot(topicKey), read)
+  for (const { ref, level } of common) await builder.appendSealed(level, ref)
+  for (const entry of await sorted(entries)) await builder.append(entry, true)
   return builder.finish()
 }
 
 /** By version, then in an order that is the same at every node and keeps each writer's own. */
-async function inOrder(entries: Entry[]): Promise<Entry[]> {
+async function sorted(entries: Entry[]): Promise<Entry[]> {
   const keyed = await Promise.all(
     entries.map(async (entry) => ({ entry, body: (await openMessage(entry.envelope)).body })),
   )

@@ -223,12 +223,35 @@ export async function entriesBackward(
 
 /** All page refs, oldest first (reads the indexes). */
 export async function collectionPages({ root }: MessageCollection, read: BlockReader): Promise<PageRef[]> {
-  return Array.fromAsync(pagesOf(spineRefs(await loadSpine(root, read)), () => true, read))
+  const pages: PageRef[] = []
+  for await (const page of pagesOf(spineRefs(await loadSpine(root, read)), () => true, read)) pages.push(page)
+  return pages
 }
 
 /** Latest expiry of everything inside, 0 when empty. */
 export const latestExpiry = (root: MessagesRoot, spine: Spine): number =>
   Math.max(0, ...root.tail.map((entry) => entry[3]), ...spine.levels.flat().map((ref) => ref.expiresAt))
+
+/** What a reference says of a page that holds these entries. */
+export const pageRefOf = (
+  id: Uint8Array,
+  entries: Pick<Entry, 'addedInVersion' | 'expiresAt'>[],
+): PageRef => ({
+  id,
+  count: entries.length,
+  firstVersion: entries[0]?.addedInVersion ?? 0,
+  lastVersion: entries.at(-1)?.addedInVersion ?? 0,
+  expiresAt: Math.max(0, ...entries.map(({ expiresAt }) => expiresAt)),
+})
+
+/** What a reference says of an index over these. */
+export const indexRefOf = (id: Uint8Array, refs: PageRef[]): PageRef => ({
+  id,
+  count: refs.reduce((sum, { count }) => sum + count, 0),
+  firstVersion: refs[0]?.firstVersion ?? 0,
+  lastVersion: refs.at(-1)?.lastVersion ?? 0,
+  expiresAt: Math.max(0, ...refs.map(({ expiresAt }) => expiresAt)),
+})
 
 /** Builds a collection by appending: the same entries after the same start give the same bytes at every node. */
 export class CollectionBuilder {
@@ -254,9 +277,10 @@ export class CollectionBuilder {
     return new CollectionBuilder(root, spine ?? { v: 1, topic: root.topic, levels: [] }, read)
   }
 
-  /** The spine given to `from` is not the one the root names: it is written in any case. */
-  markSpineChanged(): void {
-    this.#spineChanged = true
+  /** Takes over a page or index that is sealed already. Levels never rise, so that the order stays the vector's. */
+  async appendSealed(level: number, ref: PageRef): Promise<void> {
+    this.#count += ref.count
+    await this.#push(level, ref)
   }
 
   hasInTail(id: Uint8Array): boolean {
@@ -296,14 +320,8 @@ export class CollectionBuilder {
     const bytes = encode({ v: 1, topic: this.#topicKey, entries })
     const id = await sha256(bytes)
     this.#add({ kind: 'page', id, bytes })
-    const versions = entries.map(([addedIn]) => addedIn)
-    await this.#push(0, {
-      id,
-      count: entries.length,
-      firstVersion: versions[0] as number,
-      lastVersion: versions.at(-1) as number,
-      expiresAt: Math.max(...this.#tail.map(({ entry }) => entry[3])),
-    })
+    const sealed = this.#tail.map(({ entry }) => ({ addedInVersion: entry[1], expiresAt: entry[3] }))
+    await this.#push(0, pageRefOf(id, sealed))
     this.#tail = []
   }
 
@@ -319,13 +337,7 @@ export class CollectionBuilder {
     const id = await sha256(bytes)
     this.#add({ kind: 'index', id, bytes })
     this.#levels[level] = []
-    await this.#push(level + 1, {
-      id,
-      count: refs.reduce((sum, { count }) => sum + count, 0),
-      firstVersion: (refs[0] as PageRef).firstVersion,
-      lastVersion: (refs.at(-1) as PageRef).lastVersion,
-      expiresAt: Math.max(...refs.map(({ expiresAt }) => expiresAt)),
-    })
+    await this.#push(level + 1, indexRefOf(id, refs))
   }
 
   /** Lets go of everything whose latest expiry, with the grace, is before `nowMs`. Needs the spine. */
@@ -351,7 +363,8 @@ export class CollectionBuilder {
       if (this.#spineId !== null) this.#add({ kind: 'spine', id: this.#spineId, bytes })
     }
     const tail = this.#tail.map(({ entry }) => entry)
-    const root: MessagesRoot = { v: 1, topic: this.#topicKey, count: this.#count, spine: this.#spineId, tail }
+    const count = Math.max(0, this.#count) // what is taken over from others may claim anything
+    const root: MessagesRoot = { v: 1, topic: this.#topicKey, count, spine: this.#spineId, tail }
     const bytes = encode(root)
     const rootId = await sha256(bytes)
     this.#add({ kind: 'messages', id: rootId, bytes })

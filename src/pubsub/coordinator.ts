@@ -1,6 +1,7 @@
 import * as v from 'valibot'
 import {
   type Block,
+  type BlockReader,
   bytesOf,
   decode,
   encode,
@@ -11,7 +12,7 @@ import {
   timestampMs,
 } from '../dht/index.ts'
 import { LIMITS } from './options.ts'
-import { snapshotBlock } from './snapshot.ts'
+import { extendSnapshot, loadSnapshot, type Snapshot, snapshotBlock } from './snapshot.ts'
 
 /**
  * The only mutable object of a topic, at most 1 KiB: which collections are current, which ones went before, and a
@@ -63,21 +64,26 @@ export interface Step {
   expiresAt: number
 }
 
+/** At the end of its range the version stands still: it is advisory, and merges go by content. */
+export const nextVersion = (version: number): number => Math.min(version + 1, LIMITS.maxVersion)
+
 /** The coordinator after one commit: what it replaced is the newest of the history. */
 export async function advance(
   before: Coordinator,
   step: Step,
+  read: BlockReader,
 ): Promise<{ head: Uint8Array; blocks: Block[] }> {
-  return prune({
+  const after: Coordinator = {
     ...before,
-    version: before.version + 1,
+    version: nextVersion(before.version),
     messages: step.messages,
     subscribers: step.subscribers,
     messageHistory: pushed(before.messageHistory, before.messages, step.messages),
     subscriberHistory: pushed(before.subscriberHistory, before.subscribers, step.subscribers),
     lastModified: Math.max(before.lastModified, step.nowMs),
     expiresAt: Math.max(before.expiresAt, step.expiresAt),
-  })
+  }
+  return prune(after, read)
 }
 
 const same = (a: Uint8Array | null, b: Uint8Array | null) =>
@@ -86,28 +92,41 @@ const same = (a: Uint8Array | null, b: Uint8Array | null) =>
 const pushed = (ids: Uint8Array[], replaced: Uint8Array | null, current: Uint8Array | null): Uint8Array[] =>
   replaced === null || same(replaced, current) ? ids : [replaced, ...ids]
 
-/** Encodes it; past 1 KiB the newest ids stay and the rest goes to a snapshot, so one is written every few commits. */
-export async function prune(coordinator: Coordinator): Promise<{ head: Uint8Array; blocks: Block[] }> {
+/**
+ * Encodes it; past 1 KiB the newest ids stay and the rest goes to a snapshot. The newest snapshot is extended until it is
+ * full, and the coordinator names the last few itself: a holder fetches and keeps those, not a chain as long as the topic
+ * is old. A snapshot that nobody has any more is dropped from the list; merges then go by union, and nothing is lost.
+ * Without `read` a new snapshot is begun in any case: a merge must not depend on what one of two nodes has lost.
+ */
+export async function prune(
+  coordinator: Coordinator,
+  read?: BlockReader,
+): Promise<{ head: Uint8Array; blocks: Block[] }> {
   const head = encode(coordinator)
-  if (head.byteLength <= LIMITS.maxCoordinatorBytes && coordinator.previous.length <= LIMITS.maxParents)
-    return { head, blocks: [] }
-  const { keptHistory } = LIMITS
+  const { keptHistory, maxParents } = LIMITS
   const { topic, version, messageHistory, subscriberHistory, previous, lastModified, expiresAt } = coordinator
-  const snapshot = await snapshotBlock({
+  if (head.byteLength <= LIMITS.maxCoordinatorBytes && previous.length <= maxParents)
+    return { head, blocks: [] }
+  const [newestId, ...older] = previous
+  const newest = newestId === undefined || read === undefined ? undefined : await loadSnapshot(newestId, read)
+  const known = newest === undefined && read !== undefined ? older : previous
+  const moved: Snapshot = {
     v: 1,
     topic,
     version,
-    messageHistory: messageHistory.slice(keptHistory, keptHistory + 64),
-    subscriberHistory: subscriberHistory.slice(keptHistory, keptHistory + 64),
-    previous: previous.slice(0, LIMITS.maxParents),
+    messageHistory: messageHistory.slice(keptHistory),
+    subscriberHistory: subscriberHistory.slice(keptHistory),
+    previous: known.slice(0, 2 * maxParents),
     createdAt: lastModified,
     expiresAt: Math.max(expiresAt, lastModified + LIMITS.graceMs),
-  })
+  }
+  const extended = newest === undefined ? undefined : extendSnapshot(newest, moved)
+  const snapshot = await snapshotBlock(extended ?? moved)
   const pruned: Coordinator = {
     ...coordinator,
     messageHistory: messageHistory.slice(0, keptHistory),
     subscriberHistory: subscriberHistory.slice(0, keptHistory),
-    previous: [snapshot.id],
+    previous: [snapshot.id, ...(extended === undefined ? known : older)].slice(0, maxParents),
   }
   return { head: encode(pruned), blocks: [snapshot] }
 }

@@ -12,7 +12,7 @@ import {
   toHex,
 } from '../dht/index.ts'
 import { appendMessages, decodeRoot, emptyRoot } from './collection.ts'
-import { advance, decodeCoordinator, emptyCoordinator } from './coordinator.ts'
+import { advance, decodeCoordinator, emptyCoordinator, nextVersion } from './coordinator.ts'
 import { type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 import { putStatements, type VerifiedStatement, verifyStatement } from './subscribers.ts'
@@ -74,7 +74,14 @@ export async function applyDelta(
   const before = own === undefined ? emptyCoordinator(key, delta.nowMs) : decodeCoordinator(own)
   const nowMs = Math.max(before.lastModified, delta.nowMs)
   const payloads = await payloadBlocks(delta)
-  const messages = await applyMessages(key, before.messages, delta.messages, before.version + 1, nowMs, read)
+  const messages = await applyMessages(
+    key,
+    before.messages,
+    delta.messages,
+    nextVersion(before.version),
+    nowMs,
+    read,
+  )
   const subscribers =
     delta.statements.length === 0
       ? { rootId: before.subscribers, blocks: [] }
@@ -91,12 +98,8 @@ export async function applyDelta(
     ...delta.messages.map(({ body }) => body.expiresAt),
     ...delta.statements.map(({ body }) => body.expiresAt),
   )
-  const { head, blocks } = await advance(before, {
-    messages: messages.rootId,
-    subscribers: subscribers.rootId,
-    nowMs,
-    expiresAt,
-  })
+  const step = { messages: messages.rootId, subscribers: subscribers.rootId, nowMs, expiresAt }
+  const { head, blocks } = await advance(before, step, read)
   return { head, blocks: [...payloads, ...messages.blocks, ...subscribers.blocks, ...blocks] }
 }
 
@@ -114,17 +117,19 @@ async function applyMessages(
   return { rootId: collection.rootId, blocks }
 }
 
-/** A payload comes with the message that names it, and a new message with its payload. */
+/** A new message comes with its payload. One that no message names is left out: its message was stored before. */
 async function payloadBlocks({ messages, payloads }: Delta): Promise<Block[]> {
   const blocks = await Promise.all(
     payloads.map(async (bytes): Promise<Block> => ({ kind: 'payload', id: await sha256(bytes), bytes })),
   )
-  const given = new Set(blocks.map(({ id }) => toHex(id)))
-  const wanted = new Set(messages.flatMap(({ body }) => (body.payload ? [toHex(body.payload.id)] : [])))
-  if (given.size !== wanted.size || [...wanted].some((id) => !given.has(id))) {
-    throw new StickyError('MALFORMED', 'The payloads are not those that the messages name.')
+  const given = new Map(blocks.map((block) => [toHex(block.id), block]))
+  const wanted = messages.flatMap(({ body }) => (body.payload ? [body.payload] : []))
+  for (const { id, bytes } of wanted) {
+    if (given.get(toHex(id))?.bytes.byteLength !== bytes)
+      throw new StickyError('MALFORMED', 'A message without the payload that it names.')
   }
-  return blocks
+  const names = new Set(wanted.map(({ id }) => toHex(id)))
+  return [...given].filter(([name]) => names.has(name)).map(([, block]) => block)
 }
 
 const isSame = (a: Uint8Array | null, b: Uint8Array | null) =>

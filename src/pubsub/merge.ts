@@ -1,16 +1,24 @@
-import { type Block, type BlockReader, type Change, compareBytes, equalBytes, toHex } from '../dht/index.ts'
+import {
+  type Block,
+  type BlockReader,
+  type Change,
+  compareBytes,
+  equalBytes,
+  StickyError,
+  toHex,
+} from '../dht/index.ts'
 import { decodeRoot, emptyRoot, latestExpiry, loadSpine, type MessagesRoot } from './collection.ts'
 import { type Side, uniteMessages } from './collection-union.ts'
 import { type Coordinator, decodeCoordinator, prune } from './coordinator.ts'
 import { LIMITS } from './options.ts'
-import { uniteSubscribers } from './subscribers.ts'
+import { standsForUnion, uniteSubscribers } from './subscribers.ts'
 
 /**
  * The join of two heads of a topic. Pure and commutative: whoever joins the same pair makes the same bytes. Gives one of
  * the two itself when it already contains the other, so joining again changes nothing and replicas come to rest.
  */
 export async function join(
-  _key: Uint8Array,
+  key: Uint8Array,
   a: Uint8Array,
   b: Uint8Array,
   read: BlockReader,
@@ -18,10 +26,11 @@ export async function join(
   const order = compareBytes(a, b)
   if (order === 0) return { head: a, blocks: [] }
   const [first, second] = order < 0 ? [a, b] : [b, a]
-  return joinOrdered(first, second, read)
+  return joinOrdered(key, first, second, read)
 }
 
 async function joinOrdered(
+  key: Uint8Array,
   firstBytes: Uint8Array,
   secondBytes: Uint8Array,
   read: BlockReader,
@@ -29,19 +38,14 @@ async function joinOrdered(
   const first = decodeCoordinator(firstBytes)
   const second = decodeCoordinator(secondBytes)
   const nowMs = Math.max(first.lastModified, second.lastModified)
-  const sideA = await sideOf(first, second, read)
-  const sideB = await sideOf(second, first, read)
+  const [sideA, sideB] = [await sideOf(key, first, second, read), await sideOf(key, second, first, read)]
   const messages = await uniteMessages(sideA, sideB, nowMs, read)
-  const subscribers = await uniteSubscribers(first.topic, first.subscribers, second.subscribers, nowMs, read)
-  const firstStands =
-    messages.aDominates && first.version >= second.version && same(subscribers.rootId, first.subscribers)
-  const secondStands =
-    messages.bDominates && second.version >= first.version && same(subscribers.rootId, second.subscribers)
+  const subscribers = await uniteSubscribers(key, first.subscribers, second.subscribers, nowMs, read)
+  const stands = (own: Coordinator) => standsForUnion(key, own.subscribers, subscribers.rootId, nowMs, read)
   const firstMay =
-    firstStands || (messages.aDominates && sideB.numberIgnored && same(subscribers.rootId, first.subscribers))
+    messages.aDominates && (first.version >= second.version || sideB.numberIgnored) && (await stands(first))
   const secondMay =
-    secondStands ||
-    (messages.bDominates && sideA.numberIgnored && same(subscribers.rootId, second.subscribers))
+    messages.bDominates && (second.version >= first.version || sideA.numberIgnored) && (await stands(second))
   if (secondMay) return { head: secondBytes, blocks: [] } // the larger bytes where both may stand
   if (firstMay) return { head: firstBytes, blocks: [] }
   const version = mergedVersion(first.version, second.version)
@@ -63,11 +67,17 @@ async function joinOrdered(
   return { head, blocks: [...messageBlocks, ...subscribers.blocks, ...blocks] }
 }
 
-async function sideOf(own: Coordinator, other: Coordinator, read: BlockReader): Promise<Side> {
+async function sideOf(
+  key: Uint8Array,
+  own: Coordinator,
+  other: Coordinator,
+  read: BlockReader,
+): Promise<Side> {
   const root: MessagesRoot =
     own.messages === null
       ? emptyRoot(own.topic)
       : decodeRoot(await read({ kind: 'messages', id: own.messages }))
+  if (!equalBytes(root.topic, key)) throw new StickyError('WRONG_TOPIC', 'Messages of another topic.')
   return { root, version: own.version, numberIgnored: own.version > other.version + LIMITS.maxVersionJump }
 }
 
@@ -76,9 +86,6 @@ function mergedVersion(a: number, b: number): number {
   const [low, high] = a < b ? [a, b] : [b, a]
   return Math.min((high > low + LIMITS.maxVersionJump ? low : high) + 1, LIMITS.maxVersion)
 }
-
-const same = (a: Uint8Array | null, b: Uint8Array | null) =>
-  a === null || b === null ? a === b : equalBytes(a, b)
 
 /** Both sides' ids become history, unless they are the current ones; alternating, so that pruning keeps the newest of both. */
 function lineage(
@@ -103,14 +110,14 @@ function lineage(
       withCurrent(second.subscribers, second.subscriberHistory),
       subscribers,
     ),
-    previous: interleave(first.previous, second.previous, null).slice(0, LIMITS.maxParents),
+    previous: interleave(first.previous, second.previous, null),
     createdAt: Math.min(first.createdAt, second.createdAt),
     lastModified: Math.max(first.lastModified, second.lastModified),
   }
 }
 
 /** Enough for the coordinator and one snapshot behind it. */
-const MAX_HISTORY = 32
+const MAX_HISTORY = 64
 
 function interleave(a: Uint8Array[], b: Uint8Array[], without: Uint8Array | null): Uint8Array[] {
   const seen = new Set<string>(without === null ? [] : [toHex(without)])

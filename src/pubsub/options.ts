@@ -35,6 +35,8 @@ export const LIMITS = {
   /** Ids kept in each history when a coordinator is pruned. */
   keptHistory: 4,
   maxSnapshotBytes: 8 * 1024,
+  /** Of both histories together: 200 of 34 bytes, and the rest of the object. */
+  maxSnapshotIds: 200,
   maxParents: 4,
   maxVersion: 2 ** 40,
   /** A version this far above the other's is accepted for its contents and ignored for its number. */

@@ -45,6 +45,11 @@ const bodySchema = v.pipe(
     ({ issuedAt, expiresAt }) => expiresAt > issuedAt && expiresAt - issuedAt <= LIMITS.subscriptionTtlMs,
     'a life between 0 and 30 minutes',
   ),
+  v.check(
+    ({ kind, issuedAt, expiresAt }) =>
+      kind === 'subscribe' || expiresAt - issuedAt === LIMITS.subscriptionTtlMs,
+    'an unsubscribe outlives every subscription before it',
+  ),
 )
 export type StatementBody = v.InferOutput<typeof bodySchema>
 
@@ -157,12 +162,21 @@ const openStatement = async (envelope: Uint8Array): Promise<Statement> => {
 
 const isGone = ({ body }: Statement, nowMs: number) => body.expiresAt + LIMITS.maxSkewMs < nowMs
 
-type Loaded = { leaf: Statement[] } | { children: (Uint8Array | null)[] }
+type Loaded = { leaf: Statement[] } | { topic: Uint8Array; children: (Uint8Array | null)[] }
 
-async function load(id: Uint8Array | null, read: BlockReader): Promise<Loaded> {
+/** A node at its place: of this topic (any, when read for a list) and at this depth. */
+async function load(
+  topicKey: Uint8Array | undefined,
+  id: Uint8Array | null,
+  depth: number,
+  read: BlockReader,
+): Promise<Loaded> {
   if (id === null) return { leaf: [] }
   const node = decodeTrieNode(await read({ kind: 'subscribers', id }))
-  if ('children' in node) return { children: node.children }
+  if (topicKey !== undefined && !equalBytes(node.topic, topicKey))
+    throw new StickyError('WRONG_TOPIC', 'Subscribers of another topic.')
+  if (node.depth !== depth) throw new StickyError('MALFORMED', 'A part of the subscribers in a wrong place.')
+  if ('children' in node) return { topic: node.topic, children: node.children }
   return { leaf: await Promise.all(node.statements.map(openStatement)) }
 }
 
@@ -208,13 +222,19 @@ async function node(value: TrieNode, count: number, blocks: Block[]): Promise<Bu
 
 /** All statements below a node, expired ones left out. */
 async function statementsBelow(
+  topicKey: Uint8Array | undefined,
   id: Uint8Array | null,
+  depth: number,
   nowMs: number,
   read: BlockReader,
 ): Promise<Statement[]> {
-  const loaded = await load(id, read)
+  const loaded = await load(topicKey, id, depth, read)
   if ('leaf' in loaded) return loaded.leaf.filter((statement) => !isGone(statement, nowMs))
-  return (await Promise.all(loaded.children.map((child) => statementsBelow(child, nowMs, read)))).flat()
+  const { topic, children } = loaded
+  const parts = await Promise.all(
+    children.map((child) => statementsBelow(topic, child, depth + 1, nowMs, read)),
+  )
+  return parts.flat()
 }
 
 const countOf = async (id: Uint8Array | null, read: BlockReader): Promise<number> => {
@@ -233,7 +253,7 @@ async function put(
   read: BlockReader,
 ): Promise<Built> {
   if (added.length === 0) return { id, count: await countOf(id, read), blocks: [] }
-  const loaded = await load(id, read)
+  const loaded = await load(topicKey, id, depth, read)
   if ('leaf' in loaded) return build(topicKey, depth, latest([...loaded.leaf, ...added], nowMs))
   const children = await Promise.all(
     loaded.children.map((child, nibble) => {
@@ -247,7 +267,9 @@ async function put(
     children.flatMap(({ blocks }) => blocks).map((block) => [toHex(block.id), block.bytes]),
   )
   const readNew: BlockReader = async (ref) => fresh.get(toHex(ref.id)) ?? read(ref)
-  const all = await Promise.all(children.map((child) => statementsBelow(child.id, nowMs, readNew)))
+  const all = await Promise.all(
+    children.map((child) => statementsBelow(topicKey, child.id, depth + 1, nowMs, readNew)),
+  )
   return build(topicKey, depth, all.flat())
 }
 
@@ -285,10 +307,38 @@ export async function uniteSubscribers(
   read: BlockReader,
 ): Promise<{ rootId: Uint8Array | null; blocks: Block[] }> {
   if (a !== null && b !== null && equalBytes(a, b)) return { rootId: a, blocks: [] }
-  const [ofA, ofB] = await Promise.all([statementsBelow(a, nowMs, read), statementsBelow(b, nowMs, read)])
+  const [ofA, ofB] = await Promise.all([
+    statementsBelow(topicKey, a, 0, nowMs, read),
+    statementsBelow(topicKey, b, 0, nowMs, read),
+  ])
   const built = await build(topicKey, 0, latest([...ofA, ...ofB], nowMs))
   return { rootId: built.id, blocks: built.blocks }
 }
+
+/**
+ * May `own` stand for its union with another? It may still hold what has expired since it was made: a union without
+ * those says nothing new, and must not look like a change. Only the canonical trie of its content stands.
+ */
+export async function standsForUnion(
+  topicKey: Uint8Array,
+  own: Uint8Array | null,
+  union: Uint8Array | null,
+  nowMs: number,
+  read: BlockReader,
+): Promise<boolean> {
+  if (isSame(own, union)) return true
+  if (own === null) return false
+  const all = await statementsBelow(topicKey, own, 0, 0, read)
+  const [whole, unexpired] = [latest(all, 0), latest(all, nowMs)]
+  if (whole.length === unexpired.length) return false
+  return (
+    isSame((await build(topicKey, 0, whole)).id, own) &&
+    isSame((await build(topicKey, 0, unexpired)).id, union)
+  )
+}
+
+const isSame = (a: Uint8Array | null, b: Uint8Array | null) =>
+  a === null || b === null ? a === b : equalBytes(a, b)
 
 /** Those subscribed now. The blocks are verified, so their statements are. */
 export async function listSubscribers(
@@ -296,7 +346,7 @@ export async function listSubscribers(
   nowMs: number,
   read: BlockReader,
 ): Promise<VerifiedStatement[]> {
-  const statements = await statementsBelow(rootId, nowMs, read)
+  const statements = await statementsBelow(undefined, rootId, 0, nowMs, read)
   return statements
     .filter(({ body }) => body.kind === 'subscribe' && body.expiresAt > nowMs)
     .map(({ body, envelope }) => brand(body, envelope))

@@ -1,21 +1,30 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { nodeIdOf } from '../../src/dht/identity.ts'
-import { joinDht, LINK_PROTOCOL } from '../../src/dht/libp2p.ts'
+import { joinDht, LINK_PROTOCOL, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
 import { MAX_BUFFERED_BYTES } from '../../src/dht/libp2p-link.ts'
-import { type Link, MAX_FRAME_BYTES } from '../../src/dht/network.ts'
+import { type Link, MAX_FRAME_BYTES, type PeerNetwork } from '../../src/dht/network.ts'
+import type { NodeRole } from '../../src/node/transports.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
-import { networkSuite } from './network-suite.ts'
+import { type NetworkFixture, networkSuite } from './network-suite.ts'
 
 const unreachable = nodeIdOf(new Uint8Array(32).fill(200))
 const patience = { timeout: 8_000, interval: 10 }
 
-networkSuite('libp2p on loopback', async () => {
-  const net = await startLibp2pNet(['durable', 'fleeting', 'durable', 'durable', 'fleeting', 'client'])
+const roles: NodeRole[] = ['durable', 'fleeting', 'durable', 'durable', 'fleeting', 'client']
+
+const fixture = async (options: Partial<Libp2pNetworkOptions>): Promise<NetworkFixture> => {
+  const net = await startLibp2pNet(roles, options)
   const networks = net.peers.map(({ network }) => network)
-  const client = networks.at(-1)
-  if (client === undefined) throw new Error('No client.')
-  return { holders: networks.slice(0, -1), client, unreachable, stop: net.stop }
-})
+  return {
+    holders: networks.slice(0, -1),
+    client: networks.at(-1) as PeerNetwork,
+    unreachable,
+    stop: net.stop,
+  }
+}
+
+networkSuite('libp2p on loopback, from the routing tables', () => fixture({}))
+networkSuite('libp2p on loopback, by look-up', () => fixture({ smallNetworkPeers: 0 }))
 
 describe('libp2p network', () => {
   let net: TestLibp2pNet
@@ -23,7 +32,7 @@ describe('libp2p network', () => {
   let b: TestPeer
 
   beforeAll(async () => {
-    net = await startLibp2pNet(['durable', 'fleeting'], 40)
+    net = await startLibp2pNet(['durable', 'fleeting'])
     ;[a, b] = net.peers as [TestPeer, TestPeer]
   }, 20_000)
   afterAll(() => net?.stop(), 20_000)
@@ -121,5 +130,49 @@ describe('libp2p network', () => {
     net.admitted.add(stranger.network.self)
     await joinDht(stranger.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(5_000) })
     expect(net.bridge.getConnections(stranger.libp2p.peerId).length).toBe(1)
+  })
+
+  it('links to a node that only a relayed circuit reaches, and the bridge holds its reservation', async () => {
+    const hidden = await net.add('fleeting', { relayed: true })
+    const frames: Uint8Array[] = []
+    hidden.network.onInboundLink(() => ({
+      onFrame: (frame) => void frames.push(frame),
+      onClose: () => undefined,
+    }))
+    const far = await net.add('client')
+    const events = { onFrame: () => undefined, onClose: () => undefined }
+    const link = await far.network.openLink(hidden.network.self, events, {
+      signal: AbortSignal.timeout(5_000),
+    })
+    const [connection] = far.libp2p.getConnections(hidden.libp2p.peerId)
+    expect(connection?.remoteAddr.toString()).toContain('/p2p-circuit')
+    expect(connection?.limits).toBeDefined()
+    link.send(new Uint8Array(MAX_FRAME_BYTES))
+    await vi.waitFor(
+      () => expect(frames.map((frame) => frame.byteLength)).toEqual([MAX_FRAME_BYTES]),
+      patience,
+    )
+    link.close()
+  })
+
+  it('reserves on its relay again after the connection to it was lost', async () => {
+    const hidden = await net.add('fleeting', { relayed: true })
+    const circuits = () =>
+      hidden.libp2p.getMultiaddrs().filter((address) => String(address).includes('/p2p-circuit'))
+    expect(circuits().length).toBeGreaterThan(0)
+    net.admitted.delete(hidden.network.self) // keeps it out until the loss has been seen
+    for (const connection of hidden.libp2p.getConnections(net.bridge.peerId)) await connection.close()
+    await vi.waitFor(() => expect(circuits().length).toBe(0), patience)
+    net.admitted.add(hidden.network.self)
+    await joinDht(hidden.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(8_000) })
+    await vi.waitFor(() => expect(circuits().length).toBeGreaterThan(0), patience)
+  })
+
+  it('joinDht rejects with UNREACHABLE where nobody listens, and with ABORTED on the signal', async () => {
+    const lost = await net.add('fleeting', { join: false })
+    const nowhere = [`/ip4/127.0.0.1/tcp/9/ws/p2p/${unreachable}`]
+    await expect(joinDht(lost.libp2p, nowhere)).rejects.toMatchObject({ code: 'UNREACHABLE' })
+    const aborted = joinDht(lost.libp2p, [net.bridgeAddress], { signal: AbortSignal.abort() })
+    await expect(aborted).rejects.toMatchObject({ code: 'ABORTED' })
   })
 })

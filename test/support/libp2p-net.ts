@@ -1,5 +1,12 @@
 import { createBridgeLibp2p } from '../../src/bridge/transports.ts'
-import { createLibp2pNetwork, type DhtLibp2p, joinDht, type Libp2pNetwork } from '../../src/dht/libp2p.ts'
+import { identityFromSeed } from '../../src/dht/identity.ts'
+import {
+  createLibp2pNetwork,
+  type DhtLibp2p,
+  joinDht,
+  type Libp2pNetwork,
+  type Libp2pNetworkOptions,
+} from '../../src/dht/libp2p.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 
 /** A network of real libp2p nodes on loopback, joined through a bridge that admits whoever the test lets in. */
@@ -15,18 +22,21 @@ export interface TestLibp2pNet {
   /** Ids that have passed the challenge, as far as the bridge knows. */
   admitted: Set<string>
   peers: TestPeer[]
-  /** Starts a node; joined unless `join` is false. Its id is admitted first unless `admit` is false. */
-  add(role: NodeRole, options?: { admit?: boolean; join?: boolean }): Promise<TestPeer>
+  /** Starts a node; joined unless `join` is false. Its id is admitted first unless `admit` is false. `relayed`: only reachable through the bridge. */
+  add(role: NodeRole, options?: { admit?: boolean; join?: boolean; relayed?: boolean }): Promise<TestPeer>
   stop(): Promise<void>
 }
 
-const seedOf = (index: number): Uint8Array => new Uint8Array(32).fill(index + 1)
+let nextSeed = 0 // ids differ between the networks of one test file
+const newSeed = (): Uint8Array => new Uint8Array(32).fill(++nextSeed)
 
-export async function startLibp2pNet(roles: NodeRole[], firstSeed = 0): Promise<TestLibp2pNet> {
+export async function startLibp2pNet(
+  roles: NodeRole[],
+  networkOptions: Partial<Libp2pNetworkOptions> = {},
+): Promise<TestLibp2pNet> {
   const admitted = new Set<string>()
-  let nextSeed = firstSeed
   const bridge = await createBridgeLibp2p({
-    seed: seedOf(nextSeed++),
+    seed: newSeed(),
     listenPort: 0,
     announce: [],
     admit: (peerId) => admitted.has(peerId),
@@ -34,17 +44,20 @@ export async function startLibp2pNet(roles: NodeRole[], firstSeed = 0): Promise<
   const bridgeAddress = String(bridge.getMultiaddrs()[0])
   const peers: TestPeer[] = []
 
-  const add: TestLibp2pNet['add'] = async (role, { admit = true, join = true } = {}) => {
-    const listen = role === 'client' ? [] : ['/ip4/127.0.0.1/tcp/0/ws']
-    const libp2p = await createNodeLibp2p({ seed: seedOf(nextSeed++), listen, role })
-    const network = await createLibp2pNetwork({
+  const add: TestLibp2pNet['add'] = async (role, { admit = true, join = true, relayed = false } = {}) => {
+    const listen = role === 'client' || relayed ? [] : ['/ip4/127.0.0.1/tcp/0/ws']
+    const seed = newSeed()
+    if (admit) admitted.add((await identityFromSeed(seed)).nodeId)
+    const relay = relayed ? { relay: bridgeAddress } : {}
+    const libp2p = await createNodeLibp2p({ seed, listen, role, ...relay })
+    const network = createLibp2pNetwork({
       libp2p,
       durable: role === 'durable',
       stores: role !== 'client',
+      options: networkOptions,
     })
     const peer = { libp2p, network }
     peers.push(peer)
-    if (admit) admitted.add(network.self)
     if (join) await joinDht(libp2p, [bridgeAddress], { signal: AbortSignal.timeout(10_000) })
     return peer
   }

@@ -8,7 +8,13 @@ import { FakeNode, type FakeRoom } from './fake-node.ts'
 
 declare global {
   interface Window {
-    fixture: { node: FakeNode; room(topic: string): FakeRoom; setStatus(status: NodeStatus): void }
+    fixture: {
+      node: FakeNode
+      room(topic: string): FakeRoom
+      setStatus(status: NodeStatus): void
+      /** The last publication that failed turns out to have been stored. */
+      arriveLate(topic: string): void
+    }
   }
 }
 
@@ -18,6 +24,7 @@ window.fixture = {
   node,
   room: (topic) => node.room(topic),
   setStatus: (status) => node.setStatus(status),
+  arriveLate: (topic) => node.room(topic).arriveLate(),
 }
 
 applyTheme(loadTheme())

@@ -22,7 +22,7 @@ const PEOPLE = [
   'Emre Yıldız',
   'Farah',
   'Gwen',
-  '林 美玲',
+  'Linnéa Å',
   'נועה',
 ]
 const LINES = [
@@ -134,6 +134,7 @@ export class FakeRoom {
   pagesRead = 0
   /** While true, publishing waits; setting it to false lets everything through. */
   held = false
+  #lost: Data = null
   #failNext: string[] = []
   #release: (() => void)[] = []
   #onMessage: ((message: Message) => void) | undefined
@@ -159,7 +160,10 @@ export class FakeRoom {
   async publish(data: Data): Promise<PublishReceipt> {
     if (this.held) await new Promise<void>((resolve) => this.#release.push(resolve))
     const code = this.#failNext.shift()
-    if (code !== undefined) throw coded(code)
+    if (code !== undefined) {
+      this.#lost = data
+      throw coded(code)
+    }
     const message = this.#add(SELF, data, Date.now())
     // As in the real network, the subscription is usually faster than the answer.
     this.#onMessage?.(message)
@@ -182,6 +186,10 @@ export class FakeRoom {
   release(): void {
     this.held = false
     for (const resolve of this.#release.splice(0)) resolve()
+  }
+
+  arriveLate(): void {
+    this.receive(this.#lost, SELF)
   }
 
   /** Someone else says something, in whatever shape. */

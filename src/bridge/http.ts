@@ -1,0 +1,89 @@
+import { join } from 'node:path'
+import express, { type Express, type NextFunction, type Request, type Response } from 'express'
+import helmet from 'helmet'
+import type { Registry } from 'prom-client'
+
+export interface HttpOptions {
+  metrics: Registry
+  /** The answer of /bootstrap. `host` is the Host the client dialled. */
+  bootstrap(host: string): object
+  health(): object
+  /** Folder of the built web app. Without one only the bridge's own pages are served. */
+  webRoot?: string
+  /** /metrics is for loopback unless it is opened here. */
+  publicMetrics: boolean
+}
+
+export function createHttpApp({ metrics, bootstrap, health, webRoot, publicMetrics }: HttpOptions): Express {
+  const app = express()
+  app.disable('x-powered-by')
+  app.use(
+    helmet({
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: {
+          defaultSrc: ["'none'"],
+          scriptSrc: ["'self'"],
+          styleSrc: ["'self'"],
+          imgSrc: ["'self'", 'data:', 'blob:'],
+          fontSrc: ["'self'"],
+          connectSrc: ["'self'", 'ws:', 'wss:'],
+          manifestSrc: ["'self'"],
+          baseUri: ["'none'"],
+          formAction: ["'none'"],
+          frameAncestors: ["'none'"],
+        },
+      },
+      // the bridge also serves plain http on loopback and in local networks
+      strictTransportSecurity: false,
+      crossOriginResourcePolicy: { policy: 'cross-origin' },
+    }),
+  )
+  app.get('/health', (_request, response) => {
+    response.set('Cache-Control', 'no-store').json(health())
+  })
+  app.get('/bootstrap', (request, response) => {
+    // public information, needed by pages of any origin
+    response
+      .set({ 'Access-Control-Allow-Origin': '*', 'Cache-Control': 'no-store' })
+      .json(bootstrap(request.headers.host ?? ''))
+  })
+  app.get('/metrics', async (request, response) => {
+    if (!publicMetrics && !isLoopback(request.socket.remoteAddress)) {
+      response.status(403).json({ error: 'FORBIDDEN', message: 'Metrics are for this machine only.' })
+      return
+    }
+    response.type(metrics.contentType).send(await metrics.metrics())
+  })
+  if (webRoot !== undefined) serveWebApp(app, webRoot)
+  app.use((_request, response) => {
+    response.status(404).json({ error: 'NOT_FOUND', message: 'There is nothing here.' })
+  })
+  app.use((_error: unknown, _request: Request, response: Response, _next: NextFunction) => {
+    response.status(400).json({ error: 'MALFORMED', message: 'That request cannot be answered.' })
+  })
+  return app
+}
+
+function serveWebApp(app: Express, webRoot: string): void {
+  const hashedName = /\/assets\//
+  app.use(
+    express.static(webRoot, {
+      index: 'index.html',
+      setHeaders: (response, path) => {
+        response.setHeader(
+          'Cache-Control',
+          hashedName.test(path) ? 'public, max-age=31536000, immutable' : 'no-cache',
+        )
+      },
+    }),
+  )
+  app.get('/{*path}', (request, response, next) => {
+    if (!request.accepts('html') || /\.\w+$/.test(request.path)) return next()
+    response.set('Cache-Control', 'no-cache').sendFile(join(webRoot, 'index.html'))
+  })
+}
+
+const isLoopback = (address: string | undefined): boolean =>
+  address !== undefined &&
+  (address === '::1' || address.startsWith('127.') || address.startsWith('::ffff:127.'))

@@ -1,0 +1,6 @@
+export { Admission } from './admission.ts'
+export { type Bridge, type BridgeOptions, multiaddrOf, startBridge } from './bridge.ts'
+export { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
+export * from './session.ts'
+export { DEFAULT_RELAY_LIMITS, type RelayLimits } from './transports.ts'
+export { CHALLENGE_PATH } from './upgrade.ts'

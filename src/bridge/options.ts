@@ -1,0 +1,35 @@
+/** Every number of this room, with its unit in the name and its reason beside it. */
+export interface BridgeLimits {
+  /** From opening a challenge socket to its end. */
+  authDeadlineMs: number
+  /** A challenge is answered within this, by a clock that does not jump (requirement B2). */
+  challengeMs: number
+  /** Challenge sockets open at once, per address and in all: half-open ones cost the bridge nothing more. */
+  maxPendingPerAddress: number
+  maxPending: number
+  /** Challenges one address may start: at once, and refilled per second. */
+  challengeBurst: number
+  challengesPerSecond: number
+  /** How long a passed challenge admits, and for how many peers at once; the longest unused is forgotten. */
+  admissionMs: number
+  maxAdmitted: number
+  /** Libp2p sockets piped at once, per address and in all. */
+  maxPipesPerAddress: number
+  maxPipes: number
+  /** On shutdown, how long open sockets may take to finish. */
+  drainMs: number
+}
+
+export const DEFAULT_BRIDGE_LIMITS: BridgeLimits = {
+  authDeadlineMs: 5_000,
+  challengeMs: 30_000,
+  maxPendingPerAddress: 50,
+  maxPending: 500,
+  challengeBurst: 100,
+  challengesPerSecond: 10,
+  admissionMs: 24 * 3_600_000,
+  maxAdmitted: 10_000,
+  maxPipesPerAddress: 500,
+  maxPipes: 5_000,
+  drainMs: 2_000,
+}

@@ -1,0 +1,125 @@
+import * as v from 'valibot'
+import {
+  type Challenge,
+  type ClientFrame,
+  challengeBytes,
+  clientFrame,
+  type ErrorCode,
+  equalBytes,
+  fromBase64url,
+  MAX_CHALLENGE_FRAME_BYTES,
+  publicKeyOf,
+  verifySignature,
+} from '../dht/index.ts'
+
+/**
+ * One challenge socket, as a value and a pure step: connecting -> challenged -> accepted, or refused from anywhere. Every
+ * cell of (state, event) exists; whatever does not belong to a state refuses.
+ */
+
+export type Session =
+  | { state: 'connecting' }
+  | { state: 'challenged'; challenge: Challenge; issuedAtMs: number }
+  | { state: 'verifying'; challenge: Challenge; signature: Uint8Array }
+  | { state: 'accepted'; challenge: Challenge }
+  | { state: 'refused'; code: ErrorCode; message: string }
+
+export type SessionEvent =
+  | { type: 'frame'; frame: ClientFrame }
+  | { type: 'malformed'; message: string }
+  | { type: 'verified'; isValid: boolean }
+  | { type: 'deadline' }
+
+export interface SessionContext {
+  serverId: string
+  /** The Host that the client dialled. */
+  audience: string
+  challengeMs: number
+  now(): number
+  monotonicNow(): number
+  nonce(): Uint8Array
+}
+
+const refused = (code: ErrorCode, message: string): Session => ({ state: 'refused', code, message })
+
+export function step(session: Session, event: SessionEvent, context: SessionContext): Session {
+  if (session.state === 'accepted' || session.state === 'refused') return session
+  if (event.type === 'deadline') return refused('TIMEOUT', 'The challenge was not finished in time.')
+  if (event.type === 'malformed') return refused('MALFORMED', event.message)
+  if (session.state === 'verifying') {
+    if (event.type !== 'verified') return refused('MALFORMED', 'Nothing may follow the response.')
+    if (!event.isValid) return refused('BAD_SIGNATURE', 'The signature is not the key’s over this challenge.')
+    return { state: 'accepted', challenge: session.challenge }
+  }
+  if (event.type === 'verified') return refused('MALFORMED', 'Out of order.')
+  if (session.state === 'connecting') return onConnect(event.frame, context)
+  return onResponse(session, event.frame, context)
+}
+
+function onConnect(frame: ClientFrame, context: SessionContext): Session {
+  if (frame.type !== 'CONNECT') return refused('MALFORMED', 'The first frame must be CONNECT.')
+  if (!isKeyOf(frame.publicKey, frame.nodeId))
+    return refused('WRONG_IDENTITY', 'The node id is not that of the public key.')
+  const { serverId, audience } = context
+  const challenge = {
+    serverId,
+    audience,
+    nodeId: frame.nodeId,
+    nonce: context.nonce(),
+    timestamp: context.now(),
+  }
+  return { state: 'challenged', challenge, issuedAtMs: context.monotonicNow() }
+}
+
+function isKeyOf(publicKey: string, nodeId: string): boolean {
+  try {
+    return equalBytes(fromBase64url(publicKey), publicKeyOf(nodeId))
+  } catch {
+    return false
+  }
+}
+
+function onResponse(
+  session: Extract<Session, { state: 'challenged' }>,
+  frame: ClientFrame,
+  context: SessionContext,
+): Session {
+  if (frame.type !== 'RESPONSE') return refused('MALFORMED', 'A challenge is answered with RESPONSE.')
+  if (context.monotonicNow() - session.issuedAtMs > context.challengeMs)
+    return refused('EXPIRED', 'The challenge is too old.')
+  return { state: 'verifying', challenge: session.challenge, signature: fromBase64url(frame.signature) }
+}
+
+export const verifyResponse = ({
+  challenge,
+  signature,
+}: Extract<Session, { state: 'verifying' }>): Promise<boolean> =>
+  verifySignature(publicKeyOf(challenge.nodeId), challengeBytes(challenge), signature)
+
+/** One text frame of a client as an event; what does not parse is an event too. */
+export function parseClientFrame(data: Uint8Array, isBinary: boolean): SessionEvent {
+  if (isBinary || data.byteLength > MAX_CHALLENGE_FRAME_BYTES)
+    return { type: 'malformed', message: 'Frames are short texts.' }
+  try {
+    return {
+      type: 'frame',
+      frame: v.parse(clientFrame, JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(data))),
+    }
+  } catch {
+    return { type: 'malformed', message: 'Not a challenge frame.' }
+  }
+}
+
+/** Close codes of the socket: 4400 + a number per reason, stable for clients that read nothing else. */
+export function closeCodeOf(code: ErrorCode): number {
+  const codes: Partial<Record<ErrorCode, number>> = {
+    MALFORMED: 4400,
+    BAD_SIGNATURE: 4401,
+    WRONG_IDENTITY: 4403,
+    TIMEOUT: 4408,
+    EXPIRED: 4410,
+    RATE_LIMITED: 4429,
+    BUSY: 4503,
+  }
+  return codes[code] ?? 4400
+}
