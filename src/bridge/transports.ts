@@ -75,7 +75,7 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
           defaultDurationLimit: limits.maxCircuitMs,
         },
       }),
-      ...dhtServices({ common: 'server', durable: 'client' }),
+      ...dhtServices({ common: 'server', durable: 'server' }),
     },
   })
 }

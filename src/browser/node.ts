@@ -69,7 +69,7 @@ export async function createBrowserNode(options: BrowserNodeOptions): Promise<Br
   const bootstrap = await enterBridge(options.bridgeUrl, identity, options.signal)
   const libp2p = await createBrowserLibp2p({
     seed,
-    relays: [bootstrap.relay],
+    relay: bootstrap.relay,
     ...(options.rtcConfiguration ? { rtcConfiguration: options.rtcConfiguration } : {}),
   })
   const network = await createLibp2pNetwork({ libp2p, durable: false, stores: true })
@@ -135,6 +135,7 @@ export async function createBrowserNode(options: BrowserNodeOptions): Promise<Br
       closed = true
       stopRejoining()
       await pubsub.close()
+      await network.close()
       await libp2p.stop()
       slot.release()
     },

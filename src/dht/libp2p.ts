@@ -8,6 +8,7 @@ import { sha256 } from './codec.ts'
 import { asStickyError, StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
 import { StreamLink } from './libp2p-link.ts'
+import { keepMeeting, meetNeighbours } from './libp2p-meet.ts'
 import type { ClosestOptions, ClosestPeer, Link, LinkEvents, PeerNetwork } from './network.ts'
 import { type Runtime, systemRuntime, type Timer } from './runtime.ts'
 
@@ -146,6 +147,7 @@ export class Libp2pNetwork implements PeerNetwork {
   #accept: ((link: Link) => LinkEvents) | undefined
   #onTopologyChange: (() => void) | undefined
   #topologyTimer: Timer | undefined
+  readonly #stopMeeting: () => void
 
   constructor(init: Libp2pNetworkInit) {
     this.#libp2p = init.libp2p
@@ -154,6 +156,7 @@ export class Libp2pNetwork implements PeerNetwork {
     this.durable = init.durable
     this.#runtime = init.runtime ?? systemRuntime
     this.#options = { ...DEFAULT_LIBP2P_NETWORK_OPTIONS, ...init.options }
+    this.#stopMeeting = keepMeeting(this.#libp2p, this.#runtime)
     this.#started = this.#start()
     this.#started.catch(() => undefined) // told by the first operation, which waits for it
   }
@@ -179,6 +182,7 @@ export class Libp2pNetwork implements PeerNetwork {
     for (const [target, event] of this.#topologyEvents())
       target.removeEventListener(event, this.#topologyChanged)
     this.#libp2p.removeEventListener('peer:identify', this.#identified)
+    this.#stopMeeting()
     this.#topologyTimer?.clear()
     this.#onTopologyChange = undefined
     this.#accept = undefined
@@ -362,13 +366,8 @@ export async function joinDht(
     signal.throwIfAborted()
     const dials = bootstrapMultiaddrs.map((address) => libp2p.dial(multiaddr(address), { signal }))
     await Promise.any(dials)
-    const { kad, kadDurable } = libp2p.services
-    await firstEntry(routingTable(kad), signal)
-    for (const service of [kad, kadDurable]) {
-      if (routingTable(service).size === 0) continue // no durable node met yet
-      const query = service.getClosestPeers(libp2p.peerId.toMultihash().bytes, { signal })
-      for await (const _ of query) signal.throwIfAborted()
-    }
+    await firstEntry(routingTable(libp2p.services.kad), signal)
+    await meetNeighbours(libp2p, signal)
   } catch (error) {
     throw networkError(error, signal)
   }

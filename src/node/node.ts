@@ -67,6 +67,7 @@ export async function createNode(options: NodeOptions = {}): Promise<StickyNode>
       durable: role === 'durable',
       stores: role !== 'client',
     })
+    cleanups.push(() => network.close())
     const pubsub = new StickyPubSub({
       network,
       storage,

@@ -1,0 +1,143 @@
+import fc from 'fast-check'
+import * as v from 'valibot'
+import { describe, expect, it } from 'vitest'
+import {
+  cidOf,
+  compareBytes,
+  decode,
+  decodeAny,
+  encode,
+  equalBytes,
+  framed,
+  fromHex,
+  idOfCid,
+  toHex,
+} from '../../src/dht/codec.ts'
+import { StickyError } from '../../src/dht/errors.ts'
+
+const MAX_BYTES = 1 << 20
+const bytes = fc.uint8Array({ maxLength: 64 })
+const key = fc.string({ maxLength: 12 }).filter((name) => name !== '__proto__')
+
+/** Any value an application may publish. */
+const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+  value: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    fc.constantFrom(null, true, false),
+    fc.maxSafeInteger(),
+    fc.double({ noNaN: true, noDefaultInfinity: true }).map((x) => (Object.is(x, -0) ? 0 : x)),
+    fc.string({ maxLength: 20 }),
+    bytes,
+    fc.array(tie('value'), { maxLength: 5 }),
+    fc.array(fc.tuple(key, tie('value')), { maxLength: 5 }).map((entries) => Object.fromEntries(entries)),
+  ),
+}))
+
+const codeOf = (work: () => unknown): string => {
+  try {
+    work()
+    return 'none'
+  } catch (error) {
+    return error instanceof StickyError ? error.code : `not a StickyError: ${String(error)}`
+  }
+}
+
+describe('codec', () => {
+  it('gives back every value it encodes', () => {
+    fc.assert(
+      fc.property(value, (x) => {
+        expect(decodeAny(encode(x), MAX_BYTES)).toEqual(x)
+      }),
+    )
+  })
+
+  it('has one encoding per value: what decodes encodes to the same bytes', () => {
+    fc.assert(
+      fc.property(value, fc.nat(), fc.integer({ min: 1, max: 255 }), (x, at, flip) => {
+        const changed = encode(x).slice()
+        const index = at % changed.byteLength
+        changed[index] = (changed[index] as number) ^ flip
+        let decoded: unknown
+        try {
+          decoded = decodeAny(changed, MAX_BYTES)
+        } catch (error) {
+          expect((error as StickyError).code).toMatch(/^(MALFORMED|NOT_CANONICAL)$/)
+          return
+        }
+        expect(equalBytes(encode(decoded), changed)).toBe(true)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('does not depend on the order in which keys were set', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(key, fc.integer()), { maxLength: 8 }), (entries) => {
+        const unique = [...new Map(entries)]
+        const there = encode(Object.fromEntries(unique))
+        expect(toHex(encode(Object.fromEntries(unique.toReversed())))).toBe(toHex(there))
+      }),
+    )
+  })
+
+  it('answers arbitrary bytes with a value or a typed error, and truncation with MALFORMED', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (random) => {
+        expect(codeOf(() => decodeAny(random, MAX_BYTES))).toMatch(/^(none|MALFORMED|NOT_CANONICAL)$/)
+      }),
+      { numRuns: 1_000 },
+    )
+    fc.assert(
+      fc.property(value, fc.nat(), (x, at) => {
+        const whole = encode(x)
+        expect(codeOf(() => decodeAny(whole.subarray(0, at % whole.byteLength), MAX_BYTES))).toBe('MALFORMED')
+      }),
+    )
+  })
+
+  it('looks at the size first, then at the schema', () => {
+    const schema = v.strictObject({ a: v.number() })
+    expect(codeOf(() => decode(new Uint8Array(11).fill(0xff), 10, schema))).toBe('TOO_LARGE')
+    expect(codeOf(() => decode(encode({ a: 'text' }), 100, schema))).toBe('MALFORMED')
+    expect(codeOf(() => decode(encode({ a: 1, b: 2 }), 100, schema))).toBe('MALFORMED')
+    expect(decode(encode({ a: 1 }), 100, schema)).toEqual({ a: 1 })
+  })
+
+  it('refuses long integers, unsorted and repeated keys, NaN and endless arrays', () => {
+    for (const hex of ['1800', 'a2616201616101', 'a2616101616102', 'f97e00', '9fff'])
+      expect(codeOf(() => decodeAny(fromHex(hex), MAX_BYTES))).toMatch(/^(MALFORMED|NOT_CANONICAL)$/)
+  })
+
+  it('lets no key of the input become a prototype', () => {
+    const decoded = decodeAny(fromHex('a1695f5f70726f746f5f5fa1617801'), MAX_BYTES) as { x?: unknown }
+    expect(Object.getPrototypeOf(decoded)).toBe(Object.prototype)
+    expect(decoded.x).toBeUndefined()
+    expect(({} as { x?: unknown }).x).toBeUndefined()
+  })
+
+  it('frames parts so that no two lists of parts meet in the same bytes', () => {
+    fc.assert(
+      fc.property(fc.array(bytes, { maxLength: 4 }), fc.array(bytes, { maxLength: 4 }), (a, b) => {
+        const isSame = a.length === b.length && a.every((part, i) => equalBytes(part, b[i] as Uint8Array))
+        expect(equalBytes(framed('x', ...a), framed('x', ...b))).toBe(isSame)
+      }),
+    )
+  })
+
+  it('orders bytes totally, and turns ids into text and back', () => {
+    fc.assert(
+      fc.property(bytes, bytes, bytes, (a, b, c) => {
+        expect(Math.sign(compareBytes(a, b))).toBe(-Math.sign(compareBytes(b, a)) + 0)
+        expect(compareBytes(a, b) === 0).toBe(equalBytes(a, b))
+        if (compareBytes(a, b) <= 0 && compareBytes(b, c) <= 0)
+          expect(compareBytes(a, c)).toBeLessThanOrEqual(0)
+        expect(fromHex(toHex(a))).toEqual(a)
+      }),
+    )
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (id) => {
+        expect(toHex(idOfCid(cidOf(id)))).toBe(toHex(id))
+      }),
+    )
+  })
+})

@@ -1,0 +1,120 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { createTracker, type Numbered, type TrackerOptions } from '../../../src/pubsub/gaps.ts'
+
+const message = (sequence: number, { writer = 'w', id = `${writer}${sequence}` } = {}): Numbered => ({
+  id,
+  publisher: 'p',
+  writer,
+  sequence,
+})
+const tracker = (options: Partial<TrackerOptions> = {}, live = true) => {
+  const made = createTracker<Numbered>({ patienceMs: 100, ...options })
+  if (live) made.goLive()
+  return made
+}
+const numbers = (messages: Numbered[]) => messages.map(({ sequence }) => sequence)
+
+describe('gap tracker', () => {
+  it('delivers in order and drops duplicates, held ones included', () => {
+    const t = tracker()
+    expect(numbers(t.offer(message(1)).deliver)).toEqual([1])
+    expect(t.offer(message(3))).toEqual({ deliver: [], duplicate: false, hole: { from: 2, to: 2 } })
+    expect(t.offer(message(3)).duplicate).toBe(true)
+    expect(numbers(t.offer(message(2)).deliver)).toEqual([2, 3])
+    for (const n of [1, 2, 3]) expect(t.offer(message(n))).toEqual({ deliver: [], duplicate: true })
+    expect(t.heldCount).toBe(0)
+  })
+
+  it('takes the first number of history as the beginning, and reports a hole below a new writer when live', () => {
+    const history = tracker({}, false)
+    expect(numbers(history.offer(message(7)).deliver)).toEqual([7])
+    const live = tracker()
+    expect(live.offer(message(3)).hole).toEqual({ from: 1, to: 2 })
+    const late = tracker({ strict: false })
+    expect(numbers(late.offer(message(7)).deliver)).toEqual([7])
+  })
+
+  it('delivers what lies below the beginning when it comes after all, once', () => {
+    const t = tracker({}, false)
+    t.offer(message(7))
+    expect(numbers(t.offer(message(5)).deliver)).toEqual([5])
+    expect(t.offer(message(5)).duplicate).toBe(true)
+    expect(numbers(t.offer(message(6)).deliver)).toEqual([6])
+  })
+
+  it('gives up a hole after the patience, says so once, and still delivers what comes later', () => {
+    const t = tracker()
+    t.offer(message(1), 0)
+    t.offer(message(4), 10)
+    t.offer(message(6), 50)
+    expect(t.nextReleaseMs).toBe(110)
+    expect(t.release(109)).toEqual({ deliver: [], gaps: [] })
+    const first = t.release(110)
+    expect(numbers(first.deliver)).toEqual([4])
+    expect(first.gaps).toEqual([
+      { publisher: 'p', writer: 'w', fromSequence: 2, toSequence: 3, reason: 'withheld' },
+    ])
+    expect(t.release(111)).toEqual({ deliver: [], gaps: [] })
+    expect(numbers(t.offer(message(3), 120).deliver)).toEqual([3])
+    expect(numbers(t.release(210).deliver)).toEqual([6])
+    expect(numbers(t.offer(message(5), 220).deliver)).toEqual([5])
+    expect(numbers(t.offer(message(2), 230).deliver)).toEqual([2])
+    for (let n = 1; n <= 6; n++) expect(t.offer(message(n), 240).duplicate).toBe(true)
+    expect(t.nextReleaseMs).toBeUndefined()
+  })
+
+  it('keeps both messages of a writer that contradicts itself, each once', () => {
+    const t = tracker()
+    t.offer(message(1))
+    expect(t.offer(message(1, { id: 'other' })).deliver).toHaveLength(1)
+    expect(t.offer(message(1, { id: 'other' })).duplicate).toBe(true)
+    t.offer(message(3))
+    t.offer(message(3, { id: 'another' }))
+    expect(numbers(t.offer(message(2)).deliver)).toEqual([2, 3, 3])
+  })
+
+  it('bounds what waits: the oldest hole is given up and told by the next release', () => {
+    const t = tracker({ maxHeld: 2 })
+    t.offer(message(2, { writer: 'a' }), 1)
+    t.offer(message(2, { writer: 'b' }), 2)
+    expect(t.offer(message(4, { writer: 'b' }), 3).deliver.map(({ writer }) => writer)).toEqual(['a'])
+    expect(t.heldCount).toBe(2)
+    expect(t.release(4).gaps.map(({ writer }) => writer)).toEqual(['a'])
+  })
+
+  it('bounds the writers it remembers, the one that was silent longest going first', () => {
+    const t = tracker({ maxWriters: 3 })
+    for (const writer of ['a', 'b', 'c', 'a', 'd']) t.offer(message(1, { writer, id: `${writer}1` }))
+    expect(t.writerCount).toBe(3)
+    expect(t.offer(message(1, { writer: 'a' })).duplicate).toBe(true)
+  })
+
+  it('delivers every message exactly once, and in order until patience ends, whatever the arrival', () => {
+    const arrival = fc.record({
+      count: fc.integer({ min: 1, max: 40 }),
+      picks: fc.array(fc.nat(), { maxLength: 120 }),
+      releaseAfter: fc.array(fc.boolean(), { maxLength: 120 }),
+    })
+    fc.assert(
+      fc.property(arrival, ({ count, picks, releaseAfter }) => {
+        const t = tracker()
+        const delivered: number[] = []
+        let now = 0
+        const order = [
+          ...picks.map((n) => (n % count) + 1),
+          ...Array.from({ length: count }, (_, i) => i + 1),
+        ]
+        for (const [i, sequence] of order.entries()) {
+          now += 1
+          delivered.push(...numbers(t.offer(message(sequence), now).deliver))
+          if (releaseAfter[i]) now += 100
+          if (releaseAfter[i]) delivered.push(...numbers(t.release(now).deliver))
+        }
+        delivered.push(...numbers(t.release(now + 200).deliver))
+        expect(delivered.toSorted((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, i) => i + 1))
+        if (!releaseAfter.some(Boolean)) expect(delivered).toEqual(delivered.toSorted((a, b) => a - b))
+      }),
+    )
+  })
+})
