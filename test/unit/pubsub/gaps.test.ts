@@ -2,12 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createTracker, type Numbered, type TrackerOptions } from '../../../src/pubsub/gaps.ts'
 
-const message = (sequence: number, { writer = 'w', id = `${writer}${sequence}` } = {}): Numbered => ({
-  id,
-  publisher: 'p',
-  writer,
-  sequence,
-})
+const message = (sequence: number, init: { writer?: string; id?: string } = {}): Numbered => {
+  const { writer = 'w' } = init
+  return { id: init.id ?? `${writer}${sequence}`, publisher: 'p', writer, sequence }
+}
 const tracker = (options: Partial<TrackerOptions> = {}, live = true) => {
   const made = createTracker<Numbered>({ patienceMs: 100, ...options })
   if (live) made.goLive()

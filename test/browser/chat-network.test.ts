@@ -1,0 +1,118 @@
+import type { Browser, BrowserContext, Page } from 'playwright-core'
+import { build } from 'vite'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { launchChromium } from '../support/chromium.ts'
+import { LocalNetwork } from '../support/local-network.ts'
+import { until } from '../support/memory-nodes.ts'
+
+/** The built chat in a real Chromium, against a bridge and nodes that are processes of their own. */
+
+let network: LocalNetwork
+let browser: Browser
+
+beforeAll(async () => {
+  await build({ logLevel: 'error', configFile: 'vite.config.ts' })
+  network = await LocalNetwork.start({ nodes: 3 })
+  browser = await launchChromium()
+}, 60_000)
+
+afterAll(async () => {
+  await browser?.close()
+  await network?.stop()
+})
+
+async function openChat(name: string, room: string, context?: BrowserContext): Promise<Page> {
+  const page = await (context ?? (await browser.newContext())).newPage()
+  await page.goto(`${network.url}/?debug`)
+  await page.getByTestId('name-input').fill(name)
+  await page.getByTestId('name-submit').click()
+  await enterRoom(page, room)
+  return page
+}
+
+async function enterRoom(page: Page, room: string): Promise<void> {
+  await page.getByTestId('room-input').first().fill(room)
+  await page.getByTestId('room-submit').first().click()
+  await page.getByTestId('history-boundary').or(page.getByTestId('composer-input')).first().waitFor()
+  await page.locator('[data-testid="topic-state"][data-sync="synced"]').first().waitFor({ timeout: 20_000 })
+}
+
+async function say(page: Page, text: string): Promise<void> {
+  await page.getByTestId('composer-input').fill(text)
+  await page.getByTestId('composer-input').press('Enter')
+  await page
+    .locator('[data-testid="message"][data-state="sent"]', { hasText: text })
+    .waitFor({ timeout: 20_000 })
+}
+
+const sees = (page: Page, text: string) =>
+  page.locator('[data-testid="message"]', { hasText: text }).waitFor({ timeout: 20_000 })
+
+interface DebugWindow {
+  stickyChat: {
+    node: { nodeId: string; status(): { bridge: boolean; peers: { nodeId: string; webrtc: boolean }[] } }
+  }
+}
+const nodeIdOf = (page: Page) =>
+  page.evaluate(() => (window as unknown as DebugWindow).stickyChat.node.nodeId)
+const statusOf = (page: Page) =>
+  page.evaluate(() => (window as unknown as DebugWindow).stickyChat.node.status())
+
+describe('the chat', () => {
+  it('carries messages between two browsers and a terminal, and shows history to a third', async () => {
+    const ada = await openChat('Ada', 'lobby')
+    const bob = await openChat('Bob', 'lobby')
+    await say(ada, 'hello from Ada')
+    await sees(bob, 'hello from Ada')
+    await say(bob, 'hello from Bob')
+    await sees(ada, 'hello from Bob')
+    await network.sticky('pub', 'lobby', 'hello from the terminal', '--as', 'Term')
+    await sees(ada, 'hello from the terminal')
+    const late = await openChat('Late', 'lobby')
+    for (const text of ['hello from Ada', 'hello from Bob', 'hello from the terminal']) await sees(late, text)
+    expect(await late.locator('[data-testid="message"]', { hasText: 'hello from Ada' }).count()).toBe(1)
+    await late.getByTestId('history-boundary').first().waitFor()
+    const { stdout } = await network.sticky('history', 'lobby', '--json')
+    const texts = stdout
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { data: { text: string } }).data.text)
+    expect(texts).toEqual(['hello from Ada', 'hello from Bob', 'hello from the terminal'])
+    for (const page of [ada, bob, late]) await page.context().close()
+  }, 90_000)
+
+  it('keeps its identity and rooms over a reload', async () => {
+    const page = await openChat('Ada', 'reload')
+    await say(page, 'before the reload')
+    const before = await nodeIdOf(page)
+    await page.reload()
+    await sees(page, 'before the reload')
+    expect(await nodeIdOf(page)).toBe(before)
+    const other = await openChat('Eve', 'reload')
+    expect(await nodeIdOf(other)).not.toBe(before)
+    for (const opened of [page, other]) await opened.context().close()
+  }, 60_000)
+
+  it('goes on between tabs, connected directly, when the bridge is killed', async () => {
+    const ada = await openChat('Ada', 'mesh')
+    const bob = await openChat('Bob', 'mesh')
+    const [adaId, bobId] = [await nodeIdOf(ada), await nodeIdOf(bob)]
+    await say(ada, 'with the bridge')
+    await sees(bob, 'with the bridge')
+    const direct = async (page: Page, other: string) =>
+      (await statusOf(page)).peers.some((peer) => peer.nodeId === other && peer.webrtc)
+    await until(
+      () => direct(ada, bobId),
+      20_000,
+      () => 'no direct WebRTC connection between the tabs',
+    )
+    await until(() => direct(bob, adaId), 20_000)
+    await network.killBridge()
+    await until(async () => !(await statusOf(ada)).bridge && !(await statusOf(bob)).bridge, 20_000)
+    await say(ada, 'without the bridge, from Ada')
+    await sees(bob, 'without the bridge, from Ada')
+    await say(bob, 'without the bridge, from Bob')
+    await sees(ada, 'without the bridge, from Bob')
+    for (const page of [ada, bob]) await page.context().close()
+  }, 90_000)
+})
