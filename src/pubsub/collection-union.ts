@@ -232,19 +232,35 @@ async function build(topicKey: Uint8Array, common: LeveledRef[], entries: Entry[
   return builder.finish()
 }
 
-/** By version, then in an order that is the same at every node and keeps each writer's own. */
+/**
+ * By version, then in an order that is the same at every node. Each writer's messages stay in the writer's own order: one
+ * that follows another in its numbering never has the lower stamp (raising a stamp is harmless, it is only sent again)
+ * nor, where the writer's clock went back, the earlier place.
+ */
 async function sorted(entries: Entry[]): Promise<Entry[]> {
-  const keyed = await Promise.all(
-    entries.map(async (entry) => ({ entry, body: (await openMessage(entry.envelope)).body })),
+  const opened = await Promise.all(
+    entries.map(async (entry) => {
+      const { publisher, writer, sequence, publishedAt } = (await openMessage(entry.envelope)).body
+      const name = `${toHex(publisher)}/${toHex(writer)}`
+      return { entry, name, sequence, at: publishedAt, stamp: entry.addedInVersion }
+    }),
   )
-  keyed.sort(
+  opened.sort((x, y) => x.sequence - y.sequence)
+  const last = new Map<string, { stamp: number; at: number }>()
+  for (const one of opened) {
+    const before = last.get(one.name)
+    if (before !== undefined) {
+      one.stamp = Math.max(one.stamp, before.stamp)
+      one.at = Math.max(one.at, before.at)
+    }
+    last.set(one.name, one)
+  }
+  opened.sort(
     (x, y) =>
-      x.entry.addedInVersion - y.entry.addedInVersion ||
-      x.body.publishedAt - y.body.publishedAt ||
-      compareBytes(x.body.publisher, y.body.publisher) ||
-      compareBytes(x.body.writer, y.body.writer) ||
-      x.body.sequence - y.body.sequence ||
+      x.stamp - y.stamp ||
+      x.at - y.at ||
+      (x.name === y.name ? x.sequence - y.sequence : x.name < y.name ? -1 : 1) ||
       compareBytes(x.entry.id, y.entry.id),
   )
-  return keyed.map(({ entry }) => entry)
+  return opened.map(({ entry, stamp }) => ({ ...entry, addedInVersion: stamp }))
 }

@@ -23,10 +23,14 @@ describe('a topic', () => {
       expect(receipt.replicas).toBeGreaterThanOrEqual(3)
     }
     await until(() => seen.length === 200)
-    expect(seen.map((message) => (message.data as { n: number }).n)).toEqual(Array.from({ length: 200 }, (_, i) => i + 1))
+    expect(seen.map((message) => (message.data as { n: number }).n)).toEqual(
+      Array.from({ length: 200 }, (_, i) => i + 1),
+    )
     const late = await net.add({ stores: false, durable: false })
     const history: Message[] = []
-    const subscription = await late.pubsub.subscribe('room', { onMessage: (message) => history.push(message) })
+    const subscription = await late.pubsub.subscribe('room', {
+      onMessage: (message) => history.push(message),
+    })
     const end = await new Promise<{ count: number }>((resolve) => subscription.on('history-end', resolve))
     expect(end.count).toBe(200)
     expect(history.every((message) => message.historic)).toBe(true)
@@ -57,7 +61,9 @@ describe('a topic', () => {
     await client.pubsub.publish('files', data)
     const { messages } = await client.pubsub.history('files')
     expect(messages[0]?.data).toEqual(data)
-    await expect(client.pubsub.publish('files', new Uint8Array(200_000))).rejects.toMatchObject({ code: 'TOO_LARGE' })
+    await expect(client.pubsub.publish('files', new Uint8Array(200_000))).rejects.toMatchObject({
+      code: 'TOO_LARGE',
+    })
   })
 
   it('lists who is subscribed, and no longer who left', async () => {
@@ -66,7 +72,9 @@ describe('a topic', () => {
     const subscription = await client.pubsub.subscribe('room', { info: 'Ada' })
     const other = await net.add({ stores: false })
     await until(async () => (await other.pubsub.subscribers('room')).length === 1)
-    expect(await other.pubsub.subscribers('room')).toMatchObject([{ nodeId: client.pubsub.nodeId, info: 'Ada' }])
+    expect(await other.pubsub.subscribers('room')).toMatchObject([
+      { nodeId: client.pubsub.nodeId, info: 'Ada' },
+    ])
     await subscription.unsubscribe()
     expect(await other.pubsub.subscribers('room')).toEqual([])
     const seen: Message[] = []
@@ -89,7 +97,8 @@ describe('a topic', () => {
     ])
     a.network.blackholes.clear()
     b.network.blackholes.clear()
-    const texts = async (node: typeof a) => (await node.pubsub.history('room')).messages.map((message) => String(message.data)).sort()
+    const texts = async (node: typeof a) =>
+      (await node.pubsub.history('room')).messages.map((message) => String(message.data)).sort()
     await until(async () => {
       const views = await a.pubsub.replicas('room')
       return new Set(views.map((view) => view.headId)).size === 1 && (await texts(c)).length === 3

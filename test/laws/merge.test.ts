@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { toHex } from '../../src/dht/codec.ts'
 import { collectionPages, loadMessages } from '../../src/pubsub/collection.ts'
 import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
+import { openMessage } from '../../src/pubsub/message.ts'
 import { LIMITS } from '../../src/pubsub/options.ts'
 import { type Branch, topicKey, type World } from '../support/lineage.ts'
 import { MINUTE_MS, type Program, play, program } from '../support/programs.ts'
@@ -124,6 +125,20 @@ describe('join of two heads', () => {
       expect(sealed.every(({ firstVersion, lastVersion }) => firstVersion <= lastVersion)).toBe(true)
     },
   )
+
+  law('keeps each writer in its own order, beyond what both sides had sealed', async (world, branches) => {
+    for (const { head: a } of branches) {
+      for (const { head: b } of branches) {
+        const last = new Map<string, number>()
+        for (const { envelope } of await world.entries(await world.join(a, b))) {
+          const { publisher, writer, sequence } = (await openMessage(envelope)).body
+          const name = `${toHex(publisher)}/${toHex(writer)}`
+          expect(sequence).toBeGreaterThan(last.get(name) ?? 0)
+          last.set(name, sequence)
+        }
+      }
+    }
+  })
 
   law('brings replicas that gossip to the same head, and leaves it alone then', async (_world, branches) => {
     for (let round = 0; round < 2; round++) {

@@ -55,7 +55,11 @@ export class MemoryPeer implements PeerNetwork {
         .filter((peer) => peer.stores)
         .map(async (peer) => {
           const place = await sha256(publicKeyOf(peer.self))
-          return { nodeId: peer.self, durable: peer.durable, distance: place.map((byte, i) => byte ^ (target[i] as number)) }
+          return {
+            nodeId: peer.self,
+            durable: peer.durable,
+            distance: place.map((byte, i) => byte ^ (target[i] as number)),
+          }
         }),
     )
     ranked.sort((a, b) => compareBytes(a.distance, b.distance))
@@ -66,7 +70,8 @@ export class MemoryPeer implements PeerNetwork {
 
   async openLink(peer: NodeId, events: LinkEvents): Promise<Link> {
     const other = this.#hub.peers.get(peer)
-    if (other === undefined || other.#accept === undefined) throw new StickyError('UNREACHABLE', `${peer} is not there.`)
+    if (other === undefined || other.#accept === undefined)
+      throw new StickyError('UNREACHABLE', `${peer} is not there.`)
     const mine = new MemoryLink(peer, this.#links, () => this.blackholes.has(peer))
     const theirs = new MemoryLink(this.self, other.#links, () => other.blackholes.has(this.self))
     mine.connect(theirs, events)

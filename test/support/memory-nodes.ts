@@ -27,7 +27,10 @@ export class MemoryNet {
     const seed = init.seed ?? crypto.getRandomValues(new Uint8Array(32))
     const identity = await identityFromSeed(seed)
     const storage = init.storage ?? memoryStorage()
-    const network = this.hub.join(identity.nodeId, { stores: init.stores ?? true, durable: init.durable ?? true })
+    const network = this.hub.join(identity.nodeId, {
+      stores: init.stores ?? true,
+      durable: init.durable ?? true,
+    })
     const pubsub = new StickyPubSub({
       network,
       storage,
@@ -46,12 +49,17 @@ export class MemoryNet {
 }
 
 /** Resolves once `condition` holds; fails with what it last saw when it does not within `timeoutMs`. */
-export async function until<T>(condition: () => T | Promise<T>, timeoutMs = 10_000, describe?: () => string): Promise<T> {
+export async function until<T>(
+  condition: () => T | Promise<T>,
+  timeoutMs = 10_000,
+  describe?: () => string,
+): Promise<T> {
   const end = performance.now() + timeoutMs
   for (;;) {
     const value = await condition()
     if (value) return value
-    if (performance.now() > end) throw new Error(`Not within ${timeoutMs} ms: ${describe?.() ?? condition.toString()}`)
+    if (performance.now() > end)
+      throw new Error(`Not within ${timeoutMs} ms: ${describe?.() ?? condition.toString()}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
