@@ -7,7 +7,7 @@ import { StickyError } from './errors.ts'
 
 /**
  * Bytes on the wire and on disk are canonical DAG-CBOR, and there is exactly one encoding of a value: decoding refuses
- * what does not encode back to the same bytes (unsorted or duplicate keys, long integers, `__proto__`).
+ * what does not encode back to the same bytes (unsorted or duplicate keys, long integers).
  */
 
 const SHA2_256 = 0x12

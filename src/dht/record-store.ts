@@ -125,6 +125,7 @@ export class RecordStore {
   /** Joins `other`, whose blocks are all readable, into the record. True when the head changed. */
   async joinLocal(record: HeldRecord, other: Uint8Array): Promise<boolean> {
     const before = record.head
+    if (before === undefined) await record.kind.checkLinked(record.key, other, record.read)
     const change =
       before === undefined
         ? { head: other, blocks: [] }

@@ -139,7 +139,13 @@ export class Initiator {
       const result = await this.#committer.commit(topicKey, delta, deadlineMs)
       for (const waiter of group) waiter.resolve(result)
     } catch (error) {
-      for (const waiter of group) waiter.reject(error)
+      // Refused before anything was sent, e.g. one subscription too many: the others of the group are not to blame.
+      const isRefusal = !['OUTCOME_UNKNOWN', 'NO_REPLICAS'].includes(
+        asStickyError(error, 'STORAGE_FAILED').code,
+      )
+      if (isRefusal && group.length > 1)
+        for (const waiter of group) await this.#commitGroup(topicKey, [waiter])
+      else for (const waiter of group) waiter.reject(error)
     }
   }
 

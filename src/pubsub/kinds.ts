@@ -1,6 +1,7 @@
 import {
   type BlockInfo,
   type BlockKind,
+  type BlockReader,
   type BlockRef,
   equalBytes,
   type HeadKind,
@@ -139,6 +140,15 @@ const payload: BlockKind = {
   isLeaf: true,
 }
 
+async function checkLinked(key: Uint8Array, head: Uint8Array, read: BlockReader): Promise<void> {
+  const { messages, subscribers: clients } = decodeCoordinator(head)
+  const topics: Uint8Array[] = []
+  if (messages !== null) topics.push(decodeRoot(await read(ref('messages', messages))).topic)
+  if (clients !== null) topics.push(decodeTrieNode(await read(ref('subscribers', clients))).topic)
+  if (topics.some((topic) => !equalBytes(topic, key)))
+    throw new StickyError('WRONG_TOPIC', 'Collections of another topic.')
+}
+
 /** The kinds of one node. `verified` spares it a second look at signatures it has checked; `now` bounds the future. */
 export function createKinds(
   verified: VerifiedMessages,
@@ -152,6 +162,7 @@ export function createKinds(
     join,
     apply: (key, own, delta, read) => applyDelta(key, own, delta, read, verified),
     links: coordinatorLinks,
+    checkLinked,
     async verify(key, head) {
       const { topic, lastModified, expiresAt } = decodeCoordinator(head)
       if (!equalBytes(topic, key)) throw new StickyError('WRONG_TOPIC', 'A coordinator of another topic.')

@@ -117,9 +117,12 @@ export async function verifyMessage(
   return message
 }
 
-/** A message out of bytes that were verified when they were stored or fetched. */
-export async function openMessage(envelope: Uint8Array): Promise<VerifiedMessage> {
+/** A message out of bytes that were verified when they were stored or fetched. Throws WRONG_TOPIC. */
+export async function openMessage(envelope: Uint8Array, topicKey?: Uint8Array): Promise<VerifiedMessage> {
   const { body, bodyBytes } = decodeEnvelope(envelope)
+  if (topicKey !== undefined && !equalBytes(body.topic, topicKey)) {
+    throw new StickyError('WRONG_TOPIC', 'A message of another topic.')
+  }
   return brand(await sha256(bodyBytes), body, envelope)
 }
 

@@ -160,12 +160,13 @@ export class StickyPubSub implements PubSub {
     if (!loaded?.coordinator.messages) return { messages: [] }
     const limit = Math.max(1, Math.min(options.limit ?? 50, LIMITS.maxHistoryLimit))
     const before = options.before === undefined ? undefined : decodePosition(options.before)
+    const topicKey = await topicKeyOf(topic)
     const collection = await loadMessages(loaded.coordinator.messages, loaded.read)
     const entries = await entriesBackward(collection, before, limit, loaded.read)
     const now = this.dht.runtime.now()
     const messages = await Promise.all(
       entries.map(async (entry) => {
-        const message = await openMessage(entry.envelope)
+        const message = await openMessage(entry.envelope, topicKey)
         if (message.body.expiresAt <= now) return undefined
         return toMessage(
           message,

@@ -1,6 +1,5 @@
 import {
   asStickyError,
-  type BlockReader,
   type Dht,
   delay,
   type Identity,
@@ -8,18 +7,13 @@ import {
   type NodeId,
   StickyError,
   type Timer,
-  toHex,
 } from '../dht/index.ts'
-import type { Gap, HistoryRequest, Message, Subscription, SubscriptionEvents, SyncStatus } from './api.ts'
-import { entriesAfter, entriesBackward, loadMessages } from './collection.ts'
-import { decodeCoordinator } from './coordinator.ts'
-import type { VerifiedMessages } from './delta.ts'
+import type { HistoryRequest, Message, Subscription, SubscriptionEvents, SyncStatus } from './api.ts'
 import { Emitter } from './emitter.ts'
-import { createTracker, type Tracker } from './gaps.ts'
-import { openMessage, type VerifiedMessage, verifyMessage } from './message.ts'
-import { COORDINATOR, type PubSubOptions } from './options.ts'
+import type { VerifiedMessages } from './message.ts'
+import type { PubSubOptions } from './options.ts'
+import { type Push, TopicReader } from './reader.ts'
 import { assignedReplicas, makeStatement, sendStatement } from './statements.ts'
-import { toMessage } from './view.ts'
 import { topicMethods } from './wire.ts'
 
 /**
@@ -27,12 +21,6 @@ import { topicMethods } from './wire.ts'
  * order and without duplicates, then live. A push that leaves a gap, a closed stream or the periodic check lead to the
  * same step, reading from the last seen version on; so a lost push never becomes a lost message.
  */
-
-export interface Push {
-  previous: number
-  version: number
-  entries: [version: number, envelope: Uint8Array][]
-}
 
 export interface SubscriptionInit {
   dht: Dht
@@ -47,30 +35,15 @@ export interface SubscriptionInit {
   onClosed(subscription: TopicSubscription): void
 }
 
-interface Arrived {
-  message: VerifiedMessage
-  addedInVersion: number
-  historic: boolean
-  read: BlockReader
-  id: string
-  publisher: string
-  writer: string
-  sequence: number
-}
-
 export class TopicSubscription implements Subscription {
   readonly topic: string
   readonly #init: SubscriptionInit
   readonly #emitter: Emitter<SubscriptionEvents>
-  readonly #tracker: Tracker<Arrived>
+  readonly #reader: TopicReader
   readonly #abort = new AbortController()
   /** The replica that serves this subscriber, and the next in rank. */
   #source: NodeId | undefined
   #standby: NodeId | undefined
-  /** Everything this replica set added up to here has been seen. */
-  #position: number
-  #joined = false
-  #historicCount = 0
   #status: SyncStatus = 'joining'
   #queue: Promise<unknown> = Promise.resolve()
   #timers = new Set<Timer>()
@@ -80,10 +53,13 @@ export class TopicSubscription implements Subscription {
   constructor(init: SubscriptionInit) {
     this.#init = init
     this.topic = init.topic
-    this.#position = init.lastSeenVersion ?? 0
     this.#emitter = new Emitter(init.options.maxUnreadMessages)
-    const fromStart = init.history === 'all' && init.lastSeenVersion === undefined
-    this.#tracker = createTracker({ strict: fromStart, patienceMs: init.options.gapPatienceMs })
+    this.#reader = new TopicReader({
+      ...init,
+      signal: this.#abort.signal,
+      emit: (event, value) => this.#emitter.emit(event, value),
+      onStatus: (status) => this.#setStatus(status),
+    })
   }
 
   get status(): SyncStatus {
@@ -91,7 +67,7 @@ export class TopicSubscription implements Subscription {
   }
 
   get lastSeenVersion(): number {
-    return this.#position
+    return this.#reader.position
   }
 
   get source(): NodeId | undefined {
@@ -113,7 +89,7 @@ export class TopicSubscription implements Subscription {
   async start(): Promise<void> {
     void this.#announce()
     await this.#attach()
-    this.#after(0, () => void this.#serially(() => this.#join()))
+    this.#after(0, () => void this.#serially(() => this.#read()))
     this.#every(this.#init.options.checkIntervalMs, () => this.#check())
     this.#every(this.#init.options.renewMs, () =>
       this.renew().catch((error) => this.#emitter.emit('error', error)),
@@ -123,7 +99,9 @@ export class TopicSubscription implements Subscription {
   /** Called for each push that arrives for this topic; the acknowledgement does not wait for the application. */
   receive(push: Push, from: NodeId): void {
     if (this.#abort.signal.aborted || from !== this.#source) return
-    void this.#serially(() => this.#takePush(push, from))
+    void this.#serially(async () => {
+      if (from === this.#source) await this.#reader.takePush(push, from)
+    })
   }
 
   peerGone(peer: NodeId): void {
@@ -156,10 +134,6 @@ export class TopicSubscription implements Subscription {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
-  }
-
-  get detachFrom(): NodeId | undefined {
-    return this.#source
   }
 
   // --- attaching
@@ -225,13 +199,20 @@ export class TopicSubscription implements Subscription {
 
   async #reattach(): Promise<void> {
     if (this.#abort.signal.aborted || this.#attaching !== undefined) return
-    this.#setStatus(this.#joined ? 'catching-up' : 'joining')
+    this.#setStatus(this.#reader.joined ? 'catching-up' : 'joining')
     await this.#attach()
-    if (this.#source !== undefined)
-      await this.#serially(() => (this.#joined ? this.#catchUp(true) : this.#join()))
+    await this.#serially(() => this.#read())
   }
 
-  // --- reading and delivering, one thing at a time
+  /** From the current source: the history asked for the first time, what was missed later. */
+  async #read(): Promise<void> {
+    if (this.#source === undefined) return
+    if (this.#reader.joined) await this.#reader.catchUp(this.#source, true)
+    else await this.#reader.join(this.#source)
+    this.#attachFailures = 0
+  }
+
+  // --- reading and delivering, one thing at a time (reader.ts)
 
   #serially(work: () => Promise<void>): Promise<void> {
     const run = this.#queue.then(async () => {
@@ -248,141 +229,29 @@ export class TopicSubscription implements Subscription {
 
   #onFailure(error: StickyError): void {
     if (this.#abort.signal.aborted) return
+    // a source that hands out what does not verify is not asked again for a while
+    if (error.action === 'penalise' && this.#source !== undefined)
+      this.#init.dht.replicas.markDown(this.#source)
     this.#emitter.emit('error', error)
     this.#setStatus('degraded')
     this.#attachFailures += 1
     this.#after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
   }
 
-  /** Reads what was published before the join, then reports the boundary. What is pushed meanwhile waits behind this. */
-  async #join(): Promise<void> {
-    if (this.#joined || this.#source === undefined) return
-    const { history, lastSeenVersion } = this.#init
-    if (history !== 'all' && lastSeenVersion === undefined) await this.#joinLate(history)
-    else await this.#catchUp(true)
-    this.#joined = true
-    this.#tracker.goLive()
-    this.#emitter.emit('history-end', { version: this.#position, count: this.#historicCount })
-    this.#setStatus('synced')
-  }
-
-  async #joinLate(history: 'none' | { last: number } | 'all'): Promise<void> {
-    const source = this.#source as NodeId
-    const head = await this.#headAt(source, true)
-    if (head === undefined) return
-    const { messages, version } = decodeCoordinator(head)
-    if (messages !== null && typeof history === 'object') {
-      const read = this.#reader(source)
-      const entries = await entriesBackward(await loadMessages(messages, read), undefined, history.last, read)
-      for (const entry of entries)
-        await this.#take(await openMessage(entry.envelope), entry.addedInVersion, read)
-    }
-    this.#position = version
-  }
-
-  /** Delivers everything added after the position. `quorum`: first ask a majority, and repair the source from it. */
-  async #catchUp(quorum: boolean): Promise<void> {
-    const source = this.#source
-    if (source === undefined) return
-    if (this.#joined) this.#setStatus('catching-up')
-    const head = await this.#headAt(source, quorum)
-    if (head !== undefined) {
-      const { messages, version } = decodeCoordinator(head)
-      // A position from another lineage says nothing here: everything is read, and what is known is dropped by id.
-      const after = this.#position > version ? 0 : this.#position
-      if (messages !== null) {
-        const read = this.#reader(source)
-        for await (const entry of entriesAfter(await loadMessages(messages, read), after, read)) {
-          await this.#take(await openMessage(entry.envelope), entry.addedInVersion, read)
-          if (this.#abort.signal.aborted) return
-        }
-      }
-      this.#position = version
-    }
-    this.#attachFailures = 0
-    if (this.#joined) this.#setStatus('synced')
-  }
-
-  async #headAt(source: NodeId, quorum: boolean): Promise<Uint8Array | undefined> {
-    const { dht, topicKey } = this.#init
-    if (!quorum) return (await this.#headOf(source)) ?? undefined
-    const answers = await dht.readHeads(COORDINATOR, topicKey, this.#abort.signal)
-    const answer = answers.find(({ peer }) => peer === source)
-    if (answer?.error !== undefined) throw answer.error
-    return answer === undefined ? ((await this.#headOf(source)) ?? undefined) : answer.head
-  }
-
-  async #headOf(peer: NodeId): Promise<Uint8Array | null> {
-    return this.#init.dht.headAt(COORDINATOR, this.#init.topicKey, peer)
-  }
-
-  async #takePush({ previous, version, entries }: Push, from: NodeId): Promise<void> {
-    if (from !== this.#source) return
-    if (!this.#joined || version <= this.#position) return // the join reads it, or it was read already
-    if (previous > this.#position) return this.#catchUp(false)
-    const { topicKey, verified } = this.#init
-    const messages = await Promise.all(
-      entries.map(([, envelope]) => verifyMessage(envelope, { topicKey, verified })),
-    )
-    const read = this.#reader(from)
-    for (const [i, message] of messages.entries())
-      await this.#take(message, (entries[i] as [number, Uint8Array])[0], read)
-    this.#position = version
-  }
-
-  #reader(source: NodeId): BlockReader {
-    return this.#init.dht.reader(COORDINATOR, this.#init.topicKey, source, this.#abort.signal)
-  }
-
-  async #take(message: VerifiedMessage, addedInVersion: number, read: BlockReader): Promise<void> {
-    const { publisher, writer, sequence } = message.body
-    const arrived: Arrived = {
-      message,
-      addedInVersion,
-      historic: !this.#joined,
-      read,
-      id: message.cid,
-      publisher: toHex(publisher),
-      writer: toHex(writer),
-      sequence,
-    }
-    const { deliver } = this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow())
-    for (const next of deliver) await this.#deliver(next)
-  }
-
-  async #deliver({ message, addedInVersion, historic, read }: Arrived): Promise<void> {
-    if (message.body.expiresAt <= this.#init.dht.runtime.now()) return
-    const view = await toMessage(message, { topic: this.topic, addedInVersion, historic }, read)
-    if (historic) this.#historicCount += 1
-    this.#emitter.emit('message', view)
-  }
-
   // --- watching
 
   /** The safety net under pushes: has the source, or the next in rank, gone further than what was seen? */
   async #check(): Promise<void> {
-    if (this.#source === undefined || this.#attaching !== undefined) return
-    await this.#serially(() => this.#releaseHeld())
+    const source = this.#source
+    if (source === undefined || this.#attaching !== undefined) return
+    await this.#serially(() => this.#reader.releaseHeld())
     const [own, other] = await Promise.all([
-      this.#versionAt(this.#source),
-      this.#standby === undefined ? undefined : this.#versionAt(this.#standby).catch(() => undefined),
+      this.#reader.versionAt(source),
+      this.#standby === undefined ? 0 : this.#reader.versionAt(this.#standby).catch(() => 0),
     ]).catch((): [undefined, undefined] => [undefined, undefined])
     if (own === undefined) return this.#reattach()
-    if (own > this.#position || (other ?? 0) > Math.max(own, this.#position)) {
-      await this.#serially(() => this.#catchUp((other ?? 0) > own))
-    }
-  }
-
-  async #versionAt(peer: NodeId): Promise<number> {
-    const head = await this.#headOf(peer)
-    return head === null ? 0 : decodeCoordinator(head).version
-  }
-
-  /** Gives up on messages that no replica has had for a while, and says so. */
-  async #releaseHeld(): Promise<void> {
-    const { deliver, gaps } = this.#tracker.release(this.#init.dht.runtime.monotonicNow())
-    for (const gap of gaps) this.#emitter.emit('gap', gap as Gap)
-    for (const next of deliver) await this.#deliver(next)
+    if (Math.max(own, other) <= this.#reader.position) return
+    await this.#serially(() => this.#reader.catchUp(source, other > own))
   }
 
   #setStatus(status: SyncStatus): void {

@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Message } from '../../src/pubsub/index.ts'
-import { MemoryNet, until } from '../support/memory-nodes.ts'
+import { MemoryNet, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
 
 let net: MemoryNet
 afterEach(() => net.close())
 
-async function network(holders: number): Promise<void> {
+async function network(holders: number, options: MemoryNodeOptions = {}): Promise<void> {
   net = new MemoryNet()
-  for (let i = 0; i < holders; i++) await net.add()
+  for (let i = 0; i < holders; i++) await net.add(options)
 }
 
 describe('a topic', () => {
@@ -84,7 +84,10 @@ describe('a topic', () => {
   })
 
   it('merges what two initiators committed at once, and loses neither', async () => {
-    await network(3)
+    await network(3, {
+      options: { publishAttemptMs: 1_000, commitDeadlineMs: 800 },
+      dhtOptions: { requestTimeoutMs: 300 },
+    })
     const [a, b, c] = net.nodes.map((node) => node)
     if (!a || !b || !c) throw new Error('three nodes')
     await a.pubsub.publish('room', 'base')
@@ -92,8 +95,8 @@ describe('a topic', () => {
     a.network.blackholes.add(b.pubsub.nodeId)
     b.network.blackholes.add(a.pubsub.nodeId)
     await Promise.allSettled([
-      a.pubsub.publish('room', 'from a', { deadlineMs: 4_000 }),
-      b.pubsub.publish('room', 'from b', { deadlineMs: 4_000 }),
+      a.pubsub.publish('room', 'from a', { deadlineMs: 8_000 }),
+      b.pubsub.publish('room', 'from b', { deadlineMs: 8_000 }),
     ])
     a.network.blackholes.clear()
     b.network.blackholes.clear()

@@ -1,0 +1,176 @@
+import { type BlockReader, type Dht, fromHex, type NodeId, nodeIdOf, toHex } from '../dht/index.ts'
+import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
+import { entriesAfter, entriesBackward, loadMessages } from './collection.ts'
+import { decodeCoordinator } from './coordinator.ts'
+import { createTracker, type Tracker } from './gaps.ts'
+import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
+import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
+import { toMessage } from './view.ts'
+
+/**
+ * Reads a topic for one subscription and delivers: history once, then pushes, and whatever lies between. Knows how far it
+ * has read; which replica it reads from is the subscription's business. Its methods are called one at a time.
+ */
+
+export interface Push {
+  previous: number
+  version: number
+  entries: [version: number, envelope: Uint8Array][]
+}
+
+export interface ReaderInit {
+  dht: Dht
+  options: PubSubOptions
+  verified: VerifiedMessages
+  topic: string
+  topicKey: Uint8Array
+  history: HistoryRequest
+  lastSeenVersion: number | undefined
+  signal: AbortSignal
+  emit<E extends keyof SubscriptionEvents>(event: E, value: SubscriptionEvents[E]): void
+  onStatus(status: SyncStatus): void
+}
+
+interface Arrived {
+  view: Message
+  id: string
+  publisher: string
+  writer: string
+  sequence: number
+}
+
+export class TopicReader {
+  readonly #init: ReaderInit
+  readonly #tracker: Tracker<Arrived>
+  /** What is older was not asked for, should a replica offer it again. */
+  readonly #wantedFromMs: number
+  #position: number
+  #joined = false
+  #historicCount = 0
+
+  constructor(init: ReaderInit) {
+    this.#init = init
+    this.#position = init.lastSeenVersion ?? 0
+    const wantsAll = init.history === 'all' || init.lastSeenVersion !== undefined
+    this.#wantedFromMs = wantsAll ? 0 : init.dht.runtime.now() - LIMITS.maxSkewMs
+    this.#tracker = createTracker({
+      strict: init.history === 'all' && init.lastSeenVersion === undefined,
+      patienceMs: init.options.gapPatienceMs,
+    })
+  }
+
+  /** Everything that was added up to this version has been seen. */
+  get position(): number {
+    return this.#position
+  }
+
+  get joined(): boolean {
+    return this.#joined
+  }
+
+  /** Reads the history that was asked for, then reports the boundary. What is pushed meanwhile is read here. */
+  async join(source: NodeId): Promise<void> {
+    const { history, lastSeenVersion, emit, onStatus } = this.#init
+    if (history !== 'all' && lastSeenVersion === undefined) await this.#joinLate(source, history)
+    else await this.catchUp(source, true)
+    this.#joined = true
+    this.#tracker.goLive()
+    emit('history-end', { version: this.#position, count: this.#historicCount })
+    onStatus('synced')
+  }
+
+  async #joinLate(source: NodeId, history: 'none' | { last: number }): Promise<void> {
+    const head = await this.#headAt(source, true)
+    if (head === null) return
+    const { messages, version } = decodeCoordinator(head)
+    if (messages !== null && history !== 'none') {
+      const read = this.#blocksOf(source)
+      const entries = await entriesBackward(await loadMessages(messages, read), undefined, history.last, read)
+      for (const { envelope, addedInVersion } of entries) {
+        await this.#take(await openMessage(envelope, this.#init.topicKey), addedInVersion, read)
+      }
+    }
+    this.#position = version
+  }
+
+  /** Delivers everything added after the position. `quorum`: first ask a majority, and repair the source from it. */
+  async catchUp(source: NodeId, quorum: boolean): Promise<void> {
+    const { topicKey, onStatus, signal } = this.#init
+    if (this.#joined) onStatus('catching-up')
+    const head = await this.#headAt(source, quorum)
+    if (head !== null) {
+      const { messages, version } = decodeCoordinator(head)
+      // A position from another lineage says nothing here: everything is read, and what is known is dropped by id.
+      const after = this.#position > version ? 0 : this.#position
+      if (messages !== null) {
+        const read = this.#blocksOf(source)
+        for await (const entry of entriesAfter(await loadMessages(messages, read), after, read)) {
+          await this.#take(await openMessage(entry.envelope, topicKey), entry.addedInVersion, read)
+          signal.throwIfAborted()
+        }
+      }
+      this.#position = version
+    }
+    if (this.#joined) onStatus('synced')
+  }
+
+  /** What a replica pushed. When it does not follow on what was seen, everything in between is read instead. */
+  async takePush({ previous, version, entries }: Push, source: NodeId): Promise<void> {
+    if (!this.#joined || version <= this.#position) return // the join reads it, or it was read already
+    if (previous > this.#position) return this.catchUp(source, false)
+    const { topicKey, verified } = this.#init
+    const messages = await Promise.all(
+      entries.map(([, envelope]) => verifyMessage(envelope, { topicKey, verified })),
+    )
+    const read = this.#blocksOf(source)
+    for (const [i, message] of messages.entries()) {
+      await this.#take(message, (entries[i] as [number, Uint8Array])[0], read)
+    }
+    this.#position = version
+  }
+
+  /** Gives up on messages that no replica has had for a while, and says so. */
+  async releaseHeld(): Promise<void> {
+    const { deliver, gaps } = this.#tracker.release(this.#init.dht.runtime.monotonicNow())
+    for (const gap of gaps) this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
+    for (const arrived of deliver) this.#deliver(arrived)
+  }
+
+  async versionAt(peer: NodeId): Promise<number> {
+    const head = await this.#headAt(peer, false)
+    return head === null ? 0 : decodeCoordinator(head).version
+  }
+
+  async #headAt(source: NodeId, quorum: boolean): Promise<Uint8Array | null> {
+    const { dht, topicKey, signal } = this.#init
+    if (!quorum) return dht.headAt(COORDINATOR, topicKey, source)
+    const answers = await dht.readHeads(COORDINATOR, topicKey, signal)
+    const answer = answers.find(({ peer }) => peer === source)
+    if (answer?.error !== undefined) throw answer.error
+    return answer === undefined ? dht.headAt(COORDINATOR, topicKey, source) : (answer.head ?? null)
+  }
+
+  #blocksOf(source: NodeId): BlockReader {
+    return this.#init.dht.reader(COORDINATOR, this.#init.topicKey, source, this.#init.signal)
+  }
+
+  /** Everything that can fail comes before the message counts as seen: a second attempt then delivers it. */
+  async #take(message: VerifiedMessage, addedInVersion: number, read: BlockReader): Promise<void> {
+    const { publisher, writer, sequence, publishedAt } = message.body
+    if (publishedAt < this.#wantedFromMs && this.#joined) return
+    const view = await toMessage(
+      message,
+      { topic: this.#init.topic, addedInVersion, historic: !this.#joined },
+      read,
+    )
+    const arrived = { view, id: view.id, publisher: toHex(publisher), writer: toHex(writer), sequence }
+    const { deliver } = this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow())
+    for (const next of deliver) this.#deliver(next)
+  }
+
+  #deliver({ view }: Arrived): void {
+    if (view.expiresAt <= this.#init.dht.runtime.now()) return
+    if (view.historic) this.#historicCount += 1
+    this.#init.emit('message', view)
+  }
+}
