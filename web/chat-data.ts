@@ -27,8 +27,13 @@ export interface ChatText {
   at?: number
 }
 
-/** The chat message inside `data`, or undefined for any other shape: a topic may carry other applications' messages. */
+/**
+ * The chat message inside `data`, or undefined for any other shape: a topic may carry other applications' messages. A
+ * plain text, as `sticky pub` sends it without a name, is one from somebody known by node id only.
+ */
 export function readChat(data: Data): ChatText | undefined {
+  if (typeof data === 'string')
+    return data === '' ? undefined : { name: '', text: data.slice(0, MAX_TEXT_LENGTH) }
   const parsed = v.safeParse(chatData, data)
   if (!parsed.success) return undefined
   const { name, text, at } = parsed.output

@@ -7,7 +7,8 @@ import { createNode, type Output, type StickyNode } from '../node/index.ts'
 
 /**
  * Replays a chat log: each author's lines go, in order, through one of several publishing nodes. Every line is published
- * as the chat's own message, with the moment it was said in the log.
+ * as the chat's own message, with the moment it was said; the log ends when it is
+ * imported.
  */
 
 export interface ImportOptions {
@@ -34,12 +35,15 @@ export async function demoImport(
   signal: AbortSignal,
 ): Promise<void> {
   const lines = await readLog(file, options.limit ?? Number.POSITIVE_INFINITY)
+  const importedAt = Date.now()
   const nodes = await Promise.all(
     Array.from({ length: Math.max(1, options.publishers) }, () =>
       createNode({ role: 'client', bridgeUrl: options.bridge, signal }),
     ),
   )
   const startedAt = performance.now()
+  const lastLine = Math.max(...lines.map(({ t }) => t))
+  const saidAt = ({ t }: Line) => importedAt - (lastLine - t)
   const rooms = new Map<string, number>()
   let stored = 0
   const progress = () => output.progress(bar(stored, lines.length, performance.now() - startedAt))
@@ -47,7 +51,7 @@ export async function demoImport(
     const queues = share(lines, nodes)
     await Promise.all(
       [...queues].map(([node, own]) =>
-        publishAll(node, own, signal, (line) => {
+        publishAll(node, own, saidAt, signal, (line) => {
           stored += 1
           rooms.set(line.room, (rooms.get(line.room) ?? 0) + 1)
           progress()
@@ -80,6 +84,7 @@ function share(lines: Line[], nodes: StickyNode[]): Map<StickyNode, Line[]> {
 async function publishAll(
   node: StickyNode,
   lines: Line[],
+  saidAt: (line: Line) => number,
   signal: AbortSignal,
   onStored: (line: Line) => void,
 ): Promise<void> {
@@ -87,7 +92,7 @@ async function publishAll(
   let failure: unknown
   for (const line of lines) {
     if (failure !== undefined || signal.aborted) break
-    const data = { kind: 'chat', name: line.from, text: line.text, at: line.t }
+    const data = { kind: 'chat', name: line.from, text: line.text, at: saidAt(line) }
     const sending = node.pubsub
       .publish(line.room, data, { signal, deadlineMs: 60_000 })
       .then(() => onStored(line))

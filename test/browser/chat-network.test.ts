@@ -1,5 +1,4 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { build } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { launchChromium } from '../support/chromium.ts'
 import { LocalNetwork } from '../support/local-network.ts'
@@ -11,7 +10,6 @@ let network: LocalNetwork
 let browser: Browser
 
 beforeAll(async () => {
-  await build({ logLevel: 'error', configFile: 'vite.config.ts' })
   network = await LocalNetwork.start({ nodes: 3 })
   browser = await launchChromium()
 }, 60_000)
