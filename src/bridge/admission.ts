@@ -20,9 +20,10 @@ export class Admission {
   isAdmitted(peerId: string): boolean {
     const until = this.#until.get(peerId)
     if (until === undefined) return false
-    if (until > this.#now()) return true
     this.#until.delete(peerId)
-    return false
+    if (until <= this.#now()) return false
+    this.#until.set(peerId, until) // to the end of the order: it was used
+    return true
   }
 
   get size(): number {

@@ -7,6 +7,10 @@ export interface BridgeLimits {
   /** Challenge sockets open at once, per address and in all: half-open ones cost the bridge nothing more. */
   maxPendingPerAddress: number
   maxPending: number
+  /** Sockets at the challenge path in all, those included that are being told why they are refused. */
+  maxChallengeSockets: number
+  /** How long a client may take to answer the close of its challenge socket. */
+  challengeCloseMs: number
   /** Challenges one address may start: at once, and refilled per second. */
   challengeBurst: number
   challengesPerSecond: number
@@ -25,6 +29,8 @@ export const DEFAULT_BRIDGE_LIMITS: BridgeLimits = {
   challengeMs: 30_000,
   maxPendingPerAddress: 50,
   maxPending: 500,
+  maxChallengeSockets: 1_000,
+  challengeCloseMs: 1_000,
   challengeBurst: 100,
   challengesPerSecond: 10,
   admissionMs: 24 * 3_600_000,

@@ -27,6 +27,7 @@ export type Session =
 export type SessionEvent =
   | { type: 'frame'; frame: ClientFrame }
   | { type: 'malformed'; message: string }
+  | { type: 'too-large' }
   | { type: 'verified'; isValid: boolean }
   | { type: 'deadline' }
 
@@ -46,6 +47,8 @@ export function step(session: Session, event: SessionEvent, context: SessionCont
   if (session.state === 'accepted' || session.state === 'refused') return session
   if (event.type === 'deadline') return refused('TIMEOUT', 'The challenge was not finished in time.')
   if (event.type === 'malformed') return refused('MALFORMED', event.message)
+  if (event.type === 'too-large')
+    return refused('TOO_LARGE', `A frame is at most ${MAX_CHALLENGE_FRAME_BYTES} bytes.`)
   if (session.state === 'verifying') {
     if (event.type !== 'verified') return refused('MALFORMED', 'Nothing may follow the response.')
     if (!event.isValid) return refused('BAD_SIGNATURE', 'The signature is not the key’s over this challenge.')
@@ -98,8 +101,8 @@ export const verifyResponse = ({
 
 /** One text frame of a client as an event; what does not parse is an event too. */
 export function parseClientFrame(data: Uint8Array, isBinary: boolean): SessionEvent {
-  if (isBinary || data.byteLength > MAX_CHALLENGE_FRAME_BYTES)
-    return { type: 'malformed', message: 'Frames are short texts.' }
+  if (data.byteLength > MAX_CHALLENGE_FRAME_BYTES) return { type: 'too-large' }
+  if (isBinary) return { type: 'malformed', message: 'Frames are texts.' }
   try {
     return {
       type: 'frame',
@@ -118,6 +121,7 @@ export function closeCodeOf(code: ErrorCode): number {
     WRONG_IDENTITY: 4403,
     TIMEOUT: 4408,
     EXPIRED: 4410,
+    TOO_LARGE: 4413,
     RATE_LIMITED: 4429,
     BUSY: 4503,
   }

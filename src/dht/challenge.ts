@@ -2,6 +2,7 @@ import * as v from 'valibot'
 import { framed } from './codec.ts'
 import { asStickyError, isErrorCode, StickyError } from './errors.ts'
 import { type Identity, publicKeyOf, verifySignature } from './identity.ts'
+import { systemRuntime } from './runtime.ts'
 
 /**
  * The bridge's challenge, both sides' bytes and the client's steps. JSON text frames, bytes as base64url:
@@ -20,7 +21,13 @@ export const MAX_CHALLENGE_FRAME_BYTES = 4_096
 const text = (max: number) => v.pipe(v.string(), v.maxLength(max))
 const nodeId = text(100)
 const base64url = (bytes: number) =>
-  v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]*$/), v.length(Math.ceil((bytes * 4) / 3)))
+  v.pipe(
+    v.string(),
+    v.regex(/^[A-Za-z0-9_-]*$/),
+    v.length(Math.ceil((bytes * 4) / 3)),
+    // the last character may carry bits that decoding drops: without this, the same bytes have several texts
+    v.check((value) => toBase64url(fromBase64url(value)) === value, 'not canonical'),
+  )
 
 /** What a client may say. */
 export const clientFrame = v.variant('type', [
@@ -81,6 +88,12 @@ export const fromBase64url = (value: string): Uint8Array =>
     character.charCodeAt(0),
   )
 
+/**
+ * How far the bridge's clock may be from this one. Without it, a recorded acceptance could be played back for ever by
+ * somebody who sits at the bridge's address.
+ */
+export const MAX_CHALLENGE_SKEW_MS = 5 * 60_000
+
 export interface PassChallengeOptions {
   /** ws:// or wss:// address of the challenge socket. */
   url: string
@@ -89,18 +102,25 @@ export interface PassChallengeOptions {
   expectedServerId?: string
   signal: AbortSignal
   WebSocket?: typeof WebSocket
+  /** Wall clock, ms since the Unix epoch. */
+  now?: () => number
 }
 
-/** Proves the identity to a bridge. Rejects with ADMISSION_REFUSED, WRONG_IDENTITY, UNREACHABLE or ABORTED. */
+/**
+ * Proves the identity to a bridge. Rejects with ADMISSION_REFUSED, RATE_LIMITED or BUSY (the bridge said so),
+ * WRONG_IDENTITY, EXPIRED or FROM_THE_FUTURE (the two clocks differ), MALFORMED, UNREACHABLE or ABORTED.
+ */
 export function passChallenge({
   url,
   identity,
   expectedServerId,
   signal,
   WebSocket: Socket = globalThis.WebSocket,
+  now = systemRuntime.now,
 }: PassChallengeOptions): Promise<{ serverId: string }> {
   return new Promise((resolve, reject) => {
-    const socket = new Socket(url)
+    if (signal.aborted) return reject(abortOf(signal, url))
+    const socket = openSocket(Socket, url)
     let challenge: Challenge | undefined
     let done = false
     const finish = (result: StickyError | { serverId: string }) => {
@@ -111,16 +131,13 @@ export function passChallenge({
       if (result instanceof StickyError) reject(result)
       else resolve(result)
     }
-    const onAbort = () =>
-      finish(new StickyError('UNREACHABLE', `${url} did not finish the challenge in time.`))
-    if (signal.aborted) return onAbort()
+    const onAbort = () => finish(abortOf(signal, url))
     signal.addEventListener('abort', onAbort, { once: true })
     const send = (frame: ClientFrame) => socket.send(JSON.stringify(frame))
 
     const onFrame = async (frame: ServerFrame) => {
       if (frame.type === 'REFUSED') {
-        const code = isErrorCode(frame.code) ? frame.code : 'ADMISSION_REFUSED'
-        throw new StickyError('ADMISSION_REFUSED', `The bridge refused this node: ${frame.message} (${code})`)
+        throw refusalOf(frame)
       }
       if (frame.type === 'CHALLENGE') {
         if (challenge !== undefined) throw new StickyError('MALFORMED', 'The bridge sent a second challenge.')
@@ -128,6 +145,7 @@ export function passChallenge({
           throw new StickyError('WRONG_IDENTITY', 'Another bridge answered than the one that was meant.')
         }
         const { serverId, timestamp } = frame
+        checkFreshness(timestamp, now())
         challenge = {
           serverId,
           timestamp,
@@ -169,6 +187,42 @@ export function passChallenge({
       )
     })
   })
+}
+
+function openSocket(Socket: typeof WebSocket, url: string): WebSocket {
+  try {
+    return new Socket(url)
+  } catch (error) {
+    // not a websocket address, or one that a secure page may not open
+    throw new StickyError('UNREACHABLE', `No challenge socket can be opened at ${url}.`, { cause: error })
+  }
+}
+
+function abortOf(signal: AbortSignal, url: string): StickyError {
+  const { reason } = signal
+  return reason instanceof Error && reason.name === 'TimeoutError'
+    ? new StickyError('UNREACHABLE', `${url} did not finish the challenge in time.`, { cause: reason })
+    : new StickyError('ABORTED', 'The challenge was aborted.', { cause: reason })
+}
+
+/** What the bridge is only too busy for may be tried again; every other refusal stands. */
+function refusalOf({ code, message }: Extract<ServerFrame, { type: 'REFUSED' }>): StickyError {
+  const isBusy = code === 'RATE_LIMITED' || code === 'BUSY'
+  const shown = isErrorCode(code) ? code : 'ADMISSION_REFUSED'
+  return new StickyError(
+    isBusy ? code : 'ADMISSION_REFUSED',
+    `The bridge refused this node: ${message} (${shown})`,
+  )
+}
+
+function checkFreshness(timestamp: number, now: number): void {
+  const aheadMs = timestamp - now
+  if (Math.abs(aheadMs) <= MAX_CHALLENGE_SKEW_MS) return
+  const minutes = Math.round(Math.abs(aheadMs) / 60_000)
+  throw new StickyError(
+    aheadMs > 0 ? 'FROM_THE_FUTURE' : 'EXPIRED',
+    `The bridge's clock is ${minutes} minutes ${aheadMs > 0 ? 'ahead of' : 'behind'} this one. Set the wrong one right.`,
+  )
 }
 
 /** A frame that does not parse becomes a refusal, so that it is handled like any other. */

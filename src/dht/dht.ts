@@ -36,7 +36,6 @@ export class Dht {
   readonly #antiEntropy: AntiEntropy | undefined
   #sweepTimer: Timer | undefined
   #sweeping: Promise<unknown> = Promise.resolve()
-  #full = false
   #closed = false
 
   constructor(init: DhtInit) {
@@ -54,7 +53,7 @@ export class Dht {
       fetchMissing: (record, ref) => this.#fetchMissing(record, ref),
     })
     if (this.network.stores) {
-      serveRecords(this.store, this.rpc, () => this.#full)
+      serveRecords(this.store, this.rpc)
       this.#antiEntropy = new AntiEntropy(this.store, this.replicas, this.rpc, this.runtime, this.self)
       this.#scheduleSweep()
     }
@@ -75,11 +74,6 @@ export class Dht {
 
   get antiEntropyCounters(): AntiEntropy['counters'] | undefined {
     return this.#antiEntropy?.counters
-  }
-
-  /** Set while the disk is full: commits of others are refused, what is held stays readable. */
-  set storageFull(full: boolean) {
-    this.#full = full
   }
 
   /** Fetches `head` from `source` and joins it into this node's record. */
@@ -119,7 +113,8 @@ export class Dht {
     const first = alive.find((answer) => answer.head !== undefined) as HeadAnswer
     for (const answer of alive) {
       if (answer.head === undefined || equalBytes(answer.head, first.head as Uint8Array)) continue
-      first.head = await this.#offer(kind, key, answer.head, answer.peer, first.peer)
+      // who cannot be joined now stays behind until anti-entropy reaches it
+      first.head = await this.#offer(kind, key, answer.head, answer.peer, first.peer).catch(() => first.head)
     }
     await Promise.all(
       alive.map(async (answer) => {

@@ -11,9 +11,8 @@ import { MAX_REPLY_BLOCK_BYTES, recordMethods } from './wire.ts'
  * What a holder answers. It takes a commit that fast-forwards its own head, fetches what it lacks when it is merely
  * behind, and answers `conflict` with its own head when the two have diverged. It never lets go of what it knows.
  */
-export function serveRecords(store: RecordStore, rpc: Rpc, isFull: () => boolean): void {
+export function serveRecords(store: RecordStore, rpc: Rpc): void {
   rpc.handle(recordMethods.commit, async (from, { kind, key, base, head, delta }) => {
-    if (isFull()) throw new StickyError('STORAGE_FULL', 'This node takes no new work: its storage is full.')
     const headKind = store.headKind(kind)
     if (head.byteLength > headKind.maxBytes) throw new StickyError('TOO_LARGE', 'A head above its limit.')
     if (delta.byteLength > headKind.maxDeltaBytes)

@@ -14,19 +14,32 @@ const ITERATIONS = 600_000
 const MAX_ITERATIONS = 1_000_000
 const MAX_TEXT_CHARACTERS = 64 * 1024
 
-const bytes = (max: number) => v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]+$/), v.maxLength(max))
+const SALT_BYTES = 16
+const IV_BYTES = 12
+const SEED_BYTES = 32
+const TAG_BYTES = 16
+
+/** Text of exactly `length` bytes; the pattern leaves base64url nothing to refuse. */
+const bytes = (length: number) =>
+  v.pipe(
+    v.string(),
+    v.length(Math.ceil((length * 4) / 3)),
+    v.regex(/^[A-Za-z0-9_-]+$/),
+    v.transform((text) => fromBase64url(text) as Uint8Array<ArrayBuffer>),
+  )
 const backupSchema = v.strictObject({
   format: v.literal('sticky-pubsub-identity'),
   version: v.literal(1),
   iterations: integer(1, MAX_ITERATIONS),
-  salt: bytes(64),
-  iv: bytes(32),
-  sealed: bytes(128),
+  salt: bytes(SALT_BYTES),
+  iv: bytes(IV_BYTES),
+  sealed: bytes(SEED_BYTES + TAG_BYTES),
 })
 
 export async function sealSeed(seed: Uint8Array, passphrase: string): Promise<string> {
-  const salt = crypto.getRandomValues(new Uint8Array(16))
-  const iv = crypto.getRandomValues(new Uint8Array(12))
+  if (seed.byteLength !== SEED_BYTES) throw new StickyError('BAD_KEY', 'An Ed25519 seed is 32 bytes.')
+  const salt = crypto.getRandomValues(new Uint8Array(SALT_BYTES))
+  const iv = crypto.getRandomValues(new Uint8Array(IV_BYTES))
   const key = await keyOf(passphrase, salt, ITERATIONS)
   const sealed = new Uint8Array(
     await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, key, seed as Uint8Array<ArrayBuffer>),
@@ -43,24 +56,13 @@ export async function sealSeed(seed: Uint8Array, passphrase: string): Promise<st
 
 /** Throws IDENTITY_UNREADABLE when the text is no backup, WRONG_PASSPHRASE when it does not open. */
 export async function openSeed(text: string, passphrase: string): Promise<Uint8Array> {
-  const backup = parse(text)
-  const key = await keyOf(passphrase, fromBase64url(backup.salt), backup.iterations)
-  let seed: Uint8Array
+  const { salt, iv, sealed, iterations } = parse(text)
+  const key = await keyOf(passphrase, salt, iterations)
   try {
-    const iv = fromBase64url(backup.iv) as Uint8Array<ArrayBuffer>
-    seed = new Uint8Array(
-      await crypto.subtle.decrypt(
-        { name: 'AES-GCM', iv },
-        key,
-        fromBase64url(backup.sealed) as Uint8Array<ArrayBuffer>,
-      ),
-    )
+    return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv }, key, sealed))
   } catch (error) {
     throw new StickyError('WRONG_PASSPHRASE', 'The passphrase does not open this identity.', { cause: error })
   }
-  if (seed.byteLength !== 32)
-    throw new StickyError('IDENTITY_UNREADABLE', 'The identity inside is not an Ed25519 seed.')
-  return seed
 }
 
 function parse(text: string) {
@@ -83,16 +85,21 @@ function parse(text: string) {
   return result.output
 }
 
-async function keyOf(passphrase: string, salt: Uint8Array, iterations: number): Promise<CryptoKey> {
+async function keyOf(
+  passphrase: string,
+  salt: Uint8Array<ArrayBuffer>,
+  iterations: number,
+): Promise<CryptoKey> {
   const material = await crypto.subtle.importKey(
     'raw',
-    new TextEncoder().encode(passphrase),
+    // one form of each letter: keyboards differ in how they compose an accent
+    new TextEncoder().encode(passphrase.normalize('NFKC')),
     'PBKDF2',
     false,
     ['deriveKey'],
   )
   return crypto.subtle.deriveKey(
-    { name: 'PBKDF2', hash: 'SHA-256', salt: salt as Uint8Array<ArrayBuffer>, iterations },
+    { name: 'PBKDF2', hash: 'SHA-256', salt, iterations },
     material,
     { name: 'AES-GCM', length: 256 },
     false,

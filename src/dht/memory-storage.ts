@@ -29,7 +29,8 @@ export function memoryStorage(): Storage {
     async write(operations: StorageOp[]) {
       requireOpen()
       for (const operation of operations) {
-        if (operation.type === 'put') values.set(operation.key, operation.value)
+        // a copy, as a disk makes one: the caller's array may be a view of a larger buffer, or change later
+        if (operation.type === 'put') values.set(operation.key, operation.value.slice())
         else values.delete(operation.key)
       }
     },

@@ -30,6 +30,10 @@ export interface DhtOptions {
   maxSyncBytes: number
   /** Requests of one peer in work at once; more are answered BUSY. */
   maxInflightPerPeer: number
+  /** Requests in a row without an answer before a link counts as dead (lesson L-C3). */
+  unansweredBeforeRedial: number
+  /** A read goes on this long after a majority has answered, for those who are slower. */
+  stragglerMs: number
   /** Links kept per peer (both sides may open one at the same moment). */
   maxLinksPerPeer: number
 }
@@ -52,5 +56,7 @@ export const DEFAULT_DHT_OPTIONS: DhtOptions = {
   maxSyncBlocks: 20_000,
   maxSyncBytes: 256 * 1024 * 1024,
   maxInflightPerPeer: 256,
+  unansweredBeforeRedial: 3,
+  stragglerMs: 250,
   maxLinksPerPeer: 3,
 }

@@ -1,4 +1,4 @@
-import { equalBytes, fromHex, toHex } from './codec.ts'
+import { equalBytes, fromHex } from './codec.ts'
 import { StickyError } from './errors.ts'
 import type { BlockKind, BlockRef, Change, HeadKind } from './kinds.ts'
 import type { DhtOptions } from './options.ts'
@@ -35,6 +35,11 @@ export class RecordStore {
   readonly blockKinds: ReadonlyMap<string, BlockKind>
   readonly #fetchMissing: RecordStoreInit['fetchMissing']
   readonly #loaded = new Map<string, Promise<HeldRecord>>()
+  /** Unloaded, but perhaps still in somebody's hands: a record must never exist twice. */
+  readonly #released = new Map<string, WeakRef<HeldRecord>>()
+  readonly #forgotten = new FinalizationRegistry<string>((name) => {
+    if (this.#released.get(name)?.deref() === undefined) this.#released.delete(name)
+  })
   readonly #listeners = new Set<(advance: Advance) => void>()
 
   constructor(init: RecordStoreInit) {
@@ -69,7 +74,7 @@ export class RecordStore {
     const name = headName(kindName, key)
     let loading = this.#loaded.get(name)
     if (loading === undefined) {
-      loading = this.#load(kind, key)
+      loading = this.#reload(name) ?? this.#load(kind, key)
       loading.catch(() => this.#loaded.delete(name))
     } else {
       this.#loaded.delete(name)
@@ -77,6 +82,11 @@ export class RecordStore {
     this.#loaded.set(name, loading) // last in the order of use
     if (this.#loaded.size > this.options.maxLoadedRecords) void this.#unloadOldest()
     return loading
+  }
+
+  #reload(name: string): Promise<HeldRecord> | undefined {
+    const record = this.#released.get(name)?.deref()
+    return record === undefined || record.isStale ? undefined : Promise.resolve(record)
   }
 
   async #load(kind: HeadKind, key: Uint8Array): Promise<HeldRecord> {
@@ -95,7 +105,10 @@ export class RecordStore {
     const [name, loading] = this.#loaded.entries().next().value as [string, Promise<HeldRecord>]
     this.#loaded.delete(name)
     const record = await loading.catch(() => undefined)
-    await record?.exclusive(() => record.checkpoint()).catch(() => undefined)
+    if (record === undefined) return
+    this.#released.set(name, new WeakRef(record))
+    this.#forgotten.register(record, name)
+    await record.exclusive(() => record.checkpoint()).catch(() => undefined)
   }
 
   /**
@@ -134,7 +147,7 @@ export class RecordStore {
     try {
       await record.replace(change)
     } catch (error) {
-      this.#loaded.delete(headName(record.kind.name, record.key)) // memory is ahead of the disk: read it again
+      this.#loaded.delete(headName(record.kind.name, record.key)) // it is stale: read it again
       throw error
     }
     this.#announce(record, before, undefined)
@@ -194,7 +207,7 @@ export class RecordStore {
 
   async #markReachable(record: HeldRecord, reachable: Set<string>): Promise<void> {
     if (record.head === undefined) return
-    await record.checkpoint()
+    if (!record.isIdle) await record.checkpoint()
     const waiting = record.kind.links(record.head)
     for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
       const name = blockName(ref)
@@ -240,6 +253,3 @@ export class RecordStore {
     this.#loaded.clear()
   }
 }
-
-export const describeRecord = (record: HeldRecord): string =>
-  `${record.kind.name} ${toHex(record.key).slice(0, 12)}`

@@ -45,6 +45,7 @@ export class HeldRecord {
   #logNext = 0
   #logBytes = 0
   #queue: Promise<unknown> = Promise.resolve()
+  #isStale = false
 
   constructor(kind: HeadKind, key: Uint8Array, ports: RecordPorts) {
     this.kind = kind
@@ -66,7 +67,10 @@ export class HeldRecord {
 
   /** Runs one change of this record at a time, in call order. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const run = this.#queue.then(work, work)
+    const run = this.#queue.then(() => {
+      if (this.#isStale) throw new StickyError('STORAGE_FAILED', 'This record must be read from disk again.')
+      return work()
+    })
     this.#queue = run.catch(() => undefined)
     return run
   }
@@ -132,7 +136,16 @@ export class HeldRecord {
   /** Replaces the head by a join's result: written whole, as a checkpoint. */
   async replace(change: Change): Promise<void> {
     await this.#install(change)
-    await this.checkpoint()
+    try {
+      await this.checkpoint()
+    } catch (error) {
+      this.#isStale = true // memory is ahead of the disk
+      throw error
+    }
+  }
+
+  get isStale(): boolean {
+    return this.#isStale
   }
 
   /** Writes head and blocks, and drops the log, in one atomic step. */

@@ -42,7 +42,7 @@ export interface HeadAnswer {
   peer: NodeId
   durable: boolean
   head: Uint8Array | undefined
-  error?: StickyError
+  error?: StickyError | undefined
 }
 
 export class Replicas {
@@ -128,9 +128,9 @@ export class Replicas {
     this.#down.set(peer, { untilMs: this.#runtime.monotonicNow() + jittered(this.#runtime, forMs), forMs })
   }
 
+  /** A peer that is merely slow stays in the set, so that slowness never lowers what a majority is. */
   noteFailure(peer: NodeId, error: StickyError): void {
-    if (error.code === 'UNREACHABLE' || error.code === 'LINK_CLOSED' || error.code === 'TIMEOUT')
-      this.markDown(peer)
+    if (error.code === 'UNREACHABLE' || error.code === 'LINK_CLOSED') this.markDown(peer)
   }
 
   /**
@@ -182,26 +182,40 @@ export class Replicas {
     return outcome
   }
 
-  /** The heads of a key at all its live holders, asked in parallel. */
+  /** The heads of a key at its live holders, asked in parallel: at a majority, and at those hardly slower than it. */
   async heads(kind: string, key: Uint8Array, signal?: AbortSignal): Promise<HeadAnswer[]> {
     const set = await this.set(key)
-    return Promise.all(
-      set.map(async ({ nodeId, durable }): Promise<HeadAnswer> => {
-        try {
-          const { head } = await this.#rpc.request(
-            nodeId,
-            recordMethods.head,
-            { kind, key },
-            signal ? { signal } : {},
-          )
-          return { peer: nodeId, durable, head: head ?? undefined }
-        } catch (error) {
-          const failure = asStickyError(error, 'UNREACHABLE')
-          this.noteFailure(nodeId, failure)
-          return { peer: nodeId, durable, head: undefined, error: failure }
-        }
-      }),
-    )
+    const answers = set.map(({ nodeId, durable }): HeadAnswer => {
+      const error = new StickyError('TIMEOUT', `${nodeId} did not answer in time.`)
+      return { peer: nodeId, durable, head: undefined, error }
+    })
+    const enough = Promise.withResolvers<void>()
+    let answered = 0
+    const all = answers.map(async (answer) => {
+      Object.assign(answer, await this.#headAt(answer, kind, key, signal))
+      if (answer.error !== undefined) return
+      answered += 1
+      if (answered !== Math.floor(set.length / 2) + 1) return
+      this.#runtime.setTimer(enough.resolve, this.#options.stragglerMs)
+    })
+    await Promise.race([Promise.all(all), enough.promise])
+    return answers.map((answer) => ({ ...answer }))
+  }
+
+  async #headAt({ peer }: HeadAnswer, kind: string, key: Uint8Array, signal?: AbortSignal) {
+    try {
+      const { head } = await this.#rpc.request(
+        peer,
+        recordMethods.head,
+        { kind, key },
+        signal ? { signal } : {},
+      )
+      return { head: head ?? undefined, error: undefined }
+    } catch (error) {
+      const failure = asStickyError(error, 'UNREACHABLE')
+      this.noteFailure(peer, failure)
+      return { head: undefined, error: failure }
+    }
   }
 
   close(): void {

@@ -36,6 +36,8 @@ interface Peer {
   opening: Promise<PeerLink> | undefined
   inflight: number
   hello: Hello | undefined
+  /** Requests in a row that nobody answered. */
+  unanswered: number
 }
 
 export interface RequestOptions {
@@ -169,6 +171,7 @@ export class Rpc {
       const onAbort = () => pending.reject(new StickyError('ABORTED', 'The request was aborted.'))
       const timer: Timer = this.#runtime.setTimer(() => {
         this.counters.timeouts += 1
+        this.#noteUnanswered(to)
         pending.reject(
           new StickyError('TIMEOUT', `${to} did not answer ${methodName} within ${timeoutMs} ms.`),
         )
@@ -194,6 +197,16 @@ export class Rpc {
     if (!link.link.send(bytes)) throw new StickyError('LINK_CLOSED', `The link to ${to} closed.`)
   }
 
+  /** An open link on which several requests in a row went unanswered is dead in one direction: it is replaced. */
+  #noteUnanswered(nodeId: NodeId): void {
+    const peer = this.#peers.get(nodeId)
+    if (peer === undefined) return
+    peer.unanswered += 1
+    if (peer.unanswered < this.#options.unansweredBeforeRedial) return
+    peer.unanswered = 0
+    for (const { link } of [...peer.links]) link.close()
+  }
+
   #newestLink(to: NodeId): PeerLink | undefined {
     return this.#peers.get(to)?.links.at(-1)
   }
@@ -201,7 +214,7 @@ export class Rpc {
   #peer(nodeId: NodeId): Peer {
     let peer = this.#peers.get(nodeId)
     if (peer === undefined) {
-      peer = { links: [], opening: undefined, inflight: 0, hello: undefined }
+      peer = { links: [], opening: undefined, inflight: 0, hello: undefined, unanswered: 0 }
       this.#peers.set(nodeId, peer)
     }
     return peer
@@ -302,6 +315,7 @@ export class Rpc {
     const pending = this.#pending.get(frame[1])
     if (pending === undefined || pending.link !== entry) return // late, or not this peer's to answer
     this.counters.replies += 1
+    this.#peer(from).unanswered = 0
     if (frame[0] === 'reply') pending.resolve(frame[2])
     else
       pending.reject(new StickyError(isErrorCode(frame[2]) ? frame[2] : 'MALFORMED', `${from}: ${frame[3]}`))

@@ -14,7 +14,8 @@ export interface Storage {
   keys(prefix: string): AsyncIterable<string>
   /**
    * Applies all operations atomically and resolves when they are on disk. Concurrent writes are applied in call order
-   * and share one flush. Rejects with STORAGE_FAILED or STORAGE_FULL; then none of its operations is applied.
+   * and share one flush. Rejects with STORAGE_FAILED, STORAGE_FULL, or BUSY (too much is waiting); then none of its
+   * operations is applied.
    */
   write(operations: StorageOp[]): Promise<void>
   /** Flushes and releases; later calls reject with CLOSED. Idempotent. */

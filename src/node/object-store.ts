@@ -1,8 +1,13 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readdir, stat, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { GroupWriter, StickyError, type Storage, type StorageOp } from '../dht/index.ts'
+import { openError, readError, writeError } from './object-store-errors.ts'
 
 type Level = ClassicLevel<string, Uint8Array>
+
+/** Free space wanted, beside the log that recovery rewrites, before a store that failed is opened again. */
+const REOPEN_MARGIN_BYTES = 1024 * 1024
 
 /**
  * Storage in a LevelDB folder. Every group of writes is one batch with `sync`: it is answered after fsync. Rejects with
@@ -16,85 +21,145 @@ export async function openLevelStorage(directory: string): Promise<Storage> {
   } catch (error) {
     throw openError(error, directory)
   }
-  const writer = new GroupWriter((operations) => flush(level, operations))
-  let closing: Promise<void> | undefined
-  const requireOpen = () => {
-    if (closing !== undefined) throw new StickyError('CLOSED', 'This storage is closed.')
+  return new LevelStorage(level, directory)
+}
+
+/**
+ * After a failed write LevelDB's log ends in a torn record, and it goes on appending behind it: later writes succeed, and
+ * are dropped when the folder is opened next. So nothing is written behind a failure: the next group first opens the
+ * folder again, which starts a new log. Until then the open one serves reads.
+ */
+class LevelStorage implements Storage {
+  readonly persistent = true
+  readonly #level: Level
+  readonly #directory: string
+  readonly #writer: GroupWriter
+  /** Set after a failed write: what its keys held before, put back on opening, as the log may hold the write after all. */
+  #undo: StorageOp[] | undefined
+  #reopening: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(level: Level, directory: string) {
+    this.#level = level
+    this.#directory = directory
+    this.#writer = new GroupWriter((operations) => this.#flush(operations))
   }
-  return {
-    persistent: true,
-    async get(key) {
-      requireOpen()
-      return level.get(key)
-    },
-    async *entries(prefix) {
-      requireOpen()
+
+  async get(key: string): Promise<Uint8Array | undefined> {
+    const level = await this.#readable()
+    try {
+      return await level.get(key)
+    } catch (error) {
+      throw this.#readError(error)
+    }
+  }
+
+  async *entries(prefix: string): AsyncGenerator<[string, Uint8Array]> {
+    const level = await this.#readable()
+    try {
       yield* level.iterator(within(prefix))
-    },
-    async *keys(prefix) {
-      requireOpen()
+    } catch (error) {
+      throw this.#readError(error)
+    }
+  }
+
+  async *keys(prefix: string): AsyncGenerator<string> {
+    const level = await this.#readable()
+    try {
       yield* level.keys(within(prefix))
-    },
-    write: (operations) => writer.write(operations),
-    close() {
-      closing ??= writer.close().then(() => level.close())
-      return closing
-    },
+    } catch (error) {
+      throw this.#readError(error)
+    }
+  }
+
+  write(operations: StorageOp[]): Promise<void> {
+    return this.#writer.write(operations)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#writer.close().then(() => this.#level.close())
+    return this.#closing
+  }
+
+  #readError(error: unknown): StickyError {
+    if (this.#closing !== undefined)
+      return new StickyError('CLOSED', 'This storage is closed.', { cause: error })
+    return readError(error, this.#directory)
+  }
+
+  async #readable(): Promise<Level> {
+    if (this.#closing !== undefined) throw new StickyError('CLOSED', 'This storage is closed.')
+    if (this.#reopening !== undefined || this.#level.status !== 'open') await this.#reopen()
+    return this.#level
+  }
+
+  async #flush(operations: StorageOp[]): Promise<void> {
+    if (this.#undo !== undefined) await this.#reopen()
+    try {
+      await this.#level.batch(toBatch(operations), { sync: true })
+    } catch (error) {
+      this.#undo = await this.#heldBefore(operations)
+      throw writeError(error, this.#directory)
+    }
+  }
+
+  /** The operations that bring back what these keys hold now. */
+  async #heldBefore(operations: StorageOp[]): Promise<StorageOp[]> {
+    const keys = [...new Set(operations.map(({ key }) => key))]
+    // Where not even reading works, opening again decides alone.
+    const values = await this.#level.getMany(keys).catch(() => undefined)
+    if (values === undefined) return []
+    return keys.map((key, index) => {
+      const value = values[index]
+      return value === undefined ? { type: 'delete', key } : { type: 'put', key, value }
+    })
+  }
+
+  #reopen(): Promise<void> {
+    this.#reopening ??= this.#reopenNow().finally(() => {
+      this.#reopening = undefined
+    })
+    return this.#reopening
+  }
+
+  async #reopenNow(): Promise<void> {
+    try {
+      if (this.#level.status === 'open') {
+        // Opening needs space; while there is none, the open one still serves reads.
+        await requireSpace(this.#directory)
+        await this.#level.close()
+      }
+      await this.#level.open()
+    } catch (error) {
+      throw error instanceof StickyError ? error : openError(error, this.#directory)
+    }
+    try {
+      await this.#level.batch(toBatch(this.#undo ?? []), { sync: true })
+      this.#undo = undefined
+    } catch (error) {
+      throw writeError(error, this.#directory)
+    }
   }
 }
 
 /** Keys that start with `prefix`; names are ASCII, so U+FFFF is beyond all of them. */
 const within = (prefix: string) => ({ gte: prefix, lt: `${prefix}\uffff` })
 
-async function flush(level: Level, operations: StorageOp[]): Promise<void> {
-  try {
-    await level.batch(
-      operations.map((operation) =>
-        operation.type === 'put' ? operation : { type: 'del' as const, key: operation.key },
-      ),
-      { sync: true },
-    )
-  } catch (error) {
-    const text = messages(error)
-    if (/ENOSPC|no space left/i.test(text))
-      throw new StickyError(
-        'STORAGE_FULL',
-        'The disk is full: free some space, then this node takes new work again.',
-        { cause: error },
-      )
-    throw new StickyError('STORAGE_FAILED', `Writing to disk failed: ${text}`, { cause: error })
-  }
-}
-
-function openError(error: unknown, directory: string): StickyError {
-  const text = messages(error)
-  if (/LOCK|lock/.test(text) && !/corrupt/i.test(text)) {
-    return new StickyError(
-      'STORAGE_LOCKED',
-      `${directory} is in use by another process. Stop that one, or choose another data folder with --data.`,
-      { cause: error },
-    )
-  }
-  if (/EACCES|permission/i.test(text)) {
-    return new StickyError(
-      'STORAGE_FAILED',
-      `${directory} may not be read and written by this user. Change its owner, or choose another data folder with --data.`,
-      { cause: error },
-    )
-  }
-  if (/ENOSPC/i.test(text))
-    return new StickyError('STORAGE_FULL', `The disk that holds ${directory} is full.`, { cause: error })
-  return new StickyError(
-    'STORAGE_FAILED',
-    `${directory} cannot be opened as a data folder (${text}). Move it away to start empty: the other replicas still hold its topics.`,
-    { cause: error },
+const toBatch = (operations: StorageOp[]) =>
+  operations.map((operation) =>
+    operation.type === 'put' ? operation : { type: 'del' as const, key: operation.key },
   )
-}
 
-/** The message of an error and of what caused it. */
-function messages(error: unknown): string {
-  const parts: string[] = []
-  for (let current = error; current instanceof Error && parts.length < 5; current = current.cause)
-    parts.push(current.message)
-  return parts.join(': ') || String(error)
+async function requireSpace(directory: string): Promise<void> {
+  const { bavail, bsize } = await statfs(directory)
+  let neededBytes = REOPEN_MARGIN_BYTES
+  for (const name of await readdir(directory))
+    if (name.endsWith('.log')) neededBytes += (await stat(join(directory, name))).size
+  if (bavail * bsize < neededBytes) {
+    const missingMib = Math.ceil((neededBytes - bavail * bsize) / 1024 / 1024)
+    throw new StickyError(
+      'STORAGE_FULL',
+      `The disk that holds ${directory} is full: free ${missingMib} MiB more, then this node takes new work again.`,
+    )
+  }
 }
