@@ -1,13 +1,15 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { identityFromSeed, StickyError } from '../dht/index.ts'
+import { identityFromSeed, type Runtime, StickyError, systemRuntime } from '../dht/index.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'
 import { createHttpApp } from './http.ts'
 import { createMetrics } from './metrics.ts'
 import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
+import { isLoopbackName } from './origins.ts'
 import { createBridgeLibp2p, type RelayLimits } from './transports.ts'
 import { CHALLENGE_PATH, handleUpgrades } from './upgrade.ts'
+import { hardenListener, loopbackPortOf } from './websocket-listener.ts'
 
 export interface BridgeOptions {
   /** 32 bytes: the Ed25519 seed the bridge's id comes from. */
@@ -19,10 +21,12 @@ export interface BridgeOptions {
   /** How clients reach it when that is not host and port, e.g. https://bridge.example behind a TLS proxy. */
   publicUrl?: string
   webRoot?: string
+  /** Origins whose pages may use this bridge beside its own and publicUrl's; `*`: any. */
   allowedOrigins?: string[]
   publicMetrics?: boolean
   limits?: Partial<BridgeLimits>
   relay?: Partial<RelayLimits>
+  runtime?: Runtime
 }
 
 export interface Bridge extends AsyncDisposable {
@@ -40,15 +44,31 @@ export interface Bridge extends AsyncDisposable {
 
 /**
  * Starts a bridge: relay, DHT server and challenge behind one public port. It helps peers find each other and owns
- * nothing. Rejects with PORT_IN_USE.
+ * nothing. Rejects with PORT_IN_USE, UNREACHABLE (that address is not this machine's) or MALFORMED (publicUrl).
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const limits = { ...DEFAULT_BRIDGE_LIMITS, ...options.limits }
   const host = options.host ?? '127.0.0.1'
   const identity = await identityFromSeed(options.seed)
-  const admission = new Admission(limits.maxAdmitted, limits.admissionMs)
-  const challenge = new ChallengeSocket(identity, admission, limits)
-  const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16 * 1024 })
+  const runtime = options.runtime ?? systemRuntime
+  if (options.publicUrl !== undefined) multiaddrOf(options.publicUrl)
+  const admission = new Admission(limits.maxAdmitted, limits.admissionMs, () => runtime.monotonicNow())
+  const origins = {
+    allowedOrigins: options.allowedOrigins ?? [],
+    isLoopbackOnly: isLoopbackName(host),
+    ...(options.publicUrl === undefined ? {} : { publicUrl: options.publicUrl }),
+  }
+  const challenge = new ChallengeSocket({ identity, admission, limits, origins, runtime })
+  const server = createServer({
+    headersTimeout: 10_000,
+    requestTimeout: 30_000,
+    connectionsCheckingInterval: 5_000, // how often the two above are looked at; 30 s by default
+    maxHeaderSize: 16 * 1024,
+  })
+  const onEarlyRequest: RequestListener = (_request, response) => {
+    response.writeHead(503, { 'Retry-After': '1' }).end()
+  }
+  server.on('request', onEarlyRequest)
   const port = await listen(server, options.port ?? 8080, host)
   const url = options.publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`
   const address = `${multiaddrOf(url)}/p2p/${identity.nodeId}`
@@ -65,11 +85,12 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     server.close()
     throw error
   }
+  hardenListener(libp2p, limits.maxPipedMessageBytes)
   const pipes = handleUpgrades(server, {
     libp2pPort: loopbackPortOf(libp2p),
     challenge,
     limits,
-    allowedOrigins: options.allowedOrigins ?? [],
+    origins,
   })
   const reservations = () => [...relayReservations(libp2p)]
   const numbers = () => ({
@@ -101,14 +122,16 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     }),
     ...(options.webRoot ? { webRoot: options.webRoot } : {}),
   })
-  server.on('request', app)
+  server.off('request', onEarlyRequest).on('request', app)
   let closing: Promise<void> | undefined
   const close = () => {
     closing ??= (async () => {
+      // no new connections from here on, while requests under way finish
+      const closed = closeServer(server, limits.drainMs)
       challenge.close()
       await libp2p.stop()
       pipes.closeAll()
-      await closeServer(server, limits.drainMs)
+      await closed
     })()
     return closing
   }
@@ -126,26 +149,30 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
 
 function listen(server: Server, port: number, host: string): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE')
-        reject(
-          new StickyError(
-            'PORT_IN_USE',
-            `Port ${port} is in use. Stop what runs there, or choose another one: PORT=${port + 1}`,
-            { cause: error },
-          ),
-        )
-      else if (error.code === 'EACCES')
-        reject(
-          new StickyError(
-            'PORT_IN_USE',
-            `Port ${port} may not be opened by this user. Choose one above 1023.`,
-            { cause: error },
-          ),
-        )
-      else reject(error)
-    })
-    server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
+    const onError = (error: NodeJS.ErrnoException) => reject(listenError(error, port, host))
+    server.once('error', onError)
+    try {
+      server.listen(port, host, () => {
+        server.off('error', onError)
+        // a connection that could not be accepted, for want of file descriptors say, is that client's loss only
+        server.on('error', () => undefined)
+        resolve((server.address() as AddressInfo).port)
+      })
+    } catch (error) {
+      onError(error as NodeJS.ErrnoException)
+    }
+  })
+}
+
+function listenError(error: NodeJS.ErrnoException, port: number, host: string): StickyError {
+  const { code } = error
+  const inUse = (sentence: string) => new StickyError('PORT_IN_USE', sentence, { cause: error })
+  if (code === 'EADDRINUSE')
+    return inUse(`Port ${port} is in use. Stop what runs there, or choose another one: PORT=${port + 1}`)
+  if (code === 'EACCES') return inUse(`Port ${port} may not be opened by this user. Choose one above 1023.`)
+  if (code === 'ERR_SOCKET_BAD_PORT') return inUse(`${port} is not a port. Choose one from 1024 to 65535.`)
+  return new StickyError('UNREACHABLE', `This machine cannot listen on ${host} port ${port}.`, {
+    cause: error,
   })
 }
 
@@ -163,19 +190,6 @@ export function multiaddrOf(url: string): string {
   const bare = hostname.replace(/^\[|\]$/g, '')
   const kind = /^\d+\.\d+\.\d+\.\d+$/.test(bare) ? 'ip4' : bare.includes(':') ? 'ip6' : 'dns'
   return `/${kind}/${bare}/tcp/${port}/${isTls ? 'wss' : 'ws'}`
-}
-
-/** libp2p listens on a free loopback port of its own; the announced addresses do not tell which. */
-function loopbackPortOf(libp2p: Awaited<ReturnType<typeof createBridgeLibp2p>>): number {
-  const components = (
-    libp2p as unknown as { components: { transportManager: { getAddrs(): { toString(): string }[] } } }
-  ).components
-  const port = components.transportManager
-    .getAddrs()
-    .map((address) => /\/tcp\/(\d+)/.exec(String(address))?.[1])
-    .find(Boolean)
-  if (port === undefined) throw new StickyError('STORAGE_FAILED', 'libp2p did not open its loopback port.')
-  return Number(port)
 }
 
 function relayReservations(libp2p: Awaited<ReturnType<typeof createBridgeLibp2p>>): string[] {

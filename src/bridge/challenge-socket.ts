@@ -1,18 +1,19 @@
-import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { type RawData, type WebSocket, WebSocketServer } from 'ws'
+import { type RawData, type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import {
   acceptedBytes,
   type ErrorCode,
   type Identity,
   MAX_CHALLENGE_FRAME_BYTES,
   RateLimiter,
+  type Runtime,
   type ServerFrame,
-  systemRuntime,
   toBase64url,
 } from '../dht/index.ts'
+import { AddressCounter } from './address-counter.ts'
 import type { Admission } from './admission.ts'
 import type { BridgeLimits } from './options.ts'
+import { isOwnHost, type OriginRules } from './origins.ts'
 import {
   closeCodeOf,
   parseClientFrame,
@@ -22,36 +23,59 @@ import {
   verifyResponse,
 } from './session.ts'
 
+export interface ChallengeSocketOptions {
+  identity: Identity
+  admission: Admission
+  limits: BridgeLimits
+  origins: OriginRules
+  runtime: Runtime
+}
+
 /** The challenge at the public port: sockets around the session of session.ts, with the bounds that come before it. */
 export class ChallengeSocket {
-  readonly server = new WebSocketServer({
-    noServer: true,
-    maxPayload: MAX_CHALLENGE_FRAME_BYTES,
-    perMessageDeflate: false,
-  })
+  readonly server: WebSocketServer
+  readonly #origins: OriginRules
+  readonly #runtime: Runtime
   readonly #identity: Identity
   readonly #admission: Admission
   readonly #limits: BridgeLimits
   readonly #limiter: RateLimiter
-  readonly #pendingByAddress = new Map<string, number>()
-  #pending = 0
+  readonly #sockets = new AddressCounter()
+  readonly #pending = new AddressCounter()
   readonly counters = { accepted: 0, refused: new Map<ErrorCode, number>() }
 
-  constructor(identity: Identity, admission: Admission, limits: BridgeLimits) {
+  constructor({ identity, admission, limits, origins, runtime }: ChallengeSocketOptions) {
+    this.#origins = origins
+    this.#runtime = runtime
     this.#identity = identity
     this.#admission = admission
     this.#limits = limits
-    this.#limiter = new RateLimiter(systemRuntime)
+    this.#limiter = new RateLimiter(runtime)
+    this.server = new WebSocketServer({
+      noServer: true,
+      maxPayload: MAX_CHALLENGE_FRAME_BYTES,
+      perMessageDeflate: false,
+      closeTimeout: limits.challengeCloseMs,
+    } as ServerOptions) // closeTimeout is newer than the types
     this.server.on('connection', (socket, request) => this.#onSocket(socket, request))
   }
 
+  /** Whether another socket may be opened at all: above this even a refusal in words costs too much. */
+  hasRoomFor(address: string): boolean {
+    const { maxChallengeSockets, maxChallengeSocketsPerAddress } = this.#limits
+    return (
+      this.#sockets.total < maxChallengeSockets && this.#sockets.of(address) < maxChallengeSocketsPerAddress
+    )
+  }
+
   get pending(): number {
-    return this.#pending
+    return this.#pending.total
   }
 
   #onSocket(socket: WebSocket, request: IncomingMessage): void {
     const address = request.socket.remoteAddress ?? 'unknown'
-    socket.on('error', () => socket.terminate())
+    socket.on('close', this.#sockets.add(address))
+    socket.on('error', () => undefined) // ws closes the socket itself; a conversation also counts it
     const {
       challengesPerSecond: perSecond,
       challengeBurst: burst,
@@ -60,18 +84,13 @@ export class ChallengeSocket {
     } = this.#limits
     if (!this.#limiter.take(address, { perSecond, burst }))
       return this.#refuse(socket, 'RATE_LIMITED', 'Too many challenges from this address.')
-    const ofAddress = this.#pendingByAddress.get(address) ?? 0
-    if (this.#pending >= maxPending || ofAddress >= maxPendingPerAddress)
+    if (this.#pending.total >= maxPending || this.#pending.of(address) >= maxPendingPerAddress)
       return this.#refuse(socket, 'BUSY', 'Too many challenges under way.')
-    this.#pending += 1
-    this.#pendingByAddress.set(address, ofAddress + 1)
-    socket.on('close', () => {
-      this.#pending -= 1
-      const left = (this.#pendingByAddress.get(address) ?? 1) - 1
-      if (left > 0) this.#pendingByAddress.set(address, left)
-      else this.#pendingByAddress.delete(address)
-    })
-    this.#converse(socket, request.headers.host ?? '')
+    const { host = '' } = request.headers
+    if (!isOwnHost(host, this.#origins))
+      return this.#refuse(socket, 'WRONG_IDENTITY', 'This bridge does not go by the name that was dialled.')
+    socket.on('close', this.#pending.add(address))
+    this.#converse(socket, host)
   }
 
   #converse(socket: WebSocket, audience: string): void {
@@ -79,9 +98,9 @@ export class ChallengeSocket {
       serverId: this.#identity.nodeId,
       audience,
       challengeMs: this.#limits.challengeMs,
-      now: () => Date.now(),
-      monotonicNow: () => performance.now(),
-      nonce: () => new Uint8Array(randomBytes(32)),
+      now: () => this.#runtime.now(),
+      monotonicNow: () => this.#runtime.monotonicNow(),
+      nonce: () => this.#runtime.randomBytes(32),
     }
     let session: Session = { state: 'connecting' }
     const advance = (event: Parameters<typeof step>[1]) => {
@@ -89,8 +108,12 @@ export class ChallengeSocket {
       session = step(session, event, context)
       if (session !== before) void this.#act(socket, session).then((next) => next && advance(next))
     }
-    const deadline = setTimeout(() => advance({ type: 'deadline' }), this.#limits.authDeadlineMs)
-    socket.on('close', () => clearTimeout(deadline))
+    const deadline = this.#runtime.setTimer(() => advance({ type: 'deadline' }), this.#limits.authDeadlineMs)
+    socket.on('close', () => deadline.clear())
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      const isTooLarge = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
+      advance(isTooLarge ? { type: 'too-large' } : { type: 'malformed', message: 'Not websocket frames.' })
+    })
     socket.on('message', (data: RawData, isBinary) => advance(parseClientFrame(toBytes(data), isBinary)))
   }
 

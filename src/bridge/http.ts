@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
 import type { Registry } from 'prom-client'
+import { isLocalRequest } from './origins.ts'
 
 export interface HttpOptions {
   metrics: Registry
@@ -10,7 +11,7 @@ export interface HttpOptions {
   health(): object
   /** Folder of the built web app. Without one only the bridge's own pages are served. */
   webRoot?: string
-  /** /metrics is for loopback unless it is opened here. */
+  /** /metrics is for this machine unless it is opened here. */
   publicMetrics: boolean
 }
 
@@ -49,7 +50,7 @@ export function createHttpApp({ metrics, bootstrap, health, webRoot, publicMetri
       .json(bootstrap(request.headers.host ?? ''))
   })
   app.get('/metrics', async (request, response) => {
-    if (!publicMetrics && !isLoopback(request.socket.remoteAddress)) {
+    if (!publicMetrics && !isLocalRequest(request.socket.remoteAddress, request.headers)) {
       response.status(403).json({ error: 'FORBIDDEN', message: 'Metrics are for this machine only.' })
       return
     }
@@ -83,7 +84,3 @@ function serveWebApp(app: Express, webRoot: string): void {
     response.set('Cache-Control', 'no-cache').sendFile(join(webRoot, 'index.html'))
   })
 }
-
-const isLoopback = (address: string | undefined): boolean =>
-  address !== undefined &&
-  (address === '::1' || address.startsWith('127.') || address.startsWith('::ffff:127.'))

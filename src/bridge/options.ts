@@ -7,7 +7,8 @@ export interface BridgeLimits {
   /** Challenge sockets open at once, per address and in all: half-open ones cost the bridge nothing more. */
   maxPendingPerAddress: number
   maxPending: number
-  /** Sockets at the challenge path in all, those included that are being told why they are refused. */
+  /** The same, counting also the sockets that are being told why they are refused. Above it there is no answer in words. */
+  maxChallengeSocketsPerAddress: number
   maxChallengeSockets: number
   /** How long a client may take to answer the close of its challenge socket. */
   challengeCloseMs: number
@@ -20,6 +21,8 @@ export interface BridgeLimits {
   /** Libp2p sockets piped at once, per address and in all. */
   maxPipesPerAddress: number
   maxPipes: number
+  /** One websocket message of a piped socket; noise sends at most 64 KiB at a time. */
+  maxPipedMessageBytes: number
   /** On shutdown, how long open sockets may take to finish. */
   drainMs: number
 }
@@ -29,6 +32,7 @@ export const DEFAULT_BRIDGE_LIMITS: BridgeLimits = {
   challengeMs: 30_000,
   maxPendingPerAddress: 50,
   maxPending: 500,
+  maxChallengeSocketsPerAddress: 100,
   maxChallengeSockets: 1_000,
   challengeCloseMs: 1_000,
   challengeBurst: 100,
@@ -37,5 +41,6 @@ export const DEFAULT_BRIDGE_LIMITS: BridgeLimits = {
   maxAdmitted: 10_000,
   maxPipesPerAddress: 500,
   maxPipes: 5_000,
+  maxPipedMessageBytes: 1024 * 1024,
   drainMs: 2_000,
 }

@@ -1,8 +1,10 @@
 import { type IncomingMessage, type Server, STATUS_CODES } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { AddressCounter } from './address-counter.ts'
 import type { ChallengeSocket } from './challenge-socket.ts'
 import type { BridgeLimits } from './options.ts'
+import { isAllowedOrigin, type OriginRules } from './origins.ts'
 
 /**
  * One public port: on an upgrade the challenge path goes to the challenge socket, and everything else is piped raw to
@@ -15,8 +17,7 @@ export interface UpgradeOptions {
   libp2pPort: number
   challenge: ChallengeSocket
   limits: BridgeLimits
-  /** Origins whose pages may open a challenge; empty: any (admission is by key, and there are no cookies to steal). */
-  allowedOrigins: string[]
+  origins: OriginRules
 }
 
 export interface Pipes {
@@ -26,32 +27,25 @@ export interface Pipes {
 
 export function handleUpgrades(
   server: Server,
-  { libp2pPort, challenge, limits, allowedOrigins }: UpgradeOptions,
+  { libp2pPort, challenge, limits, origins }: UpgradeOptions,
 ): Pipes {
   const pipes = new Set<Duplex>()
-  const byAddress = new Map<string, number>()
+  const counter = new AddressCounter()
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy())
-    const { origin } = request.headers
-    if (origin !== undefined && allowedOrigins.length > 0 && !allowedOrigins.includes(origin))
-      return reject(socket, 403)
+    const address = (socket as Socket).remoteAddress ?? 'unknown'
+    if (!isAllowedOrigin(request.headers, origins)) return reject(socket, 403)
     if (request.url?.split('?')[0] === CHALLENGE_PATH) {
+      if (!challenge.hasRoomFor(address)) return reject(socket, 503)
       challenge.server.handleUpgrade(request, socket, head, (ws) =>
         challenge.server.emit('connection', ws, request),
       )
       return
     }
-    const address = (socket as Socket).remoteAddress ?? 'unknown'
-    const ofAddress = byAddress.get(address) ?? 0
-    if (pipes.size >= limits.maxPipes || ofAddress >= limits.maxPipesPerAddress) return reject(socket, 503)
+    if (counter.total >= limits.maxPipes || counter.of(address) >= limits.maxPipesPerAddress)
+      return reject(socket, 503)
     pipes.add(socket)
-    byAddress.set(address, ofAddress + 1)
-    socket.on('close', () => {
-      pipes.delete(socket)
-      const left = (byAddress.get(address) ?? 1) - 1
-      if (left > 0) byAddress.set(address, left)
-      else byAddress.delete(address)
-    })
+    socket.on('close', counter.add(address)).on('close', () => pipes.delete(socket))
     pipe(request, socket as Socket, head, libp2pPort)
   })
   return {
@@ -78,13 +72,15 @@ function pipe(request: IncomingMessage, client: Socket, head: Buffer, port: numb
     const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`]
     for (let i = 0; i < request.rawHeaders.length; i += 2)
       lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`)
-    upstream.write(`${lines.join('\r\n')}\r\n\r\n`)
+    upstream.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1') // as node:http decoded it
     if (head.byteLength > 0) upstream.write(head)
     client.pipe(upstream)
     upstream.pipe(client)
   })
 }
 
+/** Answers and lets go: nothing else ends the socket of a client that neither reads nor closes. */
 function reject(socket: Duplex, status: number): void {
+  socket.once('finish', () => socket.destroy())
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
 }

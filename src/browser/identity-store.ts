@@ -15,12 +15,26 @@ interface Kept {
 const STORE = 'identity'
 const ENTRY = 'own'
 
-const openIdentityDb = (name: string): Promise<IDBPDatabase> =>
-  openDB(`${name}-identity`, 1, {
-    upgrade: (database) => {
-      database.createObjectStore(STORE)
-    },
-  })
+async function withIdentityDb<T>(name: string, action: (db: IDBPDatabase) => Promise<T>): Promise<T> {
+  let db: IDBPDatabase | undefined
+  try {
+    db = await openDB(`${name}-identity`, 1, {
+      upgrade: (database) => {
+        database.createObjectStore(STORE)
+      },
+    })
+    return await action(db)
+  } catch (error) {
+    if (error instanceof StickyError) throw error
+    throw new StickyError(
+      'STORAGE_FAILED',
+      'This browser does not let the page keep its identity (private mode, or storage is blocked or full).',
+      { cause: error },
+    )
+  } finally {
+    db?.close()
+  }
+}
 
 export interface BrowserIdentity {
   /** 32 bytes. Kept in memory while the tab lives. */
@@ -31,16 +45,22 @@ export interface BrowserIdentity {
 
 export async function loadOrCreateIdentity(name = 'sticky-pubsub'): Promise<BrowserIdentity> {
   requireCrypto()
-  const db = await openIdentityDb(name)
-  try {
+  return withIdentityDb(name, async (db) => {
     const kept = (await db.get(STORE, ENTRY)) as Kept | undefined
     if (kept !== undefined) return { seed: await unseal(kept), created: false }
     const seed = crypto.getRandomValues(new Uint8Array(32))
-    await db.put(STORE, await seal(seed), ENTRY)
-    return { seed, created: true }
-  } finally {
-    db.close()
-  }
+    const winner = await putIfAbsent(db, await seal(seed))
+    return winner === undefined ? { seed, created: true } : { seed: await unseal(winner), created: false }
+  })
+}
+
+/** The identity that another tab of this origin has put there meanwhile, else nothing, and `own` is kept. */
+async function putIfAbsent(db: IDBPDatabase, own: Kept): Promise<Kept | undefined> {
+  const transaction = db.transaction(STORE, 'readwrite', { durability: 'strict' })
+  const kept = (await transaction.store.get(ENTRY)) as Kept | undefined
+  if (kept === undefined) await transaction.store.put(own, ENTRY)
+  await transaction.done
+  return kept
 }
 
 /** A backup text under a passphrase. */
@@ -59,12 +79,12 @@ export async function importIdentity(
 ): Promise<BrowserIdentity> {
   requireCrypto()
   const seed = await openSeed(text, passphrase)
-  const db = await openIdentityDb(name)
-  try {
-    await db.put(STORE, await seal(seed), ENTRY)
-  } finally {
-    db.close()
-  }
+  const kept = await seal(seed)
+  await withIdentityDb(name, async (db) => {
+    const transaction = db.transaction(STORE, 'readwrite', { durability: 'strict' })
+    await transaction.store.put(kept, ENTRY)
+    await transaction.done
+  })
   return { seed, created: false }
 }
 

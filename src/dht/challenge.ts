@@ -107,8 +107,8 @@ export interface PassChallengeOptions {
 }
 
 /**
- * Proves the identity to a bridge. Rejects with ADMISSION_REFUSED, RATE_LIMITED or BUSY (the bridge said so),
- * WRONG_IDENTITY, EXPIRED or FROM_THE_FUTURE (the two clocks differ), MALFORMED, UNREACHABLE or ABORTED.
+ * Proves the identity to a bridge. Rejects with ADMISSION_REFUSED, WRONG_IDENTITY, EXPIRED or FROM_THE_FUTURE (the two
+ * clocks differ), MALFORMED, UNREACHABLE or ABORTED.
  */
 export function passChallenge({
   url,
@@ -137,7 +137,8 @@ export function passChallenge({
 
     const onFrame = async (frame: ServerFrame) => {
       if (frame.type === 'REFUSED') {
-        throw refusalOf(frame)
+        const code = isErrorCode(frame.code) ? frame.code : 'ADMISSION_REFUSED'
+        throw new StickyError('ADMISSION_REFUSED', `The bridge refused this node: ${frame.message} (${code})`)
       }
       if (frame.type === 'CHALLENGE') {
         if (challenge !== undefined) throw new StickyError('MALFORMED', 'The bridge sent a second challenge.')
@@ -203,16 +204,6 @@ function abortOf(signal: AbortSignal, url: string): StickyError {
   return reason instanceof Error && reason.name === 'TimeoutError'
     ? new StickyError('UNREACHABLE', `${url} did not finish the challenge in time.`, { cause: reason })
     : new StickyError('ABORTED', 'The challenge was aborted.', { cause: reason })
-}
-
-/** What the bridge is only too busy for may be tried again; every other refusal stands. */
-function refusalOf({ code, message }: Extract<ServerFrame, { type: 'REFUSED' }>): StickyError {
-  const isBusy = code === 'RATE_LIMITED' || code === 'BUSY'
-  const shown = isErrorCode(code) ? code : 'ADMISSION_REFUSED'
-  return new StickyError(
-    isBusy ? code : 'ADMISSION_REFUSED',
-    `The bridge refused this node: ${message} (${shown})`,
-  )
 }
 
 function checkFreshness(timestamp: number, now: number): void {

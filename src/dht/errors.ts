@@ -47,6 +47,7 @@ const CODES = {
   INVALID_DATA: { retryable: false, action: 'ignore' },
   // identity, admission, setup
   WRONG_PASSPHRASE: { retryable: false, action: 'ignore' },
+  IDENTITY_EXISTS: { retryable: false, action: 'ignore' },
   IDENTITY_UNREADABLE: { retryable: false, action: 'ignore' },
   ADMISSION_REFUSED: { retryable: false, action: 'ignore' },
   UNSUPPORTED_PLATFORM: { retryable: false, action: 'ignore' },

@@ -42,7 +42,9 @@ export class GroupWriter {
     const bytes = bytesOf(operations)
     // One write alone is taken whatever its size: refusing it would be for ever.
     if (this.#waiting.length > 0 && this.#waitingBytes + bytes > this.#maxWaitingBytes) {
-      return Promise.reject(new StickyError('BUSY', 'More is waiting to be stored than this disk keeps up with.'))
+      return Promise.reject(
+        new StickyError('BUSY', 'More is waiting to be stored than this disk keeps up with.'),
+      )
     }
     this.counters.writes += 1
     return new Promise((resolve, reject) => {
@@ -53,6 +55,7 @@ export class GroupWriter {
   }
 
   async #run(): Promise<void> {
+    await undefined // what is written in one turn shares a flush, and `#running` is set before this can end
     while (this.#waiting.length > 0) {
       const group = this.#waiting
       this.#waiting = []

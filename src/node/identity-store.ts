@@ -1,10 +1,20 @@
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { link, mkdir, open, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Identity, identityFromSeed, openSeed, StickyError, sealSeed } from '../dht/index.ts'
+import {
+  asStickyError,
+  type Identity,
+  identityFromSeed,
+  openSeed,
+  StickyError,
+  sealSeed,
+} from '../dht/index.ts'
+import { createPrivateFile, readPrivateFile } from './private-file.ts'
 
-/** The identity file of a data folder: sealed under a passphrase, readable by its owner only. */
+/**
+ * The identity file of a data folder: sealed under a passphrase, readable by its owner only. Its text is the same backup
+ * format that a browser tab exports and imports.
+ */
 
 export interface IdentityOptions {
   directory: string
@@ -17,65 +27,57 @@ export interface StoredIdentity {
   seed: Uint8Array
 }
 
-const MAX_FILE_BYTES = 64 * 1024
-const fileOf = (directory: string) => join(directory, 'identity.json')
+export const identityFileOf = (directory: string): string => join(directory, 'identity.json')
+
+export const hasIdentity = (directory: string): boolean => existsSync(identityFileOf(directory))
 
 /** Rejects with IDENTITY_UNREADABLE (wrong mode, not an identity) or WRONG_PASSPHRASE; each says what to do. */
-export async function loadOrCreateIdentity({
-  directory,
-  passphrase,
-}: IdentityOptions): Promise<StoredIdentity> {
-  const file = fileOf(directory)
-  const text = await readPrivateFile(file)
-  if (text !== undefined) {
-    const seed = await openSeed(text, passphrase).catch((error: StickyError) => {
-      throw new StickyError(error.code, `${file}: ${error.message}`, { cause: error })
-    })
-    return { seed, identity: await identityFromSeed(seed) }
-  }
+export async function loadOrCreateIdentity(options: IdentityOptions): Promise<StoredIdentity> {
+  const kept = await loadIdentity(options)
+  if (kept !== undefined) return kept
   const seed = new Uint8Array(randomBytes(32))
-  await createPrivateFile(directory, file, await sealSeed(seed, passphrase))
+  if (await createPrivateFile(identityFileOf(options.directory), await sealSeed(seed, options.passphrase)))
+    return { seed, identity: await identityFromSeed(seed) }
+  return requireIdentity(options) // another process was first
+}
+
+/** A backup text under `backupPassphrase`, for `importIdentity` here or in a browser. */
+export async function exportIdentity(options: IdentityOptions, backupPassphrase: string): Promise<string> {
+  const { seed } = await requireIdentity(options)
+  return sealSeed(seed, backupPassphrase)
+}
+
+/** Puts the identity of a backup into a data folder that has none; rejects with IDENTITY_EXISTS otherwise. */
+export async function importIdentity(
+  { directory, passphrase }: IdentityOptions,
+  backup: string,
+  backupPassphrase: string,
+): Promise<StoredIdentity> {
+  const seed = await openSeed(backup, backupPassphrase)
+  const file = identityFileOf(directory)
+  if (!(await createPrivateFile(file, await sealSeed(seed, passphrase)))) {
+    throw new StickyError(
+      'IDENTITY_EXISTS',
+      `${file} is there already. Move it away first: replacing it would lose that identity.`,
+    )
+  }
   return { seed, identity: await identityFromSeed(seed) }
 }
 
-/** The text of a file that only its owner may read; undefined when there is none. */
-export async function readPrivateFile(file: string): Promise<string | undefined> {
-  const handle = await open(file, 'r').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw new StickyError('IDENTITY_UNREADABLE', `${file} cannot be read: ${error.message}`, { cause: error })
+async function loadIdentity({ directory, passphrase }: IdentityOptions): Promise<StoredIdentity | undefined> {
+  const file = identityFileOf(directory)
+  const text = await readPrivateFile(file)
+  if (text === undefined) return undefined
+  const seed = await openSeed(text, passphrase).catch((error: unknown) => {
+    const { code, message } = asStickyError(error, 'IDENTITY_UNREADABLE')
+    throw new StickyError(code, `${file}: ${message}`, { cause: error })
   })
-  if (handle === undefined) return undefined
-  try {
-    const { mode, size } = await handle.stat()
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-      throw new StickyError('IDENTITY_UNREADABLE', `${file} may be read by others. Run: chmod 600 ${file}`)
-    }
-    if (size > MAX_FILE_BYTES)
-      throw new StickyError('IDENTITY_UNREADABLE', `${file} is too large to be what it should be.`)
-    return await handle.readFile('utf8')
-  } finally {
-    await handle.close()
-  }
+  return { seed, identity: await identityFromSeed(seed) }
 }
 
-/** Appears whole or not at all, and never replaces one that is there. */
-export async function createPrivateFile(directory: string, file: string, text: string): Promise<void> {
-  const temporary = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    const handle = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
-    try {
-      await handle.writeFile(text)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await link(temporary, file)
-  } catch (error) {
-    throw new StickyError('STORAGE_FAILED', `${file} cannot be created: ${(error as Error).message}`, {
-      cause: error,
-    })
-  } finally {
-    await rm(temporary, { force: true })
-  }
+async function requireIdentity(options: IdentityOptions): Promise<StoredIdentity> {
+  const kept = await loadIdentity(options)
+  if (kept === undefined)
+    throw new StickyError('IDENTITY_UNREADABLE', `There is no ${identityFileOf(options.directory)}.`)
+  return kept
 }

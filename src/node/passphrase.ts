@@ -1,32 +1,45 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { StickyError } from '../dht/index.ts'
-import { createPrivateFile, readPrivateFile } from './identity-store.ts'
+import { hasIdentity, identityFileOf } from './identity-store.ts'
+import { createPrivateFile, readPrivateFile } from './private-file.ts'
+
+export interface PassphraseOptions {
+  directory: string
+  passphraseFile?: string
+}
 
 /**
  * The passphrase of a data folder's identity: $STICKY_PASSPHRASE, else the given file, else a random one kept in the
- * folder itself. The last keeps the identity from leaking with a copy of the identity file alone; against somebody who
- * can read the whole folder only a passphrase kept elsewhere helps.
+ * folder itself. The last protects against a leak of the identity file alone (a backup or a bug report that holds that
+ * one file) and against nobody who reads the whole folder: for that, give a passphrase that is kept elsewhere.
  */
-export async function resolvePassphrase({
-  directory,
-  passphraseFile,
-}: {
-  directory: string
-  passphraseFile?: string
-}): Promise<string> {
+export async function resolvePassphrase({ directory, passphraseFile }: PassphraseOptions): Promise<string> {
   const fromEnvironment = process.env.STICKY_PASSPHRASE
   if (fromEnvironment) return fromEnvironment
-  const file = passphraseFile ?? join(directory, 'passphrase')
-  const kept = await readPrivateFile(file)
-  if (kept !== undefined) {
-    const passphrase = kept.trim()
-    if (passphrase === '') throw new StickyError('WRONG_PASSPHRASE', `${file} is empty.`)
-    return passphrase
-  }
-  if (passphraseFile !== undefined)
+  if (passphraseFile !== undefined) {
+    const given = await readPassphrase(passphraseFile)
+    if (given !== undefined) return given
     throw new StickyError('WRONG_PASSPHRASE', `There is no passphrase file ${passphraseFile}.`)
+  }
+  const file = join(directory, 'passphrase')
+  const kept = await readPassphrase(file)
+  if (kept !== undefined) return kept
+  if (hasIdentity(directory)) {
+    // a new one could not open it, and would hide that the right one is missing
+    throw new StickyError(
+      'WRONG_PASSPHRASE',
+      `${identityFileOf(directory)} needs its passphrase: set STICKY_PASSPHRASE, or give --passphrase-file.`,
+    )
+  }
   const passphrase = randomBytes(24).toString('base64url')
-  await createPrivateFile(directory, file, `${passphrase}\n`)
+  if (await createPrivateFile(file, `${passphrase}\n`)) return passphrase
+  return (await readPassphrase(file)) ?? passphrase // another process was first
+}
+
+async function readPassphrase(file: string): Promise<string | undefined> {
+  const text = await readPrivateFile(file)
+  const passphrase = text?.trim()
+  if (passphrase === '') throw new StickyError('WRONG_PASSPHRASE', `${file} is empty.`)
   return passphrase
 }

@@ -1,0 +1,86 @@
+import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
+import { type FileHandle, link, mkdir, open, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { StickyError } from '../dht/index.ts'
+
+/** Small files that only their owner may read: the sealed identity, and a passphrase. */
+
+const MAX_FILE_BYTES = 64 * 1024
+
+/** The text of the file; undefined when there is none. Rejects with IDENTITY_UNREADABLE when others may read it. */
+export async function readPrivateFile(file: string): Promise<string | undefined> {
+  let handle: FileHandle | undefined
+  try {
+    handle = await open(file, 'r')
+    const stat = await handle.stat()
+    if (stat.isDirectory())
+      throw new StickyError('IDENTITY_UNREADABLE', `${file} is a folder, not a file. Move it away.`)
+    if (process.platform !== 'win32' && (stat.mode & 0o077) !== 0)
+      throw new StickyError('IDENTITY_UNREADABLE', `${file} may be read by others. Run: chmod 600 ${file}`)
+    return await readBounded(handle, file)
+  } catch (error) {
+    if (error instanceof StickyError) throw error
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new StickyError('IDENTITY_UNREADABLE', `${file} cannot be read: ${(error as Error).message}`, {
+      cause: error,
+    })
+  } finally {
+    await handle?.close()
+  }
+}
+
+/** Reads up to the bound, whatever size the file claims: a pipe has none, and a file may grow. */
+async function readBounded(handle: FileHandle, file: string): Promise<string> {
+  const buffer = Buffer.alloc(MAX_FILE_BYTES + 1)
+  let length = 0
+  for (;;) {
+    const { bytesRead } = await handle.read(buffer, length, buffer.byteLength - length, null)
+    if (bytesRead === 0) return buffer.toString('utf8', 0, length)
+    length += bytesRead
+    if (length > MAX_FILE_BYTES)
+      throw new StickyError('IDENTITY_UNREADABLE', `${file} is too large to be what it should be.`)
+  }
+}
+
+/**
+ * The file appears whole or not at all, survives a power cut once this resolves, and never replaces one that is there:
+ * false then.
+ */
+export async function createPrivateFile(file: string, text: string): Promise<boolean> {
+  const temporary = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 })
+    const handle = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
+    try {
+      await handle.writeFile(text)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await link(temporary, file) // unlike rename, it refuses an existing name
+    await syncFolder(dirname(file))
+    return true
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return false
+    throw new StickyError(
+      code === 'ENOSPC' ? 'STORAGE_FULL' : 'STORAGE_FAILED',
+      `${file} cannot be created: ${message}`,
+      { cause: error },
+    )
+  } finally {
+    await rm(temporary, { force: true }).catch(() => undefined)
+  }
+}
+
+/** Makes a new name in a folder durable. Windows has no such call. */
+async function syncFolder(directory: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,166 @@
+import { execFile } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { isErrorCode } from '../../src/dht/errors.ts'
+import { createProgram } from '../../src/node/index.ts'
+
+/** The documentation against the code: codes, paths, links, commands, and every example run. */
+
+const root = resolve(import.meta.dirname, '../..')
+const exec = promisify(execFile)
+const textOf = (file: string) => readFileSync(join(root, file), 'utf8')
+
+const documents = [
+  'README.md',
+  'CHANGELOG.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+]
+
+/** As GitHub names the anchor of a heading. */
+const anchorOf = (heading: string) =>
+  heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-')
+
+const anchorsOf = (markdown: string) =>
+  new Set([...markdown.matchAll(/^#{1,6} (.+)$/gm)].map(([, heading]) => anchorOf(heading as string)))
+
+interface Example {
+  name: string
+  code: string
+}
+
+const examples = documents.flatMap((file): Example[] =>
+  [...textOf(file).matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code], i) => ({
+    name: `${file} example ${i + 1}`,
+    code: code as string,
+  })),
+)
+const isForBrowsers = ({ code }: Example) => code.includes("'sticky-pubsub/browser'")
+
+/** The package by its sources, so that the examples run against this tree and not the last build. */
+const againstSources = (code: string) =>
+  code.replaceAll(/'sticky-pubsub(?:\/(\w+))?'/g, (_all, room = 'pubsub') => `'${root}/src/${room}/index.ts'`)
+
+async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'sticky-docs-'))
+  try {
+    return await work(folder)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+describe('docs/errors.md', () => {
+  const sections = [...textOf('docs/errors.md').matchAll(/^### (.+)$/gm)].map(([, code]) => code as string)
+
+  it('has a section for each code that exists, and no other', () => {
+    const inCode = [...textOf('src/dht/errors.ts').matchAll(/^ {2}([A-Z_]+): \{/gm)].map(([, code]) => code)
+    expect(inCode.length).toBeGreaterThan(20)
+    expect(inCode.every((code) => isErrorCode(code as string))).toBe(true)
+    expect(sections.toSorted()).toEqual(inCode.toSorted())
+  })
+})
+
+describe.each(documents)('%s', (file) => {
+  const markdown = textOf(file)
+
+  it('mentions only files that exist', () => {
+    const paths = markdown.match(/(?<![\w./])(?:src|test|web|docs)\/[\w./-]*\w/g) ?? []
+    expect([...new Set(paths)].filter((path) => !existsSync(join(root, path)))).toEqual([])
+  })
+
+  it('links only to files and headings that exist', () => {
+    const links = [...markdown.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)]
+    const broken = links.filter(([, path, anchor]) => {
+      const target = path === '' ? file : relative(root, resolve(root, dirname(file), path as string))
+      if (!existsSync(join(root, target))) return true
+      return anchor !== undefined && !anchorsOf(textOf(target)).has(anchor)
+    })
+    expect(broken.map(([link]) => link)).toEqual([])
+  })
+})
+
+/** Options of each command of the program: the node's in this process, the bridge's from its help. */
+async function commandsOfProgram(): Promise<Map<string, string>> {
+  const help = async (...args: string[]) =>
+    (await exec(process.execPath, [join(root, 'src/bridge/cli.ts'), ...args, '--help'])).stdout
+  const commands = new Map(
+    createProgram('0').commands.map((command) => [command.name(), command.helpInformation()]),
+  )
+  for (const [, name] of (await help()).matchAll(/^ {2}([a-z][\w-]*) /gm))
+    if (!commands.has(name as string) && name !== 'help')
+      commands.set(name as string, await help(name as string))
+  return commands
+}
+
+describe('commands', () => {
+  it('in the documents exist in the program, with their options', async () => {
+    const commands = await commandsOfProgram()
+    expect([...commands.keys()]).toEqual(expect.arrayContaining(['bridge', 'node', 'pub', 'start', 'sub']))
+    const uses = documents.flatMap((file) => [
+      ...textOf(file).matchAll(/npx sticky ([a-z][\w-]*)([^\n`#|]*)/g),
+    ])
+    expect(uses.length).toBeGreaterThan(10)
+    const wrong = uses.filter(([, name, rest]) => {
+      const help = commands.get(name as string)
+      const options = (rest as string).match(/--[a-z][\w-]*/g) ?? []
+      return help === undefined || options.some((option) => !help.includes(option))
+    })
+    expect(wrong.map(([use]) => use)).toEqual([])
+  }, 60_000)
+})
+
+describe('examples', () => {
+  it('are there, in the README and the guide', () => {
+    expect(examples.filter(({ name }) => name.startsWith('README.md'))).toHaveLength(1)
+    expect(examples.length).toBeGreaterThan(5)
+  })
+
+  it.each(examples.filter((example) => !isForBrowsers(example)))(
+    '$name runs and prints what it says',
+    async ({ code }) => {
+      await inFolder(async (folder) => {
+        const file = join(folder, 'example.mts')
+        await writeFile(file, againstSources(code))
+        const { stdout } = await exec(process.execPath, [file], { timeout: 25_000 })
+        const printed = stdout.trim().split('\n')
+        const promised = [...code.matchAll(/console\.log\(.*\) \/\/ (.+)$/gm)].map(
+          ([, text]) => text as string,
+        )
+        expect(printed).toEqual(expect.arrayContaining(promised.filter((text) => !/^[a-z]+ it: /.test(text))))
+      })
+    },
+  )
+
+  it('pass the type check', async () => {
+    await inFolder(async (folder) => {
+      const files = examples.map((_, i) => join(folder, `example-${i}.mts`))
+      await Promise.all(files.map((file, i) => writeFile(file, againstSources(examples[i]?.code as string))))
+      const config = join(folder, 'tsconfig.json')
+      await writeFile(
+        config,
+        JSON.stringify({
+          extends: join(root, 'tsconfig.json'),
+          include: ['*.mts'],
+          compilerOptions: {
+            typeRoots: [join(root, 'node_modules/@types')],
+            rewriteRelativeImportExtensions: false,
+          },
+        }),
+      )
+      const tsc = join(root, 'node_modules/typescript/bin/tsc')
+      const { stdout } = await exec(process.execPath, [tsc, '-p', config]).catch(
+        (error: { stdout: string }) => error,
+      )
+      expect(stdout.split('\n').filter((line) => line.includes('example-'))).toEqual([])
+    })
+  }, 60_000)
+})
