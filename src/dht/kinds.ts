@@ -61,8 +61,17 @@ export interface HeadKind {
   links(head: Uint8Array): BlockRef[]
   /** Cheap, from the heads' own histories: is `own` an ancestor of `other` ('behind'), its descendant, or neither known? */
   compare(own: Uint8Array, other: Uint8Array): Relation
-  /** The head after `delta`, byte for byte what its author computed. Verifies every new fact. `own` undefined: an empty record. */
-  apply(key: Uint8Array, own: Uint8Array | undefined, delta: Uint8Array, read: BlockReader): Promise<Change>
+  /**
+   * The head after `delta`, byte for byte what its author computed. Verifies every new fact. `own` undefined: an empty
+   * record. What the own disk replays was fresh when it came; only what comes from elsewhere is checked against the clock.
+   */
+  apply(
+    key: Uint8Array,
+    own: Uint8Array | undefined,
+    delta: Uint8Array,
+    read: BlockReader,
+    origin: 'peer' | 'disk',
+  ): Promise<Change>
   /** Throws WRONG_TOPIC when what a verified head names belongs to another record. For a holder's first head of a key. */
   checkLinked(key: Uint8Array, head: Uint8Array, read: BlockReader): Promise<void>
   /** The join of both. Pure, deterministic and commutative; gives `own` or `other` itself when that already is the join. */

@@ -121,7 +121,7 @@ export class RecordStore {
     whileWriting?: (change: Change, base: Uint8Array | undefined) => void,
   ): Promise<Change | undefined> {
     const before = record.head
-    const change = await record.kind.apply(record.key, before, delta, record.read)
+    const change = await record.kind.apply(record.key, before, delta, record.read, 'peer')
     if (before !== undefined && equalBytes(before, change.head)) return undefined
     whileWriting?.(change, record.headId)
     await this.applyPrepared(record, delta, change)

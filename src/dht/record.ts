@@ -109,7 +109,7 @@ export class HeldRecord {
       if (at < this.#logFrom) continue
       if (at !== this.#logNext) break
       const { delta, id } = decode(value, 600 * 1024, logSchema)
-      const change = await this.kind.apply(this.key, this.#head, delta, this.read)
+      const change = await this.kind.apply(this.key, this.#head, delta, this.read, 'disk')
       if (toHex(await sha256(change.head)) !== toHex(id)) break
       this.#logNext += 1
       this.#logBytes += value.byteLength

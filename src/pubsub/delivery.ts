@@ -21,6 +21,8 @@ interface Attachment {
   /** More came than `waiting` may hold: the next push is a call to come and read. */
   overflowed: boolean
   targetVersion: number
+  /** The collection at that version. */
+  targetMessages: Uint8Array | undefined
   inFlight: boolean
   failures: number
 }
@@ -28,6 +30,15 @@ interface Attachment {
 interface AttachedTopic {
   key: Uint8Array
   subscribers: Map<NodeId, Attachment>
+  /** What came since the last reading began. Read in one piece and in order: nothing may be pushed past what it follows. */
+  unread: Span | undefined
+  isReading: boolean
+}
+
+/** A topic's way from one head to a later one. */
+interface Span {
+  before: Uint8Array | undefined
+  latest: Advance
 }
 
 export class Delivery {
@@ -45,14 +56,14 @@ export class Delivery {
       this.#drop(toHex(topic), from)
       return {}
     })
-    this.#stop.push(dht.store.onAdvance((advance) => void this.#onAdvance(advance)))
+    this.#stop.push(dht.store.onAdvance((advance) => this.#onAdvance(advance)))
     this.#stop.push(dht.rpc.onPeerGone((peer) => this.#dropPeer(peer)))
   }
 
   async #attach(from: NodeId, key: Uint8Array, statement: Uint8Array): Promise<{ version: number }> {
     const name = toHex(key)
     const known = this.#topics.get(name)
-    if ((known?.subscribers.size ?? 0) >= LIMITS.maxSubscribers)
+    if ((known?.subscribers.size ?? 0) >= LIMITS.maxSubscribers && !known?.subscribers.has(from))
       throw new StickyError('TOPIC_FULL', 'Too many subscribers here.')
     if (known === undefined && this.#topics.size >= this.#options.maxAttachedTopics)
       throw new StickyError('BUSY', 'Too many topics here.')
@@ -63,7 +74,12 @@ export class Delivery {
     }
     const record = await this.#dht.store.record(COORDINATOR, key)
     const version = record.head === undefined ? 0 : decodeCoordinator(record.head).version
-    const topic = this.#topics.get(name) ?? { key, subscribers: new Map() }
+    const topic = this.#topics.get(name) ?? {
+      key,
+      subscribers: new Map(),
+      unread: undefined,
+      isReading: false,
+    }
     this.#topics.set(name, topic)
     topic.subscribers.set(from, {
       peer: from,
@@ -73,55 +89,84 @@ export class Delivery {
       waitingBytes: 0,
       overflowed: false,
       targetVersion: version,
+      targetMessages: undefined,
       inFlight: false,
       failures: 0,
     })
     return { version }
   }
 
-  async #onAdvance({ kind, key, before, after, record }: Advance): Promise<void> {
-    const topic = kind === COORDINATOR ? this.#topics.get(toHex(key)) : undefined
+  #onAdvance(advance: Advance): void {
+    const topic = advance.kind === COORDINATOR ? this.#topics.get(toHex(advance.key)) : undefined
     if (topic === undefined) return
-    const head = decodeCoordinator(after)
-    const beforeVersion = before === undefined ? 0 : decodeCoordinator(before).version
-    const beforeMessages = before === undefined ? null : decodeCoordinator(before).messages
-    if (head.messages === null || (beforeMessages !== null && toHex(beforeMessages) === toHex(head.messages)))
-      return
+    topic.unread = { before: topic.unread ? topic.unread.before : advance.before, latest: advance }
+    if (!topic.isReading) void this.#readOn(topic)
+  }
+
+  async #readOn(topic: AttachedTopic): Promise<void> {
+    topic.isReading = true
+    for (let span = topic.unread; span !== undefined; span = topic.unread) {
+      topic.unread = undefined
+      await this.#deliver(topic, span)
+    }
+    topic.isReading = false
+  }
+
+  async #deliver(topic: AttachedTopic, { before, latest }: Span): Promise<void> {
+    const from = before === undefined ? undefined : decodeCoordinator(before)
+    const head = decodeCoordinator(latest.after)
+    if (head.messages === null) return
+    if (from?.messages && toHex(from.messages) === toHex(head.messages)) return
+    const added = await this.#added(head.messages, from?.version ?? 0, latest)
+    const now = this.#dht.runtime.now()
+    for (const attachment of topic.subscribers.values()) {
+      if (attachment.expiresAtMs < now) this.#drop(toHex(topic.key), attachment.peer)
+      else this.#enqueue(topic, attachment, head.version, head.messages, added)
+    }
+  }
+
+  /** What was added after a version, undefined when that is more than a push carries or cannot be read here. */
+  async #added(
+    messages: Uint8Array,
+    after: number,
+    { record }: Advance,
+  ): Promise<[number, Uint8Array][] | undefined> {
     const added: [number, Uint8Array][] = []
-    let isTooMuch = false
+    let bytes = 0
     try {
-      const collection = await loadMessages(head.messages, record.read)
-      let bytes = 0
-      for await (const entry of entriesAfter(collection, beforeVersion, record.read)) {
+      const collection = await loadMessages(messages, record.read)
+      for await (const entry of entriesAfter(collection, after, record.read)) {
         bytes += entry.envelope.byteLength
-        isTooMuch = bytes > LIMITS.maxPushBytes || added.length >= LIMITS.maxPushMessages
-        if (isTooMuch) break
+        if (bytes > LIMITS.maxPushBytes || added.length >= LIMITS.maxPushMessages) return undefined
         added.push([entry.addedInVersion, entry.envelope])
       }
     } catch {
-      isTooMuch = true // e.g. superseded while it was read: the subscriber reads the current head itself
+      return undefined // e.g. superseded while it was read: the subscriber reads the current head itself
     }
-    const now = this.#dht.runtime.now()
-    for (const attachment of topic.subscribers.values()) {
-      if (attachment.expiresAtMs < now) this.#drop(toHex(key), attachment.peer)
-      else this.#enqueue(topic, attachment, head.version, added, isTooMuch)
-    }
+    return added
   }
 
   #enqueue(
     topic: AttachedTopic,
     attachment: Attachment,
     version: number,
-    added: [number, Uint8Array][],
-    isTooMuch: boolean,
+    messages: Uint8Array,
+    added: [number, Uint8Array][] | undefined,
   ): void {
-    attachment.targetVersion = Math.max(attachment.targetVersion, version)
-    for (const entry of added) {
+    if (attachment.pushedVersion > version + LIMITS.maxVersionJump) {
+      attachment.pushedVersion = 0 // the number was a forged one, and a merge has dropped it
+      attachment.targetVersion = 0
+    }
+    if (version >= attachment.targetVersion) {
+      attachment.targetVersion = version
+      attachment.targetMessages = messages
+    }
+    for (const entry of added ?? []) {
       attachment.waitingBytes += entry[1].byteLength
       attachment.waiting.push(entry)
     }
     if (
-      isTooMuch ||
+      added === undefined ||
       attachment.waitingBytes > LIMITS.maxPushBytes ||
       attachment.waiting.length > LIMITS.maxPushMessages
     ) {
@@ -139,7 +184,8 @@ export class Delivery {
       attachment.targetVersion > attachment.pushedVersion &&
       topic.subscribers.get(attachment.peer) === attachment
     ) {
-      const version = attachment.targetVersion
+      const { targetVersion: version, targetMessages: messages } = attachment
+      if (messages === undefined) break
       const entries = attachment.overflowed ? [] : attachment.waiting
       const previous = attachment.overflowed ? version : attachment.pushedVersion
       attachment.waiting = []
@@ -151,6 +197,7 @@ export class Delivery {
           topic: topic.key,
           previous,
           version,
+          messages,
           entries,
         })
         this.counters.pushedMessages += entries.length

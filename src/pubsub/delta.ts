@@ -29,7 +29,7 @@ const deltaSchema = v.strictObject({
   nowMs: timestampMs,
   messages: v.pipe(v.array(bytesUpTo(LIMITS.maxEnvelopeBytes)), v.maxLength(LIMITS.maxDeltaMessages)),
   /** Data too large for its message; each is named by one of the messages. */
-  payloads: v.pipe(v.array(bytesUpTo(LIMITS.maxPayloadBytes)), v.maxLength(16)),
+  payloads: v.pipe(v.array(bytesUpTo(LIMITS.maxPayloadBytes)), v.maxLength(LIMITS.maxDeltaPayloads)),
   statements: v.pipe(v.array(bytesUpTo(LIMITS.maxStatementBytes)), v.maxLength(LIMITS.maxDeltaMessages)),
 })
 
@@ -49,28 +49,42 @@ export const encodeDelta = ({ nowMs, messages, payloads, statements }: Delta): U
     statements: statements.map(({ envelope }) => envelope),
   })
 
+export interface DeltaContext {
+  verified: VerifiedMessages
+  /** What claims to be from after this moment is refused; undefined: the own disk replays it, and it was fresh then. */
+  newestMs: number | undefined
+}
+
 /** Everything in it verified. Throws what verifyMessage and verifyStatement throw. */
-async function openDelta(key: Uint8Array, bytes: Uint8Array, verified: VerifiedMessages): Promise<Delta> {
+async function openDelta(
+  key: Uint8Array,
+  bytes: Uint8Array,
+  { verified, newestMs }: DeltaContext,
+): Promise<Delta> {
   const { nowMs, messages, payloads, statements } = decode(bytes, LIMITS.maxDeltaBytes, deltaSchema)
+  if (newestMs !== undefined && nowMs > newestMs)
+    throw new StickyError('FROM_THE_FUTURE', 'A commit from the future: it decides what has expired.')
   return {
     nowMs,
     payloads,
     messages: await Promise.all(
-      messages.map((envelope) => verifyMessage(envelope, { topicKey: key, verified })),
+      messages.map((envelope) => verifyMessage(envelope, { topicKey: key, verified, newestMs })),
     ),
-    statements: await Promise.all(statements.map((envelope) => verifyStatement(envelope, { topicKey: key }))),
+    statements: await Promise.all(
+      statements.map((envelope) => verifyStatement(envelope, { topicKey: key, newestMs })),
+    ),
   }
 }
 
-/** A holder takes no commit that claims to be from further ahead than clocks differ: it decides what has expired. */
+/** The head after a delta, and the blocks that it needs and the one before did not. */
 export async function applyDelta(
   key: Uint8Array,
   own: Uint8Array | undefined,
   bytes: Uint8Array,
   read: BlockReader,
-  verified: VerifiedMessages,
+  context: DeltaContext,
 ): Promise<Change> {
-  const delta = await openDelta(key, bytes, verified)
+  const delta = await openDelta(key, bytes, context)
   const before = own === undefined ? emptyCoordinator(key, delta.nowMs) : decodeCoordinator(own)
   const nowMs = Math.max(before.lastModified, delta.nowMs)
   const payloads = await payloadBlocks(delta)

@@ -156,12 +156,24 @@ export class Initiator {
 
 /** As many waiters, in order, as one delta carries; one at least. */
 function takeGroup(waiting: Waiter[]): Waiter[] {
-  let bytes = 0
+  const { maxDeltaBytes, maxDeltaMessages, maxDeltaPayloads } = LIMITS
+  const total = { bytes: 0, messages: 0, payloads: 0, statements: 0 }
   let count = 0
   for (const waiter of waiting) {
-    bytes += waiter.bytes
-    if (count > 0 && bytes > LIMITS.maxDeltaBytes - 1_024) break
+    total.bytes += waiter.bytes
+    total.messages += waiter.messages.length
+    total.payloads += waiter.payloads.length
+    total.statements += waiter.statements.length
+    const fits =
+      total.bytes <= maxDeltaBytes - DELTA_FRAME_BYTES &&
+      total.messages <= maxDeltaMessages &&
+      total.payloads <= maxDeltaPayloads &&
+      total.statements <= maxDeltaMessages
+    if (count > 0 && !fits) break
     count += 1
   }
   return waiting.splice(0, count)
 }
+
+/** What a delta takes beside its parts. */
+const DELTA_FRAME_BYTES = 1_024

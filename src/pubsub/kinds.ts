@@ -59,7 +59,7 @@ const payloadLinks = (envelopes: Uint8Array[]): BlockRef[] =>
     return payload === undefined ? [] : [ref('payload', payload.id)]
   })
 
-function page(verified: VerifiedMessages): BlockKind {
+function page(verified: VerifiedMessages, newestMs: () => number): BlockKind {
   return hashed(
     'page',
     LIMITS.maxPageBytes,
@@ -69,13 +69,14 @@ function page(verified: VerifiedMessages): BlockKind {
     },
     async (bytes) => {
       const { topic, entries } = decodePage(bytes)
-      await Promise.all(entries.map(([, envelope]) => verifyMessage(envelope, { topicKey: topic, verified })))
+      const context = { topicKey: topic, verified, newestMs: newestMs() }
+      await Promise.all(entries.map(([, envelope]) => verifyMessage(envelope, context)))
     },
   )
 }
 
 /** Named by its message id, the hash of the signed body, not by the hash of its bytes. */
-function message(verified: VerifiedMessages): BlockKind {
+function message(verified: VerifiedMessages, newestMs: () => number): BlockKind {
   return {
     name: 'message',
     maxBytes: LIMITS.maxEnvelopeBytes,
@@ -87,7 +88,7 @@ function message(verified: VerifiedMessages): BlockKind {
         () => false,
       ),
     async verify(id, bytes) {
-      const opened = await verifyMessage(bytes, { verified })
+      const opened = await verifyMessage(bytes, { verified, newestMs: newestMs() })
       if (!equalBytes(opened.id, id))
         throw new StickyError('WRONG_HASH', 'A message that is not the one its id names.')
       return { links: payloadLinks([bytes]), expiresAtMs: opened.body.expiresAt + LIMITS.graceMs }
@@ -117,18 +118,19 @@ const root = hashed('messages', LIMITS.maxRootBytes, (bytes) => {
   return { links, expiresAtMs: latest(tail.map((entry) => entry[3])) }
 })
 
-const subscribers = hashed(
-  'subscribers',
-  LIMITS.maxSubscriberNodeBytes,
-  (bytes) => {
-    const node = decodeTrieNode(bytes)
-    const children = 'children' in node ? node.children.filter((child) => child !== null) : []
-    return { links: children.map((id) => ref('subscribers', id)), expiresAtMs: 0 }
-  },
-  async (bytes) => {
-    await verifyTrieNode(bytes)
-  },
-)
+const subscribers = (newestMs: () => number): BlockKind =>
+  hashed(
+    'subscribers',
+    LIMITS.maxSubscriberNodeBytes,
+    (bytes) => {
+      const node = decodeTrieNode(bytes)
+      const children = 'children' in node ? node.children.filter((child) => child !== null) : []
+      return { links: children.map((id) => ref('subscribers', id)), expiresAtMs: 0 }
+    },
+    async (bytes) => {
+      await verifyTrieNode(bytes, newestMs())
+    },
+  )
 
 const snapshot = hashed('snapshot', LIMITS.maxSnapshotBytes, (bytes) => {
   // The coordinator names the last few itself; the ones before those are there as long as somebody keeps them.
@@ -154,27 +156,38 @@ export function createKinds(
   verified: VerifiedMessages,
   now: () => number,
 ): { headKinds: HeadKind[]; blockKinds: BlockKind[] } {
+  const newestMs = () => now() + LIMITS.maxAheadMs
   const coordinator: HeadKind = {
     name: COORDINATOR,
     maxBytes: LIMITS.maxCoordinatorBytes,
     maxDeltaBytes: LIMITS.maxDeltaBytes,
     compare,
     join,
-    apply: (key, own, delta, read) => applyDelta(key, own, delta, read, verified),
+    apply: (key, own, delta, read, origin) =>
+      applyDelta(key, own, delta, read, { verified, newestMs: origin === 'peer' ? newestMs() : undefined }),
     links: coordinatorLinks,
     checkLinked,
     async verify(key, head) {
       const { topic, lastModified, expiresAt } = decodeCoordinator(head)
       if (!equalBytes(topic, key)) throw new StickyError('WRONG_TOPIC', 'A coordinator of another topic.')
-      // It decides what has expired: from further ahead than clocks differ, but less than the grace, it can drop nothing live.
-      if (lastModified > now() + LIMITS.graceMs / 2)
+      // It decides what has expired: ahead by less than the grace, it can drop nothing live.
+      if (lastModified > newestMs())
         throw new StickyError('FROM_THE_FUTURE', 'A coordinator from the future.')
       return { links: coordinatorLinks(head), expiresAtMs: expiresAt + LIMITS.graceMs }
     },
   }
   return {
     headKinds: [coordinator],
-    blockKinds: [message(verified), page(verified), spine, index, root, subscribers, snapshot, payload],
+    blockKinds: [
+      message(verified, newestMs),
+      page(verified, newestMs),
+      spine,
+      index,
+      root,
+      subscribers(newestMs),
+      snapshot,
+      payload,
+    ],
   }
 }
 

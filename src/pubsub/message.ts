@@ -95,18 +95,22 @@ export async function createMessage(init: NewMessage): Promise<VerifiedMessage> 
 
 /** What verification needs to know, and what lets it skip a signature that this node has checked before. */
 export interface VerifyContext {
-  topicKey?: Uint8Array
-  verified?: VerifiedMessages
+  topicKey?: Uint8Array | undefined
+  verified?: VerifiedMessages | undefined
+  /** What was published after this moment is refused (`LIMITS.maxAheadMs`). Absent: read from the own disk. */
+  newestMs?: number | undefined
 }
 
-/** Size, shape, topic, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC or BAD_SIGNATURE. */
+/** Size, shape, topic, moment, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC, FROM_THE_FUTURE or BAD_SIGNATURE. */
 export async function verifyMessage(
   envelope: Uint8Array,
-  { topicKey, verified: known }: VerifyContext,
+  { topicKey, verified: known, newestMs }: VerifyContext,
 ): Promise<VerifiedMessage> {
   const { body, bodyBytes, signature } = decodeEnvelope(envelope)
   if (topicKey !== undefined && !equalBytes(body.topic, topicKey))
     throw new StickyError('WRONG_TOPIC', 'A message of another topic.')
+  if (newestMs !== undefined && body.publishedAt > newestMs)
+    throw new StickyError('FROM_THE_FUTURE', 'A message from the future.')
   const id = await sha256(bodyBytes)
   const message = brand(id, body, envelope)
   if (known?.has(message)) return message

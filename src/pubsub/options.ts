@@ -17,6 +17,12 @@ export const LIMITS = {
   maxSkewMs: 5 * 60_000,
   /** Objects are kept this long after the latest expiry inside (requirement A3). */
   graceMs: 3_600_000,
+  /**
+   * No holder stores what claims to be from further ahead, in whatever way it comes. More than two clocks that are each
+   * off by `maxSkewMs` differ, so that honest holders never refuse each other; less than the grace, so that a head from
+   * ahead lets go of nothing that is live.
+   */
+  maxAheadMs: 30 * 60_000,
   subscriptionTtlMs: 30 * 60_000,
   maxSubscribers: 1_000,
   /** A page is sealed at so many messages or bytes (design §3). */
@@ -43,6 +49,7 @@ export const LIMITS = {
   maxVersionJump: 1_000_000,
   maxDeltaBytes: 224 * 1024,
   maxDeltaMessages: 512,
+  maxDeltaPayloads: 16,
   maxPushBytes: 160 * 1024,
   maxPushMessages: 200,
   maxHistoryLimit: 256,

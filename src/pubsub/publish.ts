@@ -146,12 +146,13 @@ export class Publisher {
     }
   }
 
-  #giveUp(outgoing: Outgoing, error: StickyError): void {
-    if (!outgoing.sent) {
+  /** Ends the caller's wait: with `error` itself only where no earlier request can have stored the message. */
+  #giveUp(outgoing: Outgoing, error: StickyError, mayBeStored = outgoing.sent): void {
+    if (!mayBeStored) {
       outgoing.reject(error)
       return
     }
-    const reason = `It was sent, but no answer came in time (${error.message}) It may or may not appear.`
+    const reason = `It was sent, but nobody confirmed it (${error.message}) It may or may not appear.`
     outgoing.reject(new StickyError('OUTCOME_UNKNOWN', reason, { cause: error }))
   }
 
@@ -172,14 +173,15 @@ export class Publisher {
       const open = batch.filter((outgoing) => !outgoing.settled)
       if (open.length === 0) return
       const initiator = await this.#nextInitiator(topicKey, tried)
+      const sentBefore = new Set(open.filter((outgoing) => outgoing.sent))
       try {
         if (initiator === undefined)
           throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
-        await this.#request(topicKey, initiator, open)
+        await this.#request(topicKey, initiator, open, sentBefore)
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
         if (!failure.retryable) {
-          for (const outgoing of open) outgoing.reject(failure)
+          for (const outgoing of open) this.#giveUp(outgoing, failure, sentBefore.has(outgoing))
           return
         }
         if (initiator !== undefined) this.#dht.replicas.noteFailure(initiator, failure)
@@ -188,8 +190,13 @@ export class Publisher {
     }
   }
 
-  async #request(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<void> {
-    const retry = batch.some((outgoing) => outgoing.sent)
+  async #request(
+    topicKey: Uint8Array,
+    initiator: NodeId,
+    batch: Outgoing[],
+    sentBefore: Set<Outgoing>,
+  ): Promise<void> {
+    const retry = sentBefore.size > 0
     const payloads = batch.flatMap((outgoing) => (outgoing.payload ? [outgoing.payload] : []))
     const messages = batch.map((outgoing) => outgoing.message.envelope)
     this.counters.requests += 1
@@ -203,7 +210,7 @@ export class Publisher {
     for (const [i, outgoing] of batch.entries()) {
       const code = answer.results[i]
       if (code === null) outgoing.resolve(receiptOf(outgoing.message, answer))
-      else outgoing.reject(refusal(code))
+      else this.#giveUp(outgoing, refusal(code), sentBefore.has(outgoing))
     }
   }
 

@@ -1,10 +1,11 @@
 import { type BlockReader, type Dht, fromHex, type NodeId, nodeIdOf, toHex } from '../dht/index.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
-import { entriesAfter, entriesBackward, loadMessages } from './collection.ts'
+import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { createTracker, type Tracker } from './gaps.ts'
 import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
+import { Position } from './position.ts'
 import { toMessage } from './view.ts'
 
 /**
@@ -15,6 +16,7 @@ import { toMessage } from './view.ts'
 export interface Push {
   previous: number
   version: number
+  messages: Uint8Array
   entries: [version: number, envelope: Uint8Array][]
 }
 
@@ -44,13 +46,15 @@ export class TopicReader {
   readonly #tracker: Tracker<Arrived>
   /** What is older was not asked for, should a replica offer it again. */
   readonly #wantedFromMs: number
-  #position: number
+  readonly #position: Position
   #joined = false
   #historicCount = 0
+  /** History of a late join, read before `subscribe` resolved: what is published from then on comes after it. */
+  #prepared: { entries: Entry[]; read: BlockReader } | undefined
 
   constructor(init: ReaderInit) {
     this.#init = init
-    this.#position = init.lastSeenVersion ?? 0
+    this.#position = new Position(init.lastSeenVersion ?? 0)
     const wantsAll = init.history === 'all' || init.lastSeenVersion !== undefined
     this.#wantedFromMs = wantsAll ? 0 : init.dht.runtime.now() - LIMITS.maxSkewMs
     this.#tracker = createTracker({
@@ -61,36 +65,46 @@ export class TopicReader {
 
   /** Everything that was added up to this version has been seen. */
   get position(): number {
-    return this.#position
+    return this.#position.version
   }
 
   get joined(): boolean {
     return this.#joined
   }
 
-  /** Reads the history that was asked for, then reports the boundary. What is pushed meanwhile is read here. */
-  async join(source: NodeId): Promise<void> {
-    const { history, lastSeenVersion, emit, onStatus } = this.#init
-    if (history !== 'all' && lastSeenVersion === undefined) await this.#joinLate(source, history)
-    else await this.catchUp(source, true)
-    this.#joined = true
-    this.#tracker.goLive()
-    emit('history-end', { version: this.#position, count: this.#historicCount })
-    onStatus('synced')
+  /** A subscription without the whole history begins here: everything that is stored after this is delivered. */
+  async prepare(source: NodeId): Promise<void> {
+    const { history, lastSeenVersion } = this.#init
+    if (history === 'all' || lastSeenVersion !== undefined || this.#prepared !== undefined) return
+    const head = await this.#headAt(source, true)
+    const read = this.#blocksOf(source)
+    let entries: Entry[] = []
+    if (head !== null) {
+      const { messages, version } = decodeCoordinator(head)
+      if (messages !== null && history !== 'none')
+        entries = await entriesBackward(await loadMessages(messages, read), undefined, history.last, read)
+      this.#position.moveTo(version, messages)
+    }
+    this.#prepared = { entries, read }
   }
 
-  async #joinLate(source: NodeId, history: 'none' | { last: number }): Promise<void> {
-    const head = await this.#headAt(source, true)
-    if (head === null) return
-    const { messages, version } = decodeCoordinator(head)
-    if (messages !== null && history !== 'none') {
-      const read = this.#blocksOf(source)
-      const entries = await entriesBackward(await loadMessages(messages, read), undefined, history.last, read)
-      for (const { envelope, addedInVersion } of entries) {
-        await this.#take(await openMessage(envelope, this.#init.topicKey), addedInVersion, read)
-      }
+  /** Delivers the history that was asked for, then reports the boundary. What was pushed meanwhile is read here. */
+  async join(source: NodeId): Promise<void> {
+    await this.prepare(source)
+    if (this.#prepared === undefined) await this.catchUp(source, true)
+    else await this.#takePrepared(this.#prepared)
+    this.#joined = true
+    this.#tracker.goLive()
+    this.#init.emit('history-end', { version: this.position, count: this.#historicCount })
+    if (this.#prepared !== undefined) await this.catchUp(source, false)
+    this.#init.onStatus('synced')
+  }
+
+  async #takePrepared({ entries, read }: { entries: Entry[]; read: BlockReader }): Promise<void> {
+    for (let entry = entries[0]; entry !== undefined; entry = entries[0]) {
+      await this.#take(await openMessage(entry.envelope, this.#init.topicKey), entry.addedInVersion, read)
+      entries.shift()
     }
-    this.#position = version
   }
 
   /** Delivers everything added after the position. `quorum`: first ask a majority, and repair the source from it. */
@@ -99,25 +113,26 @@ export class TopicReader {
     if (this.#joined) onStatus('catching-up')
     const head = await this.#headAt(source, quorum)
     if (head !== null) {
-      const { messages, version } = decodeCoordinator(head)
-      // A position from another lineage says nothing here: everything is read, and what is known is dropped by id.
-      const after = this.#position > version ? 0 : this.#position
+      const coordinator = decodeCoordinator(head)
+      const { messages, version } = coordinator
       if (messages !== null) {
         const read = this.#blocksOf(source)
+        const after = await this.#position.knownIn(coordinator, read)
         for await (const entry of entriesAfter(await loadMessages(messages, read), after, read)) {
           await this.#take(await openMessage(entry.envelope, topicKey), entry.addedInVersion, read)
           signal.throwIfAborted()
         }
       }
-      this.#position = version
+      this.#position.moveTo(version, messages)
     }
     if (this.#joined) onStatus('synced')
   }
 
   /** What a replica pushed. When it does not follow on what was seen, everything in between is read instead. */
-  async takePush({ previous, version, entries }: Push, source: NodeId): Promise<void> {
-    if (!this.#joined || version <= this.#position) return // the join reads it, or it was read already
-    if (previous > this.#position) return this.catchUp(source, false)
+  async takePush({ previous, version, messages: collection, entries }: Push, source: NodeId): Promise<void> {
+    if (!this.#joined) return // the join reads it
+    if (previous > this.position || this.isForged(version)) return this.catchUp(source, false)
+    if (version <= this.position) return
     const { topicKey, verified } = this.#init
     const messages = await Promise.all(
       entries.map(([, envelope]) => verifyMessage(envelope, { topicKey, verified })),
@@ -126,7 +141,7 @@ export class TopicReader {
     for (const [i, message] of messages.entries()) {
       await this.#take(message, (entries[i] as [number, Uint8Array])[0], read)
     }
-    this.#position = version
+    this.#position.moveTo(version, collection)
   }
 
   /** Gives up on messages that no replica has had for a while, and says so. */
@@ -134,6 +149,11 @@ export class TopicReader {
     const { deliver, gaps } = this.#tracker.release(this.#init.dht.runtime.monotonicNow())
     for (const gap of gaps) this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
     for (const arrived of deliver) this.#deliver(arrived)
+  }
+
+  /** The position is so far beyond `version` that it can only come from a forged number: it counts for nothing. */
+  isForged(version: number): boolean {
+    return this.position > version + LIMITS.maxVersionJump
   }
 
   async versionAt(peer: NodeId): Promise<number> {

@@ -1,4 +1,4 @@
-import { type Dht, StickyError, toHex } from '../dht/index.ts'
+import { type Dht, StickyError, type Timer, toHex } from '../dht/index.ts'
 import type { ChannelState } from './api.ts'
 import { COORDINATOR } from './options.ts'
 
@@ -14,6 +14,7 @@ export class Recovery {
   readonly #maxFailedMerges: number
   /** Topics not in order; all others are ACTIVE. Bounded by MAX_TRACKED, oldest forgotten. */
   readonly #topics = new Map<string, { state: ChannelState; failedMerges: number }>()
+  readonly #retries = new Map<string, Timer>()
   #closed = false
 
   constructor(dht: Dht, options: { maxFailedMerges: number; recoveryRetryMs: number }) {
@@ -44,48 +45,67 @@ export class Recovery {
     const name = toHex(topicKey)
     const topic = this.#topics.get(name) ?? { state: 'ACTIVE' as const, failedMerges: 0 }
     topic.failedMerges += 1
-    if (this.#topics.size >= MAX_TRACKED) this.#topics.delete(this.#topics.keys().next().value as string)
-    this.#topics.set(name, topic)
+    this.#remember(name, topic)
     if (topic.failedMerges < this.#maxFailedMerges || topic.state !== 'ACTIVE') return
-    topic.state = 'RECOVERING'
-    await this.recover(topicKey).catch(() => this.#retryLater(topicKey))
+    await this.recover(topicKey).catch(() => undefined)
   }
 
-  /** Reads the heads of all reachable holders and joins what loads. Rejects with CHANNEL_FAILED when nothing does. */
+  #remember(name: string, topic: { state: ChannelState; failedMerges: number }): void {
+    this.#topics.delete(name)
+    if (this.#topics.size >= MAX_TRACKED) this.#topics.delete(this.#topics.keys().next().value as string)
+    this.#topics.set(name, topic)
+  }
+
+  /**
+   * Reads the heads of all reachable holders and joins what loads. Rejects with CHANNEL_FAILED when nothing does; it is
+   * then tried again in the background.
+   */
   async recover(topicKey: Uint8Array): Promise<void> {
     const name = toHex(topicKey)
     const topic = { state: 'RECOVERING' as ChannelState, failedMerges: 0 }
-    this.#topics.set(name, topic)
+    this.#remember(name, topic)
+    try {
+      await this.#joinWhatLoads(topicKey)
+      this.#topics.delete(name)
+    } catch (error) {
+      topic.state = 'FAILED'
+      this.#retryLater(name, topicKey)
+      throw new StickyError('CHANNEL_FAILED', 'No replica of this topic could be loaded.', { cause: error })
+    }
+  }
+
+  /** Rejects when not one head could be joined, unless there is none: then the topic is merely empty. */
+  async #joinWhatLoads(topicKey: Uint8Array): Promise<void> {
     const answers = await this.#dht.replicas.heads(COORDINATOR, topicKey)
     const asked = answers.filter((answer) => answer.error === undefined)
     let loaded = 0
+    let failure: unknown = answers[0]?.error
     for (const { head, peer } of asked) {
       if (head === undefined) continue
-      const ok = await this.#dht.pull(COORDINATOR, topicKey, head, peer).then(
-        () => true,
-        () => false,
-      )
-      if (ok) loaded += 1
+      try {
+        await this.#dht.pull(COORDINATOR, topicKey, head, peer)
+        loaded += 1
+      } catch (error) {
+        failure = error
+      }
     }
     const isEmptyTopic = asked.length > 0 && asked.every((answer) => answer.head === undefined)
-    if (loaded > 0 || isEmptyTopic) {
-      this.#topics.delete(name)
-      return
-    }
-    topic.state = 'FAILED'
-    throw new StickyError('CHANNEL_FAILED', 'No replica of this topic could be loaded.')
+    if (loaded === 0 && !isEmptyTopic) throw failure
   }
 
-  #retryLater(topicKey: Uint8Array): void {
-    if (this.#closed) return
-    this.#dht.runtime.setTimer(() => {
-      if (this.#closed || this.state(topicKey) !== 'FAILED') return
-      this.recover(topicKey).catch(() => this.#retryLater(topicKey))
+  #retryLater(name: string, topicKey: Uint8Array): void {
+    if (this.#closed || this.#retries.has(name)) return
+    const timer = this.#dht.runtime.setTimer(() => {
+      this.#retries.delete(name)
+      if (this.state(topicKey) === 'FAILED') this.recover(topicKey).catch(() => undefined)
     }, this.#retryMs)
+    this.#retries.set(name, timer)
   }
 
   close(): void {
     this.#closed = true
+    for (const timer of this.#retries.values()) timer.clear()
+    this.#retries.clear()
   }
 }
 

@@ -97,15 +97,17 @@ export async function createStatement({
   return brand(body, encode({ body: bodyBytes, signature }))
 }
 
-/** Size, shape, topic, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC or BAD_SIGNATURE. */
+/** Size, shape, topic, moment, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC, FROM_THE_FUTURE or BAD_SIGNATURE. */
 export async function verifyStatement(
   envelope: Uint8Array,
-  { topicKey }: { topicKey: Uint8Array },
+  { topicKey, newestMs }: { topicKey: Uint8Array; newestMs?: number | undefined },
 ): Promise<VerifiedStatement> {
   const { body: bodyBytes, signature } = decode(envelope, LIMITS.maxStatementBytes, envelopeSchema)
   const body = decode(bodyBytes, LIMITS.maxStatementBytes, bodySchema)
   if (!equalBytes(body.topic, topicKey))
     throw new StickyError('WRONG_TOPIC', 'A subscription of another topic.')
+  if (newestMs !== undefined && body.issuedAt > newestMs)
+    throw new StickyError('FROM_THE_FUTURE', 'A subscription from the future.')
   if (!(await verifySignature(body.client, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {
     throw new StickyError('BAD_SIGNATURE', 'A subscription whose signature is not its client’s.')
   }
@@ -355,12 +357,13 @@ export async function listSubscribers(
 /** Every statement inside verified. Throws when one is not, or stands in the wrong place. */
 export async function verifyTrieNode(
   bytes: Uint8Array,
+  newestMs?: number,
 ): Promise<{ children: Uint8Array[]; expiresAtMs: number }> {
   const decoded = decodeTrieNode(bytes)
   if ('children' in decoded)
     return { children: decoded.children.filter((child) => child !== null), expiresAtMs: 0 }
   const statements = await Promise.all(
-    decoded.statements.map((envelope) => verifyStatement(envelope, { topicKey: decoded.topic })),
+    decoded.statements.map((envelope) => verifyStatement(envelope, { topicKey: decoded.topic, newestMs })),
   )
   return { children: [], expiresAtMs: Math.max(0, ...statements.map(({ body }) => body.expiresAt)) }
 }

@@ -89,6 +89,8 @@ export class TopicSubscription implements Subscription {
   async start(): Promise<void> {
     void this.#announce()
     await this.#attach()
+    const source = this.#source
+    if (source !== undefined) await this.#serially(() => this.#reader.prepare(source))
     this.#after(0, () => void this.#serially(() => this.#read()))
     this.#every(this.#init.options.checkIntervalMs, () => this.#check())
     this.#every(this.#init.options.renewMs, () =>
@@ -250,7 +252,8 @@ export class TopicSubscription implements Subscription {
       this.#standby === undefined ? 0 : this.#reader.versionAt(this.#standby).catch(() => 0),
     ]).catch((): [undefined, undefined] => [undefined, undefined])
     if (own === undefined) return this.#reattach()
-    if (Math.max(own, other) <= this.#reader.position) return
+    const newest = Math.max(own, other)
+    if (newest <= this.#reader.position && !this.#reader.isForged(newest)) return
     await this.#serially(() => this.#reader.catchUp(source, other > own))
   }
 

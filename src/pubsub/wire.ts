@@ -51,7 +51,7 @@ export const topicMethods = {
   ),
   /**
    * Replica to subscriber. `previous` is the version that carried messages before these did: a subscriber that has not
-   * seen it has a gap. No entries: there is more than fits, come and read it.
+   * seen it has a gap. `messages` is the collection they lead to. No entries: there is more than fits, come and read it.
    */
   push: method(
     'topic/push',
@@ -60,6 +60,7 @@ export const topicMethods = {
       topic,
       previous: version,
       version,
+      messages: objectId,
       entries: v.pipe(v.array(v.strictTuple([version, envelope])), v.maxLength(256)),
     }),
     v.strictObject({}),

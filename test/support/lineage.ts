@@ -67,7 +67,7 @@ export class World {
   ): Promise<Uint8Array> {
     for (const message of messages) this.verified.add(message)
     const delta = encodeDelta({ nowMs: this.nowMs, messages, payloads, statements })
-    return this.keep(await this.kind.apply(topicKey, own, delta, this.read))
+    return this.keep(await this.kind.apply(topicKey, own, delta, this.read, 'peer'))
   }
 
   async join(a: Uint8Array, b: Uint8Array): Promise<Uint8Array> {

@@ -1,4 +1,10 @@
-import { type DhtOptions, identityFromSeed, memoryStorage, type Storage } from '../../src/dht/index.ts'
+import {
+  type DhtOptions,
+  identityFromSeed,
+  memoryStorage,
+  type Runtime,
+  type Storage,
+} from '../../src/dht/index.ts'
 import { type PubSubOptions, StickyPubSub } from '../../src/pubsub/index.ts'
 import { MemoryHub, type MemoryPeer } from './memory-network.ts'
 
@@ -14,6 +20,7 @@ export interface MemoryNodeOptions {
   storage?: Storage
   stores?: boolean
   durable?: boolean
+  runtime?: Runtime
   dhtOptions?: Partial<DhtOptions>
   options?: Partial<PubSubOptions>
 }
@@ -35,6 +42,7 @@ export class MemoryNet {
       network,
       storage,
       identity,
+      ...(init.runtime ? { runtime: init.runtime } : {}),
       dhtOptions: { antiEntropyMs: 500, ...init.dhtOptions },
       ...(init.options ? { options: init.options } : {}),
     })

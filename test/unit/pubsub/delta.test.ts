@@ -33,8 +33,8 @@ describe('applying a delta', () => {
       const delta = encodeDelta({ nowMs: initiator.nowMs, messages, payloads: [], statements })
       for (const message of messages) initiator.verified.add(message)
       const before = own
-      own = initiator.keep(await initiator.kind.apply(topicKey, before, delta, initiator.read))
-      const theirs = replica.keep(await replica.kind.apply(topicKey, before, delta, replica.read))
+      own = initiator.keep(await initiator.kind.apply(topicKey, before, delta, initiator.read, 'peer'))
+      const theirs = replica.keep(await replica.kind.apply(topicKey, before, delta, replica.read, 'peer'))
       expect(toHex(theirs)).toBe(toHex(own))
       expect(decodeCoordinator(own).version).toBe(commit + 1)
     }
@@ -46,7 +46,7 @@ describe('applying a delta', () => {
     const [messages, statements] = [await world.messages(1, 2), [await world.statement(1)]]
     const head = await world.apply(undefined, messages, statements)
     const delta = encodeDelta({ nowMs: world.nowMs, messages, payloads: [], statements })
-    const again = await world.kind.apply(topicKey, head, delta, world.read)
+    const again = await world.kind.apply(topicKey, head, delta, world.read, 'peer')
     expect(toHex(again.head)).toBe(toHex(head))
     expect(again.blocks).toEqual([])
   })
@@ -72,12 +72,34 @@ describe('applying a delta', () => {
     expect(await world.entries(again)).toHaveLength(2)
   })
 
+  it('takes nothing from the future, except what its own disk replays after the clock went back', async () => {
+    const world = new World()
+    const ahead = new World()
+    ahead.nowMs = world.nowMs + LIMITS.maxAheadMs + 1
+    const delta = (changes: object) =>
+      encode({ v: 1, nowMs: world.nowMs, messages: [], payloads: [], statements: [], ...changes })
+    const late = [
+      delta({ nowMs: ahead.nowMs }),
+      delta({ messages: [(await ahead.message(1)).envelope] }),
+      delta({ statements: [(await ahead.statement(1)).envelope] }),
+    ]
+    for (const bytes of late) {
+      const apply = (origin: 'peer' | 'disk') =>
+        world.kind.apply(topicKey, undefined, bytes, world.read, origin)
+      await fails(apply('peer'), 'FROM_THE_FUTURE')
+      await expect(apply('disk')).resolves.toBeDefined()
+    }
+    ahead.nowMs -= 1
+    const onTime = delta({ messages: [(await ahead.message(1)).envelope] })
+    await expect(world.kind.apply(topicKey, undefined, onTime, world.read, 'peer')).resolves.toBeDefined()
+  })
+
   it('is refused as a whole when anything in it is not true', async () => {
     const world = new World()
     const [good] = await world.messages(1, 1)
     const delta = (changes: object) =>
       encode({ v: 1, nowMs: world.nowMs, messages: [], payloads: [], statements: [], ...changes })
-    const apply = (bytes: Uint8Array) => world.kind.apply(topicKey, undefined, bytes, world.read)
+    const apply = (bytes: Uint8Array) => world.kind.apply(topicKey, undefined, bytes, world.read, 'peer')
     const forged = (good as VerifiedMessage).envelope.slice()
     forged[forged.byteLength - 1] = (forged.at(-1) as number) ^ 1
     await fails(apply(delta({ messages: [(good as VerifiedMessage).envelope, forged] })), 'BAD_SIGNATURE')
@@ -85,6 +107,9 @@ describe('applying a delta', () => {
     await fails(apply(new Uint8Array(LIMITS.maxDeltaBytes + 1)), 'TOO_LARGE')
     await fails(apply(delta({ more: 1 })), 'MALFORMED')
     const bytes = delta({ messages: [(good as VerifiedMessage).envelope] })
-    await fails(world.kind.apply(await topicKeyOf('another'), undefined, bytes, world.read), 'WRONG_TOPIC')
+    await fails(
+      world.kind.apply(await topicKeyOf('another'), undefined, bytes, world.read, 'peer'),
+      'WRONG_TOPIC',
+    )
   })
 })

@@ -75,6 +75,30 @@ describe('block kinds', () => {
     await fails(page.verify(await sha256(bad), bad), 'BAD_SIGNATURE')
   })
 
+  it('refuse messages and subscriptions from the future, and take those of clocks that merely differ', async () => {
+    const world = new World()
+    const message = await world.message(1)
+    const statement = await world.statement(1)
+    const blocks: [string, Uint8Array, Uint8Array][] = await Promise.all(
+      [
+        ['page', encode({ v: 1, topic: topicKey, entries: [[1, message.envelope]] })] as const,
+        [
+          'subscribers',
+          encode({ v: 1, topic: topicKey, depth: 0, statements: [statement.envelope] }),
+        ] as const,
+      ].map(async ([kind, bytes]) => [kind, await sha256(bytes), bytes]),
+    )
+    blocks.push(['message', message.id, message.envelope])
+    const now = world.nowMs
+    for (const [kindName, id, bytes] of blocks) {
+      const kind = world.blockKinds.get(kindName) as BlockKind
+      world.nowMs = now - LIMITS.maxAheadMs - 1
+      await fails(kind.verify(id, bytes), 'FROM_THE_FUTURE')
+      world.nowMs = now - LIMITS.maxAheadMs
+      await kind.verify(id, bytes)
+    }
+  })
+
   it('refuse a head of another topic or from the future', async () => {
     const { world, head } = await prepared
     await fails(world.kind.verify(await topicKeyOf('another'), head), 'WRONG_TOPIC')

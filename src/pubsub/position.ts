@@ -1,0 +1,68 @@
+import { type BlockReader, equalBytes, toHex } from '../dht/index.ts'
+import type { Coordinator } from './coordinator.ts'
+import { LIMITS } from './options.ts'
+import { loadSnapshot } from './snapshot.ts'
+
+/**
+ * How far one reader has come. A version alone does not say it: two replicas that have not merged yet count alike and
+ * mean different messages. So the reader remembers which collection it saw at which version, and goes on from the
+ * newest of them that a head knows as its ancestor; what that reads again is dropped by id.
+ */
+export class Position {
+  /** Newest last; the first is where the reader began, whatever the lineage. */
+  readonly #seen: { version: number; messages: Uint8Array | undefined }[]
+
+  /** Of a head without messages: nothing was added up to it, in this lineage. */
+  #emptyVersion = 0
+
+  constructor(version: number) {
+    this.#seen = [{ version, messages: undefined }]
+  }
+
+  /** Everything that was added up to this version has been seen. */
+  get version(): number {
+    return Math.max(this.#seen.at(-1)?.version ?? 0, this.#emptyVersion)
+  }
+
+  moveTo(version: number, messages: Uint8Array | null): void {
+    const last = this.#seen.at(-1)
+    if (messages === null) {
+      this.#emptyVersion = version
+      return
+    }
+    this.#emptyVersion = 0
+    if (last?.messages && equalBytes(last.messages, messages)) this.#seen.pop()
+    this.#seen.push({ version, messages })
+    if (this.#seen.length > MAX_REMEMBERED) this.#seen.splice(1, 1)
+  }
+
+  /** The version after which `head` holds everything that this reader lacks. */
+  async knownIn(head: Coordinator, read: BlockReader): Promise<number> {
+    const ids = new Set<string>(head.messages === null ? [] : [toHex(head.messages)])
+    const known = () =>
+      this.#seen.findLast(
+        ({ version, messages }) =>
+          messages !== undefined && version <= head.version && ids.has(toHex(messages)),
+      )
+    const add = (level: { messageHistory: Uint8Array[] }) => {
+      for (const id of level.messageHistory) ids.add(toHex(id))
+    }
+    add(head)
+    let levels = head.previous
+    for (
+      let depth = 0;
+      known() === undefined && levels.length > 0 && depth < LIMITS.maxHistoryDepth;
+      depth++
+    ) {
+      const [id, ...others] = levels
+      const snapshot = await loadSnapshot(id as Uint8Array, read)
+      if (snapshot !== undefined) add(snapshot)
+      levels = [...others, ...(snapshot?.previous ?? [])].slice(0, LIMITS.maxHistoryDepth)
+    }
+    const begin = this.#seen[0]?.version ?? 0
+    return known()?.version ?? (begin <= head.version ? begin : 0)
+  }
+}
+
+/** A reader that was pushed to for long goes back this many pushes at most before it reads everything again. */
+const MAX_REMEMBERED = 256

@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest'
+import { decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
+import { Position } from '../../../src/pubsub/position.ts'
+import { World } from '../../support/lineage.ts'
+
+function saw(position: Position, head: Uint8Array): void {
+  const { version, messages } = decodeCoordinator(head)
+  position.moveTo(version, messages)
+}
+
+describe('a position', () => {
+  it('goes on after the newest head it saw in a lineage, and not after one of another lineage', async () => {
+    const world = new World()
+    const base = await world.apply(undefined, await world.messages(1, 3))
+    const a = await world.apply(base, await world.messages(1, 1, { writer: 1 }))
+    const b = await world.apply(base, await world.messages(1, 1, { writer: 2 }))
+    expect(decodeCoordinator(a).version).toBe(decodeCoordinator(b).version)
+    const position = new Position(0)
+    saw(position, base)
+    saw(position, a)
+    expect(await position.knownIn(decodeCoordinator(a), world.read)).toBe(2)
+    expect(await position.knownIn(decodeCoordinator(b), world.read)).toBe(1)
+    const lacking = await world.entries(b, await position.knownIn(decodeCoordinator(b), world.read))
+    expect(lacking).toHaveLength(1)
+    const later = await world.apply(a, await world.messages(2, 1, { writer: 1 }))
+    expect(await position.knownIn(decodeCoordinator(later), world.read)).toBe(2)
+    const merged = await world.join(later, b)
+    const rest = await world.entries(merged, await position.knownIn(decodeCoordinator(merged), world.read))
+    expect(rest.length).toBeGreaterThanOrEqual(2)
+  })
+
+  it('finds its place through snapshots, and without them reads everything', async () => {
+    const world = new World()
+    const position = new Position(0)
+    let head = await world.apply(undefined, await world.messages(1, 1))
+    saw(position, head)
+    for (let n = 2; n <= 60; n++) head = await world.apply(head, await world.messages(n, 1))
+    expect(await position.knownIn(decodeCoordinator(head), world.read)).toBe(1)
+    for (const name of world.blocks.keys()) if (name.startsWith('snapshot/')) world.blocks.delete(name)
+    expect(await position.knownIn(decodeCoordinator(head), world.read)).toBe(0)
+  })
+
+  it('begins where it was told to, unless the head has not come so far', async () => {
+    const world = new World()
+    let head = await world.apply(undefined, await world.messages(1, 1))
+    for (let n = 2; n <= 4; n++) head = await world.apply(head, await world.messages(n, 1))
+    expect(await new Position(3).knownIn(decodeCoordinator(head), world.read)).toBe(3)
+    expect(await new Position(9).knownIn(decodeCoordinator(head), world.read)).toBe(0)
+  })
+
+  it('remembers a bounded number of heads', async () => {
+    const world = new World()
+    const position = new Position(0)
+    const id = (n: number) =>
+      new Uint8Array(32)
+        .fill(1)
+        .with(0, n & 255)
+        .with(1, n >> 8)
+    for (let n = 1; n <= 1_000; n++) position.moveTo(n, id(n))
+    const head = decodeCoordinator(await world.apply(undefined, await world.messages(1, 1)))
+    const knows = (n: number) =>
+      position.knownIn({ ...head, version: 2_000, messages: id(n), messageHistory: [] }, world.read)
+    expect(await knows(1_000)).toBe(1_000)
+    expect(await knows(900)).toBe(900)
+    expect(await knows(1)).toBe(0)
+    expect(position.version).toBe(1_000)
+  })
+})
