@@ -64,6 +64,8 @@ export interface Libp2pNetworkOptions {
   lookUpTimeoutMs: number
   /** Streams of the link protocol one connection may open at once; the rpc layer above keeps fewer. */
   maxLinkStreams: number
+  /** A connection on which a stream takes longer to open counts as dead; half of what a link may take to open. */
+  stalledConnectionMs: number
   /** A connected peer that has not told its protocols is asked, and left out when it takes longer. */
   identifyTimeoutMs: number
   /** Peers whose role and place in the key space are remembered, the latest ones. */
@@ -75,6 +77,7 @@ export const DEFAULT_LIBP2P_NETWORK_OPTIONS: Libp2pNetworkOptions = {
   smallNetworkPeers: 20,
   lookUpTimeoutMs: 5_000,
   maxLinkStreams: 8,
+  stalledConnectionMs: 2_500,
   identifyTimeoutMs: 1_000,
   maxRememberedPeers: 4_096,
 }
@@ -233,7 +236,10 @@ export class Libp2pNetwork implements PeerNetwork {
   async #openStream(peerId: PeerId, signal: AbortSignal): Promise<Stream> {
     const options = { signal, runOnLimitedConnection: true }
     try {
-      return await this.#libp2p.dialProtocol(peerId, LINK_PROTOCOL, options)
+      return (
+        (await this.#streamOnStanding(peerId, signal)) ??
+        (await this.#libp2p.dialProtocol(peerId, LINK_PROTOCOL, options))
+      )
     } catch (error) {
       // a direct dial may fail where a relayed connection stands
       const relayed = this.#libp2p
@@ -241,6 +247,32 @@ export class Libp2pNetwork implements PeerNetwork {
         .find(({ status, limits }) => status === 'open' && limits)
       if (signal.aborted || relayed === undefined) throw error
       return relayed.newStream(LINK_PROTOCOL, options)
+    }
+  }
+
+  /**
+   * libp2p takes a standing connection for a live one, also when the other side has lost it without a word: one that
+   * opens no stream in good time is cut, and undefined says to dial anew.
+   */
+  async #streamOnStanding(peerId: PeerId, signal: AbortSignal): Promise<Stream | undefined> {
+    const standing = this.#libp2p
+      .getConnections(peerId)
+      .find(({ status, limits }) => status === 'open' && limits === undefined)
+    if (standing === undefined) return undefined
+    const limit = new AbortController()
+    const stop = () => limit.abort(signal.reason)
+    const timer = this.#runtime.setTimer(() => limit.abort(), this.#options.stalledConnectionMs)
+    signal.addEventListener('abort', stop, { once: true })
+    try {
+      return await standing.newStream(LINK_PROTOCOL, { signal: limit.signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      if (limit.signal.aborted) standing.abort(new Error('The connection opens no streams.'))
+      else if (standing.status === 'open') throw error // e.g. the peer does not speak the protocol
+      return undefined
+    } finally {
+      timer.clear()
+      signal.removeEventListener('abort', stop)
     }
   }
 

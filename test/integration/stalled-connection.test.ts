@@ -1,0 +1,37 @@
+import { multiaddr } from '@multiformats/multiaddr'
+import { afterEach, expect, it } from 'vitest'
+import type { LinkEvents } from '../../src/dht/index.ts'
+import { startLibp2pNet, type TestLibp2pNet } from '../support/libp2p-net.ts'
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
+
+let net: TestLibp2pNet
+let proxy: TcpProxy
+afterEach(async () => {
+  await net?.stop()
+  await proxy?.close()
+})
+
+const silent: LinkEvents = { onFrame() {}, onClose() {} }
+
+it('a connection that died without a word is replaced when a link is opened', async () => {
+  net = await startLibp2pNet([], { stalledConnectionMs: 300 })
+  const options = { join: false }
+  const [a, b] = [await net.add('durable', options), await net.add('durable', options)]
+  const port = Number(/\/tcp\/(\d+)/.exec(String(b.libp2p.getMultiaddrs()[0]))?.[1])
+  proxy = await startTcpProxy(port)
+  const frames: Uint8Array[] = []
+  b.network.onInboundLink(() => ({ onFrame: (frame) => frames.push(frame), onClose() {} }))
+  const address = multiaddr(`/ip4/127.0.0.1/tcp/${proxy.port}/ws/p2p/${b.libp2p.peerId}`)
+  await a.libp2p.peerStore.merge(b.libp2p.peerId, { multiaddrs: [address] })
+  const before = await a.libp2p.dial(address)
+  const open = () => a.network.openLink(b.network.self, silent, { signal: AbortSignal.timeout(5_000) })
+  await open()
+  expect(a.libp2p.getConnections(b.libp2p.peerId)).toHaveLength(1)
+  proxy.stallStanding()
+  expect(proxy.stalled).toBe(1)
+  expect(before.status).toBe('open')
+  const link = await open()
+  expect(before.status).not.toBe('open')
+  link.send(Uint8Array.of(7))
+  await expect.poll(() => frames.length).toBe(1)
+})
