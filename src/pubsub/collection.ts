@@ -340,8 +340,9 @@ export class CollectionBuilder {
     await this.#push(level + 1, indexRefOf(id, refs))
   }
 
-  /** Lets go of everything whose latest expiry, with the grace, is before `nowMs`. Needs the spine. */
-  dropExpired(nowMs: number): void {
+  /** Lets go of everything whose latest expiry, with the grace, is before `nowMs`; true when there was any. Needs the spine. */
+  dropExpired(nowMs: number): boolean {
+    const before = this.#count
     const keeps = (expiresAt: number) => expiresAt + LIMITS.graceMs >= nowMs
     for (const [level, refs] of this.#levels.entries()) {
       const kept = refs.filter((ref) => keeps(ref.expiresAt))
@@ -353,6 +354,7 @@ export class CollectionBuilder {
     const tail = this.#tail.filter(({ entry }) => keeps(entry[3]))
     this.#count -= this.#tail.length - tail.length
     this.#tail = tail
+    return this.#count < before
   }
 
   async finish(): Promise<{ collection: MessageCollection; blocks: Block[] }> {
@@ -392,4 +394,14 @@ export async function appendMessages(
       await builder.append({ id, addedInVersion, expiresAt: body.expiresAt, envelope }, true)
   }
   return builder.finish()
+}
+
+/** The collection without what has expired, undefined when that is nothing: a topic may live on subscriptions alone. */
+export async function trimMessages(
+  root: MessagesRoot,
+  nowMs: number,
+  read: BlockReader,
+): Promise<{ collection: MessageCollection; blocks: Block[] } | undefined> {
+  const builder = await CollectionBuilder.from(root, read, await loadSpine(root, read))
+  return builder.dropExpired(nowMs) ? builder.finish() : undefined
 }

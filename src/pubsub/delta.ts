@@ -11,7 +11,7 @@ import {
   timestampMs,
   toHex,
 } from '../dht/index.ts'
-import { appendMessages, decodeRoot, emptyRoot } from './collection.ts'
+import { appendMessages, decodeRoot, emptyRoot, trimMessages } from './collection.ts'
 import { advance, decodeCoordinator, emptyCoordinator, nextVersion } from './coordinator.ts'
 import { type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { LIMITS } from './options.ts'
@@ -125,9 +125,14 @@ async function applyMessages(
   nowMs: number,
   read: BlockReader,
 ): Promise<{ rootId: Uint8Array | null; blocks: Block[] }> {
-  if (messages.length === 0) return { rootId, blocks: [] }
+  if (messages.length === 0 && rootId === null) return { rootId, blocks: [] }
   const root = rootId === null ? emptyRoot(key) : decodeRoot(await read({ kind: 'messages', id: rootId }))
-  const { collection, blocks } = await appendMessages(root, messages, version, nowMs, read)
+  const changed =
+    messages.length === 0
+      ? await trimMessages(root, nowMs, read)
+      : await appendMessages(root, messages, version, nowMs, read)
+  if (changed === undefined) return { rootId, blocks: [] }
+  const { collection, blocks } = changed
   return { rootId: collection.rootId, blocks }
 }
 

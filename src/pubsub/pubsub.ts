@@ -1,5 +1,4 @@
 import {
-  type BlockReader,
   cidOf,
   Dht,
   type DhtOptions,
@@ -27,14 +26,14 @@ import type {
   Subscriber,
   Subscription,
 } from './api.ts'
-import { entriesBackward, loadMessages } from './collection.ts'
+import { loadMessages } from './collection.ts'
 import { Committer } from './commit.ts'
-import { type Coordinator, decodeCoordinator } from './coordinator.ts'
+import { decodeCoordinator } from './coordinator.ts'
 import { Delivery } from './delivery.ts'
 import { VerifiedMessages } from './delta.ts'
+import { HistoryReader, type Loaded } from './history.ts'
 import { Initiator } from './initiator.ts'
 import { createKinds } from './kinds.ts'
-import { openMessage } from './message.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
 import { Publisher } from './publish.ts'
 import { Recovery } from './recovery.ts'
@@ -43,14 +42,7 @@ import { decodeSnapshot } from './snapshot.ts'
 import { listSubscribers } from './subscribers.ts'
 import { TopicSubscription } from './subscription.ts'
 import { topicKeyOf } from './topic-key.ts'
-import {
-  decodePosition,
-  encodePosition,
-  toCollectionView,
-  toCoordinatorView,
-  toMessage,
-  toSubscriber,
-} from './view.ts'
+import { toCollectionView, toCoordinatorView, toSubscriber } from './view.ts'
 import { topicMethods } from './wire.ts'
 
 export interface PubSubInit {
@@ -60,13 +52,6 @@ export interface PubSubInit {
   runtime?: Runtime
   dhtOptions?: Partial<DhtOptions>
   options?: Partial<PubSubOptions>
-}
-
-/** A head, the node it was read from, and a verified reader of what it links to. */
-interface Loaded {
-  coordinator: Coordinator
-  head: Uint8Array
-  read: BlockReader
 }
 
 /** The face of the library: topics by name over one node. */
@@ -82,6 +67,7 @@ export class StickyPubSub implements PubSub {
   readonly #initiator: Initiator | undefined
   readonly #committer: Committer
   readonly #verified: VerifiedMessages
+  readonly #history: HistoryReader
   readonly #subscriptions = new Map<string, Set<TopicSubscription>>()
   #closing: Promise<void> | undefined
 
@@ -112,6 +98,7 @@ export class StickyPubSub implements PubSub {
       )
       this.#delivery = new Delivery(this.dht, this.#options)
     }
+    this.#history = new HistoryReader((topic, signal) => this.#load(topic, signal))
     this.#receivePushes()
   }
 
@@ -156,29 +143,10 @@ export class StickyPubSub implements PubSub {
     topic: string,
     options: { limit?: number; before?: string; signal?: AbortSignal } = {},
   ): Promise<HistoryPage> {
-    const loaded = await this.#load(topic, options.signal)
-    if (!loaded?.coordinator.messages) return { messages: [] }
-    const limit = Math.max(1, Math.min(options.limit ?? 50, LIMITS.maxHistoryLimit))
-    const before = options.before === undefined ? undefined : decodePosition(options.before)
+    this.#requireOpen()
+    const { limit, before, signal } = options
     const topicKey = await topicKeyOf(topic)
-    const collection = await loadMessages(loaded.coordinator.messages, loaded.read)
-    const entries = await entriesBackward(collection, before, limit, loaded.read)
-    const now = this.dht.runtime.now()
-    const messages = await Promise.all(
-      entries.map(async (entry) => {
-        const message = await openMessage(entry.envelope, topicKey)
-        if (message.body.expiresAt <= now) return undefined
-        return toMessage(
-          message,
-          { topic, addedInVersion: entry.addedInVersion, historic: true },
-          loaded.read,
-        )
-      }),
-    )
-    const oldest = entries[0]
-    const page = { messages: messages.filter((message) => message !== undefined) }
-    if (oldest === undefined || entries.length < limit) return page
-    return { ...page, before: encodePosition({ version: oldest.addedInVersion, id: oldest.id }) }
+    return this.#history.page({ topic, topicKey, limit, before, nowMs: this.dht.runtime.now() }, signal)
   }
 
   async subscribers(topic: string, options: { signal?: AbortSignal } = {}): Promise<Subscriber[]> {
@@ -187,7 +155,7 @@ export class StickyPubSub implements PubSub {
     const statements = await listSubscribers(
       loaded.coordinator.subscribers,
       this.dht.runtime.now(),
-      loaded.read,
+      loaded.reader(options.signal),
     )
     return statements.map(toSubscriber)
   }
@@ -201,7 +169,8 @@ export class StickyPubSub implements PubSub {
   async loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined> {
     const loaded = await this.#load(topic)
     if (!loaded?.coordinator.messages) return undefined
-    return toCollectionView(await loadMessages(loaded.coordinator.messages, loaded.read), loaded.read)
+    const read = loaded.reader()
+    return toCollectionView(await loadMessages(loaded.coordinator.messages, read), read)
   }
 
   loadSubscriberCollection(topic: string): Promise<Subscriber[]> {
@@ -217,7 +186,8 @@ export class StickyPubSub implements PubSub {
     }
     const loaded = await this.#load(topic)
     if (loaded === undefined) return history
-    const { coordinator, read } = loaded
+    const { coordinator } = loaded
+    const read = loaded.reader()
     const add = (level: { messageHistory: Uint8Array[]; subscriberHistory: Uint8Array[] }) => {
       history.messages.push(...level.messageHistory.map(cidOf))
       history.subscribers.push(...level.subscriberHistory.map(cidOf))
@@ -312,7 +282,7 @@ export class StickyPubSub implements PubSub {
     return {
       coordinator: decodeCoordinator(answer.head),
       head: answer.head,
-      read: this.dht.reader(COORDINATOR, topicKey, answer.peer, signal),
+      reader: (own) => this.dht.reader(COORDINATOR, topicKey, answer.peer, own),
     }
   }
 

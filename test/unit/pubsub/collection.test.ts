@@ -111,6 +111,20 @@ describe('message collection', () => {
     expect(await sequences(await world.entries(head as Uint8Array))).toEqual(range(1, 40))
   })
 
+  it('lets go of what has expired when only subscriptions are renewed, too', async () => {
+    const world = new World()
+    let head = await world.apply(undefined, await world.messages(1, 70, { ttlMs: 60_000 }))
+    head = await world.apply(head, await world.messages(71, 3))
+    world.nowMs += 60_000 + LIMITS.graceMs
+    const before = decodeCoordinator(head).messages
+    head = await world.apply(head, [], [await world.statement(1)])
+    expect(decodeCoordinator(head).messages).toEqual(before)
+    world.nowMs += 1
+    head = await world.apply(head, [], [await world.statement(1)])
+    expect(await sequences(await world.entries(head))).toEqual([71, 72, 73])
+    expect((await collectionOf(world, head)).root.count).toBe(3)
+  })
+
   it('lets go of what has expired when it seals, and of nothing else', async () => {
     const world = new World()
     let head = await world.apply(undefined, await world.messages(1, 70, { ttlMs: 60_000 }))
