@@ -1,6 +1,6 @@
 import type { NodeId } from '../dht/index.ts'
 
-/** What applications see. Types only; subscription.ts and topic.ts implement them. */
+/** What applications see. Types only; pubsub.ts and subscription.ts implement them. */
 
 /** Anything DAG-CBOR carries: JSON values, bigint-free safe integers, and Uint8Array. */
 export type Data = null | boolean | number | string | Uint8Array | Data[] | { [key: string]: Data }
@@ -122,6 +122,17 @@ export interface CoordinatorView {
   createdAt: number
   lastModified: number
   bytes: number
+  /** The object itself, as the replicas hold it: what `mergeCoordinators` takes. */
+  encoded: Uint8Array
+}
+
+/** Ids of collections and snapshots, newest first. */
+export interface FullHistory {
+  messages: string[]
+  subscribers: string[]
+  snapshots: string[]
+  /** Snapshots that no replica has any more. */
+  missing: number
 }
 
 export interface ReplicaView {
@@ -130,6 +141,8 @@ export interface ReplicaView {
   /** Absent: the replica has no record of the topic. */
   headId?: string
   version?: number
+  /** Its coordinator, encoded. */
+  head?: Uint8Array
   /** Absent when it answered. */
   error?: string
 }
@@ -158,12 +171,14 @@ export interface PubSub {
   loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined>
   loadSubscriberCollection(topic: string): Promise<Subscriber[]>
   /** Coordinator first, then the snapshots behind it, newest first. */
-  loadFullHistory(
-    topic: string,
-    maxDepth?: number,
-  ): Promise<{ messages: string[]; subscribers: string[]; snapshots: string[]; missing: number }>
+  loadFullHistory(topic: string, maxDepth?: number): Promise<FullHistory>
+  /** What two coordinators of a topic join to: pure, the same bytes at every node, stored nowhere. */
+  mergeCoordinators(topic: string, a: Uint8Array, b: Uint8Array): Promise<CoordinatorView>
   replicas(topic: string): Promise<ReplicaView[]>
   channelState(topic: string): Promise<ChannelState>
+  /** The same as channelState. */
+  getChannelState(topic: string): Promise<ChannelState>
+  /** Reads all replicas again. Rejects with ChannelFailedError when nothing could be loaded. */
   recover(topic: string): Promise<void>
   close(): Promise<void>
 }

@@ -1,5 +1,4 @@
 import {
-  cidOf,
   Dht,
   type DhtOptions,
   type HeadAnswer,
@@ -8,7 +7,6 @@ import {
   type Runtime,
   StickyError,
   type Storage,
-  sha256,
   systemRuntime,
   toHex,
 } from '../dht/index.ts'
@@ -16,6 +14,7 @@ import type {
   ChannelState,
   CoordinatorView,
   Data,
+  FullHistory,
   HistoryPage,
   MessageCollectionView,
   PublishOptions,
@@ -34,15 +33,15 @@ import { VerifiedMessages } from './delta.ts'
 import { HistoryReader, type Loaded } from './history.ts'
 import { Initiator } from './initiator.ts'
 import { createKinds } from './kinds.ts'
+import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
 import { Publisher } from './publish.ts'
 import { Recovery } from './recovery.ts'
 import { Sequences } from './sequence.ts'
-import { decodeSnapshot } from './snapshot.ts'
 import { listSubscribers } from './subscribers.ts'
 import { TopicSubscription } from './subscription.ts'
 import { topicKeyOf } from './topic-key.ts'
-import { toCollectionView, toCoordinatorView, toSubscriber } from './view.ts'
+import { toCollectionView, toCoordinatorView, toReplicaView, toSubscriber } from './view.ts'
 import { topicMethods } from './wire.ts'
 
 export interface PubSubInit {
@@ -163,7 +162,7 @@ export class StickyPubSub implements PubSub {
   async loadCoordinator(topic: string): Promise<CoordinatorView | undefined> {
     const loaded = await this.#load(topic)
     if (loaded === undefined) return undefined
-    return toCoordinatorView(await sha256(loaded.head), loaded.head.byteLength, loaded.coordinator)
+    return toCoordinatorView(loaded.head)
   }
 
   async loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined> {
@@ -177,44 +176,14 @@ export class StickyPubSub implements PubSub {
     return this.subscribers(topic)
   }
 
-  async loadFullHistory(topic: string, maxDepth = LIMITS.maxHistoryDepth) {
-    const history = {
-      messages: [] as string[],
-      subscribers: [] as string[],
-      snapshots: [] as string[],
-      missing: 0,
-    }
+  async loadFullHistory(topic: string, maxDepth: number = LIMITS.maxHistoryDepth): Promise<FullHistory> {
     const loaded = await this.#load(topic)
-    if (loaded === undefined) return history
-    const { coordinator } = loaded
-    const read = loaded.reader()
-    const add = (level: { messageHistory: Uint8Array[]; subscriberHistory: Uint8Array[] }) => {
-      history.messages.push(...level.messageHistory.map(cidOf))
-      history.subscribers.push(...level.subscriberHistory.map(cidOf))
-    }
-    if (coordinator.messages) history.messages.push(cidOf(coordinator.messages))
-    if (coordinator.subscribers) history.subscribers.push(cidOf(coordinator.subscribers))
-    add(coordinator)
-    const seen = new Set<string>()
-    let level = coordinator.previous
-    for (let depth = 0; depth < maxDepth && level.length > 0 && seen.size < LIMITS.maxHistoryDepth; depth++) {
-      const next: Uint8Array[] = []
-      for (const id of level) {
-        if (seen.has(toHex(id))) continue
-        seen.add(toHex(id))
-        const bytes = await read({ kind: 'snapshot', id }).catch(() => undefined)
-        if (bytes === undefined) {
-          history.missing += 1
-          continue
-        }
-        const snapshot = decodeSnapshot(bytes)
-        history.snapshots.push(cidOf(id))
-        add(snapshot)
-        next.push(...snapshot.previous)
-      }
-      level = next
-    }
-    return history
+    return loaded === undefined ? emptyFullHistory() : fullHistory(loaded, maxDepth)
+  }
+
+  async mergeCoordinators(topic: string, a: Uint8Array, b: Uint8Array): Promise<CoordinatorView> {
+    this.#requireOpen()
+    return toCoordinatorView(await mergeHeads(this.dht, await topicKeyOf(topic), a, b))
   }
 
   async replicas(topic: string): Promise<ReplicaView[]> {
@@ -225,6 +194,10 @@ export class StickyPubSub implements PubSub {
   /** State of a topic at this node only; a topic this node never had trouble with is ACTIVE. */
   async channelState(topic: string): Promise<ChannelState> {
     return this.#recovery.state(await topicKeyOf(topic))
+  }
+
+  getChannelState(topic: string): Promise<ChannelState> {
+    return this.channelState(topic)
   }
 
   async recover(topic: string): Promise<void> {
@@ -309,17 +282,6 @@ export class StickyPubSub implements PubSub {
     const source = closed.source
     if (source !== undefined)
       this.dht.rpc.request(source, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
-  }
-}
-
-async function toReplicaView({ peer, durable, head, error }: HeadAnswer): Promise<ReplicaView> {
-  if (error !== undefined) return { nodeId: peer, durable, error: error.code }
-  if (head === undefined) return { nodeId: peer, durable }
-  return {
-    nodeId: peer,
-    durable,
-    headId: cidOf(await sha256(head)),
-    version: decodeCoordinator(head).version,
   }
 }
 

@@ -27,13 +27,10 @@ export class Recovery {
     return this.#topics.get(toHex(topicKey))?.state ?? 'ACTIVE'
   }
 
-  /** Throws CHANNEL_FAILED while the topic is FAILED at this node. */
+  /** Throws ChannelFailedError while the topic is FAILED at this node. */
   requireUsable(topicKey: Uint8Array): void {
     if (this.state(topicKey) !== 'FAILED') return
-    throw new StickyError(
-      'CHANNEL_FAILED',
-      'Nothing of this topic could be loaded at this node. Call recover(), or wait for its retry.',
-    )
+    throw new ChannelFailedError()
   }
 
   mergeSucceeded(topicKey: Uint8Array): void {
@@ -70,7 +67,7 @@ export class Recovery {
     } catch (error) {
       topic.state = 'FAILED'
       this.#retryLater(name, topicKey)
-      throw new StickyError('CHANNEL_FAILED', 'No replica of this topic could be loaded.', { cause: error })
+      throw new ChannelFailedError({ cause: error })
     }
   }
 
@@ -106,6 +103,19 @@ export class Recovery {
     this.#closed = true
     for (const timer of this.#retries.values()) timer.clear()
     this.#retries.clear()
+  }
+}
+
+/** The topic is FAILED at this node: code CHANNEL_FAILED. */
+export class ChannelFailedError extends StickyError {
+  override readonly name = 'ChannelFailedError'
+
+  constructor(options?: ErrorOptions) {
+    super(
+      'CHANNEL_FAILED',
+      'Nothing of this topic could be loaded at this node. Call recover(), or wait for its retry.',
+      options,
+    )
   }
 }
 

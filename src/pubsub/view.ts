@@ -1,7 +1,17 @@
-import { type BlockReader, cidOf, decodeAny, idOfCid, nodeIdOf, StickyError, toHex } from '../dht/index.ts'
-import type { CoordinatorView, Data, Message, MessageCollectionView, Subscriber } from './api.ts'
+import {
+  type BlockReader,
+  cidOf,
+  decodeAny,
+  type HeadAnswer,
+  idOfCid,
+  nodeIdOf,
+  StickyError,
+  sha256,
+  toHex,
+} from '../dht/index.ts'
+import type { CoordinatorView, Data, Message, MessageCollectionView, ReplicaView, Subscriber } from './api.ts'
 import { collectionPages, type MessageCollection } from './collection.ts'
-import type { Coordinator } from './coordinator.ts'
+import { decodeCoordinator } from './coordinator.ts'
 import type { VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 import type { VerifiedStatement } from './subscribers.ts'
@@ -30,23 +40,35 @@ export async function toMessage(
   }
 }
 
-export const toCoordinatorView = (
-  id: Uint8Array,
-  bytes: number,
-  coordinator: Coordinator,
-): CoordinatorView => ({
-  id: cidOf(id),
-  version: coordinator.version,
-  state: coordinator.state,
-  ...(coordinator.messages ? { messages: cidOf(coordinator.messages) } : {}),
-  ...(coordinator.subscribers ? { subscribers: cidOf(coordinator.subscribers) } : {}),
-  messageHistory: coordinator.messageHistory.map(cidOf),
-  subscriberHistory: coordinator.subscriberHistory.map(cidOf),
-  previous: coordinator.previous.map(cidOf),
-  createdAt: coordinator.createdAt,
-  lastModified: coordinator.lastModified,
-  bytes,
-})
+export async function toCoordinatorView(head: Uint8Array): Promise<CoordinatorView> {
+  const coordinator = decodeCoordinator(head)
+  return {
+    id: cidOf(await sha256(head)),
+    version: coordinator.version,
+    state: coordinator.state,
+    ...(coordinator.messages ? { messages: cidOf(coordinator.messages) } : {}),
+    ...(coordinator.subscribers ? { subscribers: cidOf(coordinator.subscribers) } : {}),
+    messageHistory: coordinator.messageHistory.map(cidOf),
+    subscriberHistory: coordinator.subscriberHistory.map(cidOf),
+    previous: coordinator.previous.map(cidOf),
+    createdAt: coordinator.createdAt,
+    lastModified: coordinator.lastModified,
+    bytes: head.byteLength,
+    encoded: head,
+  }
+}
+
+export async function toReplicaView({ peer, durable, head, error }: HeadAnswer): Promise<ReplicaView> {
+  if (error !== undefined) return { nodeId: peer, durable, error: error.code }
+  if (head === undefined) return { nodeId: peer, durable }
+  return {
+    nodeId: peer,
+    durable,
+    headId: cidOf(await sha256(head)),
+    version: decodeCoordinator(head).version,
+    head,
+  }
+}
 
 export const toSubscriber = ({ nodeId, body }: VerifiedStatement): Subscriber => ({
   nodeId,

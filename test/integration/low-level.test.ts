@@ -1,0 +1,106 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { memoryStorage, type Storage } from '../../src/dht/index.ts'
+import { ChannelFailedError } from '../../src/pubsub/index.ts'
+import { MemoryNet, until } from '../support/memory-nodes.ts'
+
+let net: MemoryNet
+afterEach(() => net.close())
+
+/** What a disk holds, without the blocks where `intact` is false. */
+async function copyOf(storage: Storage, intact: boolean): Promise<Storage> {
+  const copy = memoryStorage()
+  for await (const [key, value] of storage.entries('')) {
+    if (intact || key.startsWith('head/')) await copy.write([{ type: 'put', key, value }])
+  }
+  return copy
+}
+
+/** A disk that stays readable after the node has let go of it. */
+const kept = (storage: Storage): Storage => ({ ...storage, close: async () => undefined })
+
+describe('the low-level view of a topic', () => {
+  it('shows coordinator, collections, history and replicas', async () => {
+    net = new MemoryNet()
+    for (let i = 0; i < 4; i++) await net.add()
+    const { pubsub } = await net.add({ stores: false })
+    expect(await pubsub.loadCoordinator('room')).toBeUndefined()
+    expect(await pubsub.loadMessageCollection('room')).toBeUndefined()
+    await using subscription = await pubsub.subscribe('room', { info: 'Ada' })
+    for (let n = 1; n <= 80; n++) await pubsub.publish('room', n)
+    const coordinator = await pubsub.loadCoordinator('room')
+    expect(coordinator?.bytes).toBeLessThanOrEqual(1_024)
+    expect(coordinator?.encoded.byteLength).toBe(coordinator?.bytes)
+    expect(coordinator?.version).toBeGreaterThanOrEqual(80)
+    expect(await pubsub.loadMessageCollection('room')).toMatchObject({
+      id: coordinator?.messages,
+      count: 80,
+      pages: [{ count: 64 }],
+    })
+    expect(await pubsub.loadSubscriberCollection('room')).toMatchObject([{ info: 'Ada' }])
+    const history = await pubsub.loadFullHistory('room')
+    expect(new Set(history.messages).size).toBe(80)
+    expect(history.missing).toBe(0)
+    expect((await pubsub.loadFullHistory('room', 0)).messages.length).toBeLessThan(80)
+    const replicas = await pubsub.replicas('room')
+    expect(replicas).toHaveLength(4)
+    expect(new Set(replicas.map(({ headId }) => headId))).toEqual(new Set([coordinator?.id]))
+    expect(subscription.topic).toBe('room')
+  })
+
+  it('tells what two coordinators join to, in either order, and stores nothing', async () => {
+    net = new MemoryNet()
+    const options = { publishAttemptMs: 200, commitDeadlineMs: 150 }
+    const dhtOptions = { requestTimeoutMs: 100, antiEntropyMs: 3_600_000 }
+    const [a, b] = [await net.add({ options, dhtOptions }), await net.add({ options, dhtOptions })]
+    await a.pubsub.publish('room', 'base')
+    a.network.blackholes.add(b.pubsub.nodeId)
+    b.network.blackholes.add(a.pubsub.nodeId)
+    const alone = [a, b].map(({ pubsub }) => pubsub.publish('room', 'alone', { deadlineMs: 500 }))
+    for (const published of alone) await expect(published).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' })
+    a.network.blackholes.clear()
+    b.network.blackholes.clear()
+    const [left, right] =
+      (await until(async () => {
+        const views = await a.pubsub.replicas('room')
+        const heads = views.flatMap(({ head }) => (head === undefined ? [] : [head]))
+        return heads.length === 2 ? heads : undefined
+      })) ?? []
+    if (left === undefined || right === undefined) throw new Error('both have the topic')
+    expect(left).not.toEqual(right)
+    const merged = await a.pubsub.mergeCoordinators('room', left, right)
+    expect(await b.pubsub.mergeCoordinators('room', right, left)).toEqual(merged)
+    expect([left, right]).not.toContainEqual(merged.encoded)
+    const after = await a.pubsub.replicas('room')
+    expect(after.map(({ head }) => head)).toEqual(expect.arrayContaining([left, right]))
+    await expect(a.pubsub.mergeCoordinators('another', left, right)).rejects.toMatchObject({
+      code: 'WRONG_TOPIC',
+    })
+  })
+})
+
+describe('the state of a topic at a node', () => {
+  it('is FAILED when nothing of it loads, refuses publishes, and is ACTIVE again once something does', async () => {
+    net = new MemoryNet()
+    const disk = memoryStorage()
+    const first = await net.add({ storage: kept(disk) })
+    for (let n = 1; n <= 70; n++) await first.pubsub.publish('room', n)
+    await first.pubsub.close()
+    net.hub.crash(first.network.self)
+    const damaged = await copyOf(disk, false)
+    const options = { recoveryRetryMs: 100 }
+    const { pubsub } = await net.add({ storage: damaged, seed: first.seed, options })
+    expect(await pubsub.channelState('room')).toBe('ACTIVE')
+    await expect(pubsub.recover('room')).rejects.toBeInstanceOf(ChannelFailedError)
+    expect(await pubsub.getChannelState('room')).toBe('FAILED')
+    await expect(pubsub.publish('room', 71)).rejects.toMatchObject({ code: 'CHANNEL_FAILED' })
+    expect(await pubsub.channelState('elsewhere')).toBe('ACTIVE')
+    await expect(pubsub.publish('elsewhere', 1)).resolves.toMatchObject({ status: 'stored' })
+    // the blocks come back: the retry in the background finds them
+    for await (const [key, value] of disk.entries('block/'))
+      await damaged.write([{ type: 'put', key, value }])
+    await until(async () => (await pubsub.channelState('room')) === 'ACTIVE')
+    await expect(pubsub.publish('room', 71)).resolves.toMatchObject({ status: 'stored' })
+    const { messages } = await pubsub.history('room', { limit: 100 })
+    expect(messages.map(({ data }) => data)).toEqual(Array.from({ length: 71 }, (_, i) => i + 1))
+  })
+})
