@@ -229,6 +229,7 @@ export class RoomModel extends EventTarget {
         // After a rename the first join stays the boundary.
         if (!this.joined) this.#joinVersion = version
         this.joined = true
+        void this.refreshPeople() // by now the others know of this subscription
         this.#changed()
       }),
       subscription.on('gap', (gap) => this.#noteGap(gap)),

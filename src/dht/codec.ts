@@ -123,7 +123,8 @@ export const cidOf = (id: Uint8Array): string =>
 export function idOfCid(text: string): Uint8Array {
   try {
     const cid = CID.parse(text)
-    if (cid.code === dagCbor.code && cid.multihash.code === SHA2_256) return cid.multihash.digest
+    const { code, digest } = cid.multihash
+    if (cid.code === dagCbor.code && code === SHA2_256 && digest.byteLength === 32) return digest
   } catch (error) {
     throw new StickyError('MALFORMED', `Not a CID: ${text.slice(0, 80)}`, { cause: error })
   }

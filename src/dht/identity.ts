@@ -80,7 +80,7 @@ const SMALL_ORDER = new Set([
 ])
 
 export function isSmallOrderKey(publicKey: Uint8Array): boolean {
-  const y = publicKey.slice()
+  const y = new Uint8Array(publicKey) // a copy: a Buffer would slice to a view
   y[31] = (y[31] as number) & 0x7f
   return SMALL_ORDER.has(toHex(y))
 }
@@ -117,10 +117,27 @@ export async function verifySignature(
       bytes as Uint8Array<ArrayBuffer>,
     )
   }
+  return verifyWithoutPlatform(publicKey, bytes, signature)
+}
+
+/** noble multiplies by the cofactor and the platforms do not; a signature that only it takes would divide the nodes. */
+async function verifyWithoutPlatform(
+  publicKey: Uint8Array,
+  bytes: Uint8Array,
+  signature: Uint8Array,
+): Promise<boolean> {
   const { ed25519 } = await import('@noble/curves/ed25519.js')
   try {
-    return ed25519.verify(signature, bytes, publicKey, { zip215: false })
+    if (!ed25519.verify(signature, bytes, publicKey, { zip215: false })) return false
+    const { Point } = ed25519
+    const R = signature.subarray(0, 32)
+    const hash = concatBytes(R, publicKey, bytes) as Uint8Array<ArrayBuffer>
+    const k = Point.Fn.create(littleEndian(new Uint8Array(await crypto.subtle.digest('SHA-512', hash))))
+    const left = Point.BASE.multiplyUnsafe(littleEndian(signature.subarray(32)))
+    return left.equals(Point.fromBytes(R).add(Point.fromBytes(publicKey).multiplyUnsafe(k)))
   } catch {
     return false
   }
 }
+
+const littleEndian = (bytes: Uint8Array): bigint => BigInt(`0x${toHex(bytes.toReversed())}`)

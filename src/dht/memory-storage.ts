@@ -30,7 +30,7 @@ export function memoryStorage(): Storage {
       requireOpen()
       for (const operation of operations) {
         // a copy, as a disk makes one: the caller's array may be a view of a larger buffer, or change later
-        if (operation.type === 'put') values.set(operation.key, operation.value.slice())
+        if (operation.type === 'put') values.set(operation.key, new Uint8Array(operation.value))
         else values.delete(operation.key)
       }
     },

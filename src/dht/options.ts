@@ -18,6 +18,8 @@ export interface DhtOptions {
   antiEntropyMs: number
   /** Unreachable blocks and expired records leave the disk this often. */
   sweepMs: number
+  /** Once this share of the blocks on disk has been removed, the disk is asked to give their space back. */
+  compactAfterShare: number
   /** Records kept in memory; the others are read again when they are asked for. */
   maxLoadedRecords: number
   /** A record's log is folded into a checkpoint after so many commits or bytes. */
@@ -49,6 +51,7 @@ export const DEFAULT_DHT_OPTIONS: DhtOptions = {
   maxCachedReplicaSets: 4_096,
   antiEntropyMs: 30_000,
   sweepMs: 600_000,
+  compactAfterShare: 1 / 8,
   maxLoadedRecords: 2_048,
   checkpointCommits: 64,
   checkpointBytes: 256 * 1024,

@@ -138,11 +138,8 @@ export class RecordStore {
   /** Joins `other`, whose blocks are all readable, into the record. True when the head changed. */
   async joinLocal(record: HeldRecord, other: Uint8Array): Promise<boolean> {
     const before = record.head
-    if (before === undefined) await record.kind.checkLinked(record.key, other, record.read)
     const change =
-      before === undefined
-        ? { head: other, blocks: [] }
-        : await record.kind.join(record.key, before, other, record.read)
+      before === undefined ? await this.#adopt(record, other) : await this.#join(record, before, other)
     if (before !== undefined && equalBytes(before, change.head)) return false
     try {
       await record.replace(change)
@@ -152,6 +149,21 @@ export class RecordStore {
     }
     this.#announce(record, before, undefined)
     return true
+  }
+
+  async #adopt(record: HeldRecord, other: Uint8Array): Promise<Change> {
+    await record.kind.checkLinked(record.key, other, record.read)
+    return { head: other, blocks: [] }
+  }
+
+  /** What `other` reaches is here. So when a block is missing it is the own head's: it was lost, and nobody has it. */
+  async #join(record: HeldRecord, own: Uint8Array, other: Uint8Array): Promise<Change> {
+    try {
+      return await record.kind.join(record.key, own, other, record.read)
+    } catch (error) {
+      if (!(error instanceof StickyError) || error.code !== 'NOT_FOUND') throw error
+      return this.#adopt(record, other)
+    }
   }
 
   #announce(record: HeldRecord, before: Uint8Array | undefined, delta: Uint8Array | undefined): void {
@@ -187,13 +199,23 @@ export class RecordStore {
     }
     const orphans = await this.#orphans(reachable)
     await this.#deleteInBatches([...expired, ...orphans])
-    return expired.length + orphans.length
+    const removed = expired.length + orphans.length
+    this.#removedSinceCompaction += removed
+    if (this.#removedSinceCompaction > reachable.size * this.options.compactAfterShare) {
+      this.#removedSinceCompaction = 0
+      await this.storage.compact?.()
+    }
+    return removed
   }
 
   async #isExpired(kind: HeadKind, record: HeldRecord): Promise<boolean> {
     if (record.head === undefined) return false
-    const { expiresAtMs } = await kind.verify(record.key, record.head)
-    return expiresAtMs < this.runtime.now()
+    try {
+      const { expiresAtMs } = await kind.verify(record.key, record.head)
+      return expiresAtMs < this.runtime.now()
+    } catch {
+      return false // e.g. the clock went back, and the head is from ahead of it
+    }
   }
 
   async #forget(record: HeldRecord): Promise<StorageOp[]> {
@@ -232,6 +254,8 @@ export class RecordStore {
     this.#seenUnreachable = now
     return operations
   }
+
+  #removedSinceCompaction = 0
 
   /** Unreachable at the last sweep; a block goes when it is so twice in a row. Bounded by what is on disk. */
   #seenUnreachable = new Set<string>()

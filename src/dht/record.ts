@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { bytesUpTo, decode, encode, integer, objectId, sha256, toHex } from './codec.ts'
+import { bytesUpTo, decode, encode, integer, sha256, toHex } from './codec.ts'
 import { StickyError } from './errors.ts'
 import type { Block, BlockKind, BlockReader, BlockRef, Change, HeadKind } from './kinds.ts'
 import type { DhtOptions } from './options.ts'
@@ -21,7 +21,7 @@ const checkpointSchema = v.strictObject({
   head: bytesUpTo(4_096),
   logFrom: integer(0, Number.MAX_SAFE_INTEGER),
 })
-const logSchema = v.strictObject({ delta: bytesUpTo(512 * 1024), id: objectId })
+const logSchema = v.strictObject({ delta: bytesUpTo(512 * 1024) })
 
 export interface RecordPorts {
   storage: Storage
@@ -95,7 +95,10 @@ export class HeldRecord {
     return undefined
   }
 
-  /** Reads the checkpoint and replays the log. A log that does not replay ends there; replicas have the rest. */
+  /**
+   * Reads the checkpoint and replays the log. A delta is made of signed facts, so what can be applied is, whatever is
+   * wrong with the entries before it: a head that differs from the one before the crash is merged with the replicas'.
+   */
   async load(): Promise<void> {
     const saved = await this.#ports.storage.get(headName(this.kind.name, this.key))
     if (saved !== undefined) {
@@ -107,30 +110,38 @@ export class HeldRecord {
     for await (const [name, value] of this.#ports.storage.entries(prefix)) {
       const at = Number(name.slice(prefix.length))
       if (at < this.#logFrom) continue
-      if (at !== this.#logNext) break
-      const { delta, id } = decode(value, 600 * 1024, logSchema)
-      const change = await this.kind.apply(this.key, this.#head, delta, this.read, 'disk')
-      if (toHex(await sha256(change.head)) !== toHex(id)) break
-      this.#logNext += 1
+      this.#logNext = at + 1
       this.#logBytes += value.byteLength
-      await this.#install(change)
+      const change = await this.#replay(value)
+      if (change !== undefined) await this.#install(change)
+    }
+  }
+
+  /** Undefined for an entry that the disk has corrupted. Throws when it may succeed later, e.g. NOT_FOUND. */
+  async #replay(value: Uint8Array): Promise<Change | undefined> {
+    try {
+      const { delta } = decode(value, 600 * 1024, logSchema)
+      return await this.kind.apply(this.key, this.#head, delta, this.read, 'disk')
+    } catch (error) {
+      if (error instanceof StickyError && error.retryable) throw error
+      return undefined
     }
   }
 
   /** Appends `delta`, which made `change` of the current head, to the log; resolves when it is on disk. */
   async append(delta: Uint8Array, change: Change): Promise<void> {
-    const value = encode({ delta, id: await sha256(change.head) })
+    const value = encode({ delta })
     const operations: StorageOp[] = [
       { type: 'put', key: logName(this.kind.name, this.key, this.#logNext), value },
     ]
-    if (this.#logNext === 0) operations.push(this.#checkpointOp(new Uint8Array(), 0)) // lets a boot find the record
+    if (this.#head === undefined) operations.push(this.#checkpointOp(new Uint8Array(), this.#logFrom)) // lets a boot find the record
     await this.#ports.storage.write(operations)
     this.#logNext += 1
     this.#logBytes += value.byteLength
     await this.#install(change)
     const { checkpointCommits, checkpointBytes } = this.#ports.options
     if (this.#logNext - this.#logFrom >= checkpointCommits || this.#logBytes >= checkpointBytes)
-      await this.checkpoint()
+      await this.checkpoint().catch(() => undefined) // the log has it; the next append tries again
   }
 
   /** Replaces the head by a join's result: written whole, as a checkpoint. */

@@ -1,5 +1,5 @@
 /**
- * The storage port: an ordered map of text keys to bytes. Implementations: memory (below), LevelDB (src/node/object-store),
+ * The storage port: an ordered map of text keys to bytes. Implementations: memory (memory-storage.ts), LevelDB (src/node/object-store),
  * IndexedDB (src/browser/object-store). test/contract/storage runs against each.
  */
 
@@ -18,6 +18,8 @@ export interface Storage {
    * operations is applied.
    */
   write(operations: StorageOp[]): Promise<void>
+  /** Gives the space of what was deleted back to the disk, where the store does not do so soon by itself. */
+  compact?(): Promise<void>
   /** Flushes and releases; later calls reject with CLOSED. Idempotent. */
   close(): Promise<void>
 }

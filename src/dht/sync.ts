@@ -24,7 +24,8 @@ export async function fetchReachable(
   source: NodeId,
 ): Promise<void> {
   const { maxSyncBlocks, maxSyncBytes } = store.options
-  const seen = new Set<string>()
+  const seen = await reachedByOwnHead(store, record)
+  const known = seen.size
   let fetchedBytes = 0
   let waiting = await missingOf(store, record, record.kind.links(head), seen)
   while (waiting.length > 0) {
@@ -36,7 +37,7 @@ export async function fetchReachable(
       fetchedBytes += bytes
       waiting = [...unanswered, ...waiting, ...(await missingOf(store, record, links, seen))]
     }
-    if (seen.size > maxSyncBlocks || fetchedBytes > maxSyncBytes) {
+    if (seen.size - known > maxSyncBlocks || fetchedBytes > maxSyncBytes) {
       throw new StickyError(
         'TOO_LARGE',
         `${source} offered a record of more than ${maxSyncBlocks} blocks or ${maxSyncBytes} bytes.`,
@@ -44,6 +45,32 @@ export async function fetchReachable(
     }
   }
 }
+
+/**
+ * Names of the blocks near the top of the own head: they are here, and so is everything below them. Two heads of a record
+ * have most of these in common, so that a synchronisation need not walk the whole record to find the little that is new.
+ */
+async function reachedByOwnHead(store: RecordStore, record: HeldRecord): Promise<Set<string>> {
+  const names = new Set<string>()
+  let level = record.head === undefined ? [] : record.kind.links(record.head)
+  for (let depth = 0; depth < OWN_LEVELS && level.length > 0; depth++) {
+    for (const ref of level) names.add(blockName(ref))
+    const below: BlockRef[] = []
+    for (const ref of level) {
+      const kind = store.blockKind(ref.kind)
+      if (kind.isLeaf || depth === OWN_LEVELS - 1) continue
+      const bytes = await record.local(ref)
+      if (bytes === undefined)
+        names.delete(blockName(ref)) // corrupted here: it is fetched like any other
+      else below.push(...kind.links(bytes))
+    }
+    level = below
+  }
+  return names
+}
+
+/** From a head over its roots to what they list. */
+const OWN_LEVELS = 3
 
 /** The refs not seen yet that are not here; where one is here, what it links to is looked at in its place. */
 async function missingOf(

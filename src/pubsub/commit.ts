@@ -15,6 +15,15 @@ import type { Recovery } from './recovery.ts'
  * diverged merges and sends the merge, with backoff, until a majority has it or the deadline passes.
  */
 
+export interface Proposal {
+  delta: Uint8Array
+  /** Called once this node's disk has it, before anything else changes the record. */
+  applied(): void
+}
+
+/** Makes the delta for the head that the record has at that moment; nothing else changes the record meanwhile. */
+export type Propose = (record: HeldRecord) => Promise<Proposal>
+
 export interface CommitResult extends Acknowledgement {
   head: Uint8Array
 }
@@ -35,9 +44,9 @@ export class Committer {
    * Resolves when a majority has it on disk. Rejects with NO_REPLICAS, STORAGE_… when nothing was stored anywhere, with
    * OUTCOME_UNKNOWN when it may or may not live on. Stragglers and their conflicts are settled in the background.
    */
-  async commit(topicKey: Uint8Array, delta: Uint8Array, deadlineMs: number): Promise<CommitResult> {
-    const record = await this.#dht.store.record(COORDINATOR, topicKey)
-    let attempt = await this.#propose(record, delta)
+  async commit(topicKey: Uint8Array, propose: Propose, deadlineMs: number): Promise<CommitResult> {
+    let record = await this.#dht.store.record(COORDINATOR, topicKey)
+    let attempt = await this.#propose(record, propose)
     for (let retry = 0; ; retry++) {
       const result = await attempt.quorum
       if (result !== undefined) {
@@ -58,16 +67,21 @@ export class Committer {
       }
       await delay(this.#dht.runtime, waitMs)
       this.counters.retries += 1
-      attempt = await this.#replicate(record)
+      record = await this.#dht.store.record(COORDINATOR, topicKey)
+      // a head that this node's disk refused does not hold the delta: sending it would acknowledge what is nowhere
+      attempt = (await attempt.isHere)
+        ? await this.#replicate(record)
+        : await this.#proposeAgain(record, propose)
     }
   }
 
   /** Applies the delta here and sends it in the same moment: the disk and the network work side by side. */
-  async #propose(record: HeldRecord, delta: Uint8Array): Promise<Attempt> {
+  async #propose(record: HeldRecord, propose: Propose): Promise<Attempt> {
     const set = await this.#dht.replicas.set(record.key)
     if (set.length === 0) throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
     return record.exclusive(async () => {
       let attempt: Attempt | undefined
+      const { delta, applied } = await propose(record)
       const written = Promise.withResolvers<void>()
       written.promise.catch(() => undefined)
       try {
@@ -75,6 +89,7 @@ export class Committer {
           attempt = this.#send(record, set, { base, head: change.head, delta }, written.promise)
         })
         written.resolve()
+        applied()
       } catch (error) {
         written.reject(error)
         if (attempt === undefined) throw error
@@ -89,6 +104,15 @@ export class Committer {
         )
       )
     })
+  }
+
+  async #proposeAgain(record: HeldRecord, propose: Propose): Promise<Attempt> {
+    try {
+      return await this.#propose(record, propose)
+    } catch (error) {
+      const reason = 'This node cannot store it, and only a minority of the others may have it.'
+      throw new StickyError('OUTCOME_UNKNOWN', reason, { cause: error })
+    }
   }
 
   /** Sends the current head: replicas that are behind fetch what they lack. */
@@ -113,7 +137,11 @@ export class Committer {
       () => quorum.resolve(undefined),
       (error) => quorum.reject(error),
     )
-    return { quorum: quorum.promise, outcome }
+    const isHere = local.then(
+      () => true,
+      () => false,
+    )
+    return { quorum: quorum.promise, outcome, isHere }
   }
 
   /** Joins what diverged replicas answered. True when there was a real conflict: heads that verified. */
@@ -155,6 +183,8 @@ interface Attempt {
   /** Resolves at a majority, or undefined when all have answered without one. */
   quorum: Promise<CommitResult | undefined>
   outcome: Promise<CommitOutcome>
+  /** Whether this node's own disk took it. */
+  isHere: Promise<boolean>
 }
 
 const NOTHING = new Uint8Array()

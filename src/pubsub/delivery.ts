@@ -53,7 +53,7 @@ export class Delivery {
     this.#options = options
     dht.rpc.handle(topicMethods.attach, (from, { topic, statement }) => this.#attach(from, topic, statement))
     dht.rpc.handle(topicMethods.detach, (from, { topic }) => {
-      this.#drop(toHex(topic), from)
+      this.#detach(toHex(topic), from)
       return {}
     })
     this.#stop.push(dht.store.onAdvance((advance) => this.#onAdvance(advance)))
@@ -120,7 +120,7 @@ export class Delivery {
     const added = await this.#added(head.messages, from?.version ?? 0, latest)
     const now = this.#dht.runtime.now()
     for (const attachment of topic.subscribers.values()) {
-      if (attachment.expiresAtMs < now) this.#drop(toHex(topic.key), attachment.peer)
+      if (attachment.expiresAtMs < now) this.#drop(topic, attachment.peer)
       else this.#enqueue(topic, attachment, head.version, head.messages, added)
     }
   }
@@ -212,7 +212,7 @@ export class Delivery {
           attachment.failures >= this.#options.maxPushFailures ||
           !this.#dht.rpc.isConnected(attachment.peer)
         ) {
-          this.#drop(toHex(topic.key), attachment.peer)
+          this.#drop(topic, attachment.peer)
         }
       }
     }
@@ -220,14 +220,20 @@ export class Delivery {
   }
 
   #dropPeer(peer: NodeId): void {
-    for (const name of this.#topics.keys()) this.#drop(name, peer)
+    for (const topic of this.#topics.values()) this.#drop(topic, peer)
   }
 
-  #drop(name: string, peer: NodeId): void {
+  #detach(name: string, peer: NodeId): void {
     const topic = this.#topics.get(name)
-    if (!topic?.subscribers.delete(peer)) return
+    if (topic !== undefined) this.#drop(topic, peer)
+  }
+
+  /** Also ends the pushing to that peer, which goes on as long as it is a subscriber here. */
+  #drop(topic: AttachedTopic, peer: NodeId): void {
+    if (!topic.subscribers.delete(peer)) return
     this.counters.dropped += 1
-    if (topic.subscribers.size === 0) this.#topics.delete(name)
+    const name = toHex(topic.key)
+    if (topic.subscribers.size === 0 && this.#topics.get(name) === topic) this.#topics.delete(name)
   }
 
   attachedTo(key: Uint8Array): NodeId[] {
@@ -240,6 +246,7 @@ export class Delivery {
 
   close(): void {
     for (const stop of this.#stop) stop()
+    for (const topic of this.#topics.values()) topic.subscribers.clear()
     this.#topics.clear()
   }
 }

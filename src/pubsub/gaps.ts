@@ -20,8 +20,9 @@ export interface TrackerOptions {
   /** How long a hole is waited for. */
   patienceMs: number
   /**
-   * Everything from a writer's beginning is wanted: one that first appears after `goLive` with a number above 1 has a
-   * hole below it. Otherwise the first number seen is where the writer begins for this reader.
+   * Everything from a writer's beginning is wanted: one that first appears with a number above 1 has a hole below it.
+   * In the history that is no reason to wait, `goLive` tells it. Otherwise the first number seen is where the writer
+   * begins for this reader.
    */
   strict: boolean
   /** Released holes remembered per writer; beyond, the oldest one counts as over and its messages as duplicates. */
@@ -49,7 +50,8 @@ export interface ReleasedGap {
   writer: string
   fromSequence: number
   toSequence: number
-  reason: 'withheld'
+  /** expired: not in the history any more when the reader joined. withheld: no replica has had it for a while. */
+  reason: 'expired' | 'withheld'
 }
 
 export interface Offered<T> {
@@ -86,8 +88,8 @@ interface Writer<T> {
   /** Numbers below `next` that were never delivered, oldest first: below the floor, or released. */
   open: Hole[]
   /** Waiting above `next`, by number. Two under one number: the publisher contradicts itself, both are kept. */
-  held: Map<number, T[]>
-  /** Since when the number `next` is being waited for. */
+  held: Map<number, { messages: T[]; sinceMs: number }>
+  /** When the first of what waits now came: the numbers before it are overdue since then, all of them. */
   waitingSinceMs: number
 }
 
@@ -127,6 +129,10 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
 
   goLive(): void {
     this.#live = true
+    if (!this.#options.strict) return
+    for (const { publisher, writer, open } of this.#writers.values())
+      for (const { from, to } of open)
+        this.#report({ publisher, writer, fromSequence: from, toSequence: to, reason: 'expired' })
   }
 
   offer(message: T, nowMs = 0): Offered<T> {
@@ -134,7 +140,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const { sequence } = message
     if (sequence < writer.next) return this.#offerLate(writer, message)
     if (sequence === writer.next) {
-      const deliver = this.#advance(writer, [message], nowMs)
+      const deliver = this.#advance(writer, [message])
       return { deliver, duplicate: false }
     }
     return this.#hold(writer, message, nowMs)
@@ -143,7 +149,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   release(nowMs: number): Released<T> {
     for (const writer of [...this.#waiting]) {
       while (this.#waiting.has(writer) && nowMs - writer.waitingSinceMs >= this.#options.patienceMs)
-        this.#giveUp(writer, nowMs, this.#pending)
+        this.#giveUp(writer, this.#pending)
     }
     const released = this.#pending
     this.#pending = { deliver: [], gaps: [] }
@@ -154,6 +160,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const key = `${publisher}/${name}`
     let writer = this.#writers.get(key)
     if (writer === undefined) {
+      // In the history the first one is where the rest has expired, or is not here yet: nobody waits for it.
       const floor = this.#live && this.#options.strict ? 1 : sequence
       const open = floor > 1 ? [{ from: 1, to: floor - 1 }] : []
       writer = { publisher, writer: name, next: floor, open, held: new Map(), waitingSinceMs: 0 }
@@ -197,18 +204,19 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   #hold(writer: Writer<T>, message: T, nowMs: number): Offered<T> {
-    const same = writer.held.get(message.sequence) ?? []
-    if (same.some(({ id }) => id === message.id) || same.length >= MAX_PER_NUMBER)
+    const held = writer.held.get(message.sequence) ?? { messages: [], sinceMs: nowMs }
+    if (held.messages.some(({ id }) => id === message.id) || held.messages.length >= MAX_PER_NUMBER)
       return { deliver: [], duplicate: true }
     if (writer.held.size === 0) {
       writer.waitingSinceMs = nowMs
       this.#waiting.add(writer)
     }
-    writer.held.set(message.sequence, [...same, message])
+    held.messages.push(message)
+    writer.held.set(message.sequence, held)
     this.#held += 1
     const hole = { from: writer.next, to: Math.min(...writer.held.keys()) - 1 }
     const out: Released<T> = { deliver: [], gaps: [] }
-    if (this.#held > this.#options.maxHeld) this.#giveUp(this.#longestWaiting(), nowMs, out)
+    if (this.#held > this.#options.maxHeld) this.#giveUp(this.#longestWaiting(), out)
     for (const gap of out.gaps) this.#report(gap)
     return { deliver: out.deliver, duplicate: false, hole }
   }
@@ -218,7 +226,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   /** Skips the hole in front of what waits, reports it and delivers what it held back. */
-  #giveUp(writer: Writer<T>, nowMs: number, out: Released<T>): void {
+  #giveUp(writer: Writer<T>, out: Released<T>): void {
     const first = Math.min(...writer.held.keys())
     const hole = { from: writer.next, to: first - 1 }
     writer.open.push(hole)
@@ -232,16 +240,20 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       reason: 'withheld',
     })
     writer.next = first
-    const ready = writer.held.get(first) as T[]
+    const ready = writer.held.get(first)?.messages ?? []
     writer.held.delete(first)
     this.#held -= ready.length
-    for (const message of this.#advance(writer, ready, nowMs)) out.deliver.push(message)
+    for (const message of this.#advance(writer, ready)) out.deliver.push(message)
   }
 
   /** Delivers `ready`, which has the number `next`, and everything that waited right behind it. */
-  #advance(writer: Writer<T>, ready: T[], nowMs: number): T[] {
+  #advance(writer: Writer<T>, ready: T[]): T[] {
     const deliver: T[] = []
-    for (let batch: T[] | undefined = ready; batch !== undefined; batch = writer.held.get(writer.next)) {
+    for (
+      let batch: T[] | undefined = ready;
+      batch !== undefined;
+      batch = writer.held.get(writer.next)?.messages
+    ) {
       if (writer.held.delete(writer.next)) this.#held -= batch.length
       for (const message of batch) {
         this.#remember(writer, message)
@@ -250,7 +262,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       writer.next += 1
     }
     if (writer.held.size === 0) this.#waiting.delete(writer)
-    else writer.waitingSinceMs = nowMs
+    else writer.waitingSinceMs = Math.min(...[...writer.held.values()].map(({ sinceMs }) => sinceMs))
     return deliver
   }
 

@@ -1,11 +1,11 @@
-import { asStickyError, type Dht, type ErrorCode, StickyError, toHex } from '../dht/index.ts'
-import { entriesBackward, loadMessages } from './collection.ts'
+import { asStickyError, type Dht, type ErrorCode, type HeldRecord, StickyError, toHex } from '../dht/index.ts'
 import type { CommitResult, Committer } from './commit.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { encodeDelta, type VerifiedMessages } from './delta.ts'
 import { checkFreshness, type VerifiedMessage, verifyMessage } from './message.ts'
-import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
+import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Recovery } from './recovery.ts'
+import { StoredIds } from './stored-ids.ts'
 import { checkStatementFreshness, type VerifiedStatement, verifyStatement } from './subscribers.ts'
 import { topicMethods } from './wire.ts'
 
@@ -35,6 +35,7 @@ export class Initiator {
   readonly #options: PubSubOptions
   readonly #verified: VerifiedMessages
   readonly #topics = new Map<string, TopicQueue>()
+  readonly #storedIds = new StoredIds()
   readonly counters = { groups: 0, groupedMessages: 0, refused: 0 }
 
   constructor(
@@ -58,13 +59,8 @@ export class Initiator {
     })
   }
 
-  async #publish(request: {
-    topic: Uint8Array
-    retry: boolean
-    messages: Uint8Array[]
-    payloads: Uint8Array[]
-  }) {
-    const { topic, retry, messages, payloads } = request
+  async #publish(request: { topic: Uint8Array; messages: Uint8Array[]; payloads: Uint8Array[] }) {
+    const { topic, messages, payloads } = request
     this.#recovery.requireUsable(topic)
     const results: (ErrorCode | null)[] = messages.map(() => null)
     const accepted: VerifiedMessage[] = []
@@ -74,9 +70,8 @@ export class Initiator {
       else results[i] = asStickyError(result.reason, 'MALFORMED').code
     }
     this.counters.refused += messages.length - accepted.length
-    const fresh = retry ? await this.#notYetStored(topic, accepted) : accepted
     if (accepted.length === 0) return { version: 0, replicas: 0, durableReplicas: 0, results }
-    const result = await this.#enqueue(topic, fresh, payloads, [])
+    const result = await this.#enqueue(topic, accepted, payloads, [])
     const { replicas, durableReplicas, head } = result
     return { version: decodeCoordinator(head).version, replicas, durableReplicas, results }
   }
@@ -86,18 +81,6 @@ export class Initiator {
     checkFreshness(message, this.#dht.runtime.now())
     this.#verified.add(message)
     return message
-  }
-
-  /** Of messages sent a second time, those that the first attempt did not store: nothing is kept twice. */
-  async #notYetStored(topicKey: Uint8Array, messages: VerifiedMessage[]): Promise<VerifiedMessage[]> {
-    const record = await this.#dht.store.record(COORDINATOR, topicKey)
-    const root = record.head && decodeCoordinator(record.head).messages
-    if (!root) return messages
-    const wanted = new Map(messages.map((message) => [toHex(message.id), message]))
-    const collection = await loadMessages(root, record.read)
-    for (const entry of await entriesBackward(collection, undefined, LIMITS.maxDuplicateScan, record.read))
-      wanted.delete(toHex(entry.id))
-    return [...wanted.values()]
   }
 
   #enqueue(
@@ -133,10 +116,14 @@ export class Initiator {
     const statements = group.flatMap((waiter) => waiter.statements)
     this.counters.groups += 1
     this.counters.groupedMessages += messages.length
+    const propose = async (record: HeldRecord) => {
+      const lacking = await this.#storedIds.lacking(record, messages)
+      const delta = encodeDelta({ nowMs: this.#dht.runtime.now(), messages: lacking, payloads, statements })
+      return { delta, applied: () => this.#storedIds.added(record, lacking) }
+    }
     try {
-      const delta = encodeDelta({ nowMs: this.#dht.runtime.now(), messages, payloads, statements })
       const deadlineMs = this.#dht.runtime.monotonicNow() + this.#options.commitDeadlineMs
-      const result = await this.#committer.commit(topicKey, delta, deadlineMs)
+      const result = await this.#committer.commit(topicKey, propose, deadlineMs)
       for (const waiter of group) waiter.resolve(result)
     } catch (error) {
       // Refused before anything was sent, e.g. one subscription too many: the others of the group are not to blame.

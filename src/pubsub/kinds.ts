@@ -168,10 +168,10 @@ export function createKinds(
     links: coordinatorLinks,
     checkLinked,
     async verify(key, head) {
-      const { topic, lastModified, expiresAt } = decodeCoordinator(head)
+      const { topic, version, lastModified, expiresAt } = decodeCoordinator(head)
       if (!equalBytes(topic, key)) throw new StickyError('WRONG_TOPIC', 'A coordinator of another topic.')
       // It decides what has expired: ahead by less than the grace, it can drop nothing live.
-      if (lastModified > newestMs())
+      if (lastModified > newestMs() || version > newestMs() - LIMITS.versionEpochMs)
         throw new StickyError('FROM_THE_FUTURE', 'A coordinator from the future.')
       return { links: coordinatorLinks(head), expiresAtMs: expiresAt + LIMITS.graceMs }
     },

@@ -135,11 +135,11 @@ export const payloadOf = (envelope: Uint8Array): MessageBody['payload'] =>
   decodeEnvelope(envelope).body.payload
 export const expiryOf = (envelope: Uint8Array): number => decodeEnvelope(envelope).body.expiresAt
 
-/** For new publishes only: neither from the future nor over already, within the allowed clock difference. */
+/** For new publishes only: neither from the future nor over already, for two clocks that are each off by the most. */
 export function checkFreshness({ body }: VerifiedMessage, now: number): void {
-  if (body.publishedAt > now + LIMITS.maxSkewMs)
-    throw new StickyError('FROM_THE_FUTURE', 'Published more than 5 minutes ahead of this clock.')
-  if (body.expiresAt + LIMITS.maxSkewMs <= now)
+  if (body.publishedAt > now + 2 * LIMITS.maxSkewMs)
+    throw new StickyError('FROM_THE_FUTURE', 'Published more than 10 minutes ahead of this clock.')
+  if (body.expiresAt + 2 * LIMITS.maxSkewMs <= now)
     throw new StickyError('EXPIRED', 'Its time to live has passed.')
 }
 

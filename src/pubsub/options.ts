@@ -13,7 +13,7 @@ export const LIMITS = {
   maxStatementBytes: 512,
   defaultTtlMs: 24 * 3_600_000,
   maxTtlMs: 30 * 24 * 3_600_000,
-  /** Clocks may differ by this much (threat 18). */
+  /** A clock may be off by this much (threat 18); two of them by twice as much. */
   maxSkewMs: 5 * 60_000,
   /** Objects are kept this long after the latest expiry inside (requirement A3). */
   graceMs: 3_600_000,
@@ -45,6 +45,11 @@ export const LIMITS = {
   maxSnapshotIds: 200,
   maxParents: 4,
   maxVersion: 2 ** 40,
+  /**
+   * 2025-01-01. No version is higher than the milliseconds since then: commits are rarer, so a forged one leaves room
+   * for all the honest ones that follow, and nobody can bring a topic to the end of its numbers.
+   */
+  versionEpochMs: 1_735_689_600_000,
   /** A version this far above the other's is accepted for its contents and ignored for its number. */
   maxVersionJump: 1_000_000,
   maxDeltaBytes: 224 * 1024,
@@ -81,6 +86,8 @@ export interface PubSubOptions {
   checkIntervalMs: number
   /** Longest wait between two attempts to reach a replica. */
   maxCheckMs: number
+  /** How long a replica that was of no use to a subscriber comes last for it. */
+  avoidMs: number
   /** Half the life of a subscription. */
   renewMs: number
   /** How long a message that overtook another waits for it before the gap is reported. */
@@ -105,6 +112,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   recoveryRetryMs: 30_000,
   checkIntervalMs: 5_000,
   maxCheckMs: 10_000,
+  avoidMs: 30_000,
   renewMs: 15 * 60_000,
   gapPatienceMs: 10_000,
   maxPushFailures: 3,

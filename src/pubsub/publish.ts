@@ -1,6 +1,7 @@
 import {
   asStickyError,
   type Dht,
+  type ErrorCode,
   encode,
   type Identity,
   isErrorCode,
@@ -25,8 +26,10 @@ interface Outgoing {
   message: VerifiedMessage
   payload: Uint8Array | undefined
   deadlineMs: number
-  /** Whether a request with it may have reached a holder. */
-  sent: boolean
+  /** Requests with it that may have stored it for all that is known: under way, or never answered. */
+  unanswered: number
+  /** Who refused it: what only one holder says of it is not final where there are others. */
+  readonly refusedBy: Set<NodeId>
   settled: boolean
   resolve(receipt: PublishReceipt): void
   reject(error: StickyError): void
@@ -101,7 +104,8 @@ export class Publisher {
       message,
       payload: isLarge ? data : undefined,
       deadlineMs,
-      sent: false,
+      unanswered: 0,
+      refusedBy: new Set(),
       settled: false,
       resolve,
       reject,
@@ -141,14 +145,16 @@ export class Publisher {
     outgoing.reject = (error) => {
       if (outgoing.settled) return
       done()
+      const { topic, writer } = outgoing.message.body
+      void this.#sequences.beginAnew(topic, writer).catch(() => undefined)
       this.counters[error.code === 'OUTCOME_UNKNOWN' ? 'unknown' : 'failed'] += 1
       reject(error)
     }
   }
 
-  /** Ends the caller's wait: with `error` itself only where no earlier request can have stored the message. */
-  #giveUp(outgoing: Outgoing, error: StickyError, mayBeStored = outgoing.sent): void {
-    if (!mayBeStored) {
+  /** Ends the caller's wait: with `error` itself only where no request can have stored the message. */
+  #giveUp(outgoing: Outgoing, error: StickyError): void {
+    if (outgoing.unanswered === 0) {
       outgoing.reject(error)
       return
     }
@@ -173,44 +179,65 @@ export class Publisher {
       const open = batch.filter((outgoing) => !outgoing.settled)
       if (open.length === 0) return
       const initiator = await this.#nextInitiator(topicKey, tried)
-      const sentBefore = new Set(open.filter((outgoing) => outgoing.sent))
       try {
         if (initiator === undefined)
           throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
-        await this.#request(topicKey, initiator, open, sentBefore)
+        await this.#request(topicKey, initiator, open)
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
-        if (!failure.retryable) {
-          for (const outgoing of open) this.#giveUp(outgoing, failure, sentBefore.has(outgoing))
-          return
-        }
         if (initiator !== undefined) this.#dht.replicas.noteFailure(initiator, failure)
-        await this.#backOff(attempt)
+        if (failure.retryable || initiator === undefined) await this.#backOff(attempt)
+        else await this.#refuse(topicKey, initiator, open, () => failure)
       }
     }
   }
 
-  async #request(
-    topicKey: Uint8Array,
-    initiator: NodeId,
-    batch: Outgoing[],
-    sentBefore: Set<Outgoing>,
-  ): Promise<void> {
-    const retry = sentBefore.size > 0
+  async #request(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<void> {
     const payloads = batch.flatMap((outgoing) => (outgoing.payload ? [outgoing.payload] : []))
     const messages = batch.map((outgoing) => outgoing.message.envelope)
     this.counters.requests += 1
-    for (const outgoing of batch) outgoing.sent = true
-    const answer = await this.#dht.rpc.request(
-      initiator,
-      topicMethods.publish,
-      { topic: topicKey, retry, messages, payloads },
-      { timeoutMs: this.#options.publishAttemptMs },
-    )
+    for (const outgoing of batch) outgoing.unanswered += 1
+    const answer = await this.#dht.rpc
+      .request(
+        initiator,
+        topicMethods.publish,
+        { topic: topicKey, messages, payloads },
+        { timeoutMs: this.#options.publishAttemptMs },
+      )
+      .catch((error: unknown) => {
+        const { code, retryable } = asStickyError(error, 'LINK_CLOSED')
+        if (!retryable || NOTHING_STORED.has(code)) for (const outgoing of batch) outgoing.unanswered -= 1
+        throw error
+      })
+    for (const outgoing of batch) outgoing.unanswered -= 1
+    const refused = new Map<Outgoing, StickyError>()
     for (const [i, outgoing] of batch.entries()) {
       const code = answer.results[i]
       if (code === null) outgoing.resolve(receiptOf(outgoing.message, answer))
-      else this.#giveUp(outgoing, refusal(code), sentBefore.has(outgoing))
+      else refused.set(outgoing, refusal(code))
+    }
+    if (refused.size === 0) return
+    await this.#refuse(
+      topicKey,
+      initiator,
+      [...refused.keys()],
+      (outgoing) => refused.get(outgoing) as StickyError,
+    )
+  }
+
+  /** Final once a second holder says the same, or there is no second one. */
+  async #refuse(
+    topicKey: Uint8Array,
+    initiator: NodeId,
+    refused: Outgoing[],
+    errorOf: (outgoing: Outgoing) => StickyError,
+  ): Promise<void> {
+    const holders = await this.#dht.replicas.set(topicKey).catch(() => [])
+    const enough = Math.min(2, holders.length)
+    for (const outgoing of refused) {
+      const isRepeated = outgoing.refusedBy.has(initiator)
+      outgoing.refusedBy.add(initiator)
+      if (isRepeated || outgoing.refusedBy.size >= enough) this.#giveUp(outgoing, errorOf(outgoing))
     }
   }
 
@@ -233,6 +260,15 @@ export class Publisher {
     return new Promise((resolve) => this.#dht.runtime.setTimer(resolve, waitMs))
   }
 }
+
+/** Failures of a request that come before anything is stored anywhere. */
+const NOTHING_STORED: ReadonlySet<ErrorCode> = new Set([
+  'UNREACHABLE',
+  'RATE_LIMITED',
+  'BUSY',
+  'NO_REPLICAS',
+  'CHANNEL_FAILED',
+])
 
 const receiptOf = (
   message: VerifiedMessage,

@@ -1,8 +1,10 @@
 import {
   Dht,
   type DhtOptions,
+  equalBytes,
   type HeadAnswer,
   type Identity,
+  type NodeId,
   type PeerNetwork,
   type Runtime,
   StickyError,
@@ -38,6 +40,7 @@ import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from 
 import { Publisher } from './publish.ts'
 import { Recovery } from './recovery.ts'
 import { Sequences } from './sequence.ts'
+import { Statements } from './statements.ts'
 import { listSubscribers } from './subscribers.ts'
 import { TopicSubscription } from './subscription.ts'
 import { topicKeyOf } from './topic-key.ts'
@@ -57,7 +60,7 @@ export interface PubSubInit {
 export class StickyPubSub implements PubSub {
   readonly dht: Dht
   readonly #options: PubSubOptions
-  readonly #identity: Identity
+  readonly #statements: Statements
   readonly #storage: Storage
   readonly #sequences: Sequences
   readonly #recovery: Recovery
@@ -73,7 +76,6 @@ export class StickyPubSub implements PubSub {
   constructor(init: PubSubInit) {
     const runtime = init.runtime ?? systemRuntime
     this.#options = { ...DEFAULT_PUBSUB_OPTIONS, ...init.options }
-    this.#identity = init.identity
     this.#storage = init.storage
     this.#verified = new VerifiedMessages(this.#options.maxVerifiedMessages)
     this.dht = new Dht({
@@ -83,6 +85,7 @@ export class StickyPubSub implements PubSub {
       ...createKinds(this.#verified, () => runtime.now()),
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
     })
+    this.#statements = new Statements(this.dht, init.identity, this.#options)
     this.#sequences = new Sequences(init.storage, runtime)
     this.#recovery = new Recovery(this.dht, this.#options)
     this.#committer = new Committer(this.dht, this.#recovery, this.#options)
@@ -120,7 +123,7 @@ export class StickyPubSub implements PubSub {
     signal?.throwIfAborted()
     const subscription = new TopicSubscription({
       dht: this.dht,
-      identity: this.#identity,
+      statements: this.#statements,
       options: this.#options,
       verified: this.#verified,
       topic,
@@ -248,10 +251,8 @@ export class StickyPubSub implements PubSub {
     if (answers.length === 0)
       throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
     if (answers.every((answer) => answer.error !== undefined)) throw (answers[0] as HeadAnswer).error
-    const answer =
-      answers.find((candidate) => candidate.head !== undefined && candidate.peer === this.dht.self) ??
-      answers.find((candidate) => candidate.head !== undefined)
-    if (answer?.head === undefined) return undefined
+    const answer = agreedHead(answers, this.dht.self)
+    if (answer === undefined) return undefined
     return {
       coordinator: decodeCoordinator(answer.head),
       head: answer.head,
@@ -283,6 +284,25 @@ export class StickyPubSub implements PubSub {
     if (source !== undefined)
       this.dht.rpc.request(source, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
   }
+}
+
+/**
+ * After a repair honest holders have one head; a holder that keeps to a stale one is outvoted. Among equals this node
+ * itself, then the newest.
+ */
+function agreedHead(answers: HeadAnswer[], self: NodeId): (HeadAnswer & { head: Uint8Array }) | undefined {
+  const found = answers.filter(
+    (answer): answer is HeadAnswer & { head: Uint8Array } => answer.head !== undefined,
+  )
+  const votes = (head: Uint8Array) => found.filter((other) => equalBytes(other.head, head)).length
+  const ranked = found.map((answer) => ({ answer, votes: votes(answer.head) }))
+  ranked.sort(
+    (a, b) =>
+      b.votes - a.votes ||
+      Number(b.answer.peer === self) - Number(a.answer.peer === self) ||
+      decodeCoordinator(b.answer.head).version - decodeCoordinator(a.answer.head).version,
+  )
+  return ranked[0]?.answer
 }
 
 function checkedInfo(info: string): string {

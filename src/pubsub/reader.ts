@@ -1,4 +1,12 @@
-import { type BlockReader, type Dht, fromHex, type NodeId, nodeIdOf, toHex } from '../dht/index.ts'
+import {
+  type BlockReader,
+  type Dht,
+  fromHex,
+  type NodeId,
+  nodeIdOf,
+  StickyError,
+  toHex,
+} from '../dht/index.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
 import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
 import { decodeCoordinator } from './coordinator.ts'
@@ -93,8 +101,10 @@ export class TopicReader {
     await this.prepare(source)
     if (this.#prepared === undefined) await this.catchUp(source, true)
     else await this.#takePrepared(this.#prepared)
+    this.#release(Number.POSITIVE_INFINITY) // what a majority does not have is not waited for
     this.#joined = true
     this.#tracker.goLive()
+    this.#release(this.#init.dht.runtime.monotonicNow())
     this.#init.emit('history-end', { version: this.position, count: this.#historicCount })
     if (this.#prepared !== undefined) await this.catchUp(source, false)
     this.#init.onStatus('synced')
@@ -146,7 +156,11 @@ export class TopicReader {
 
   /** Gives up on messages that no replica has had for a while, and says so. */
   async releaseHeld(): Promise<void> {
-    const { deliver, gaps } = this.#tracker.release(this.#init.dht.runtime.monotonicNow())
+    this.#release(this.#init.dht.runtime.monotonicNow())
+  }
+
+  #release(nowMs: number): void {
+    const { deliver, gaps } = this.#tracker.release(nowMs)
     for (const gap of gaps) this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
     for (const arrived of deliver) this.#deliver(arrived)
   }
@@ -166,6 +180,9 @@ export class TopicReader {
     if (!quorum) return dht.headAt(COORDINATOR, topicKey, source)
     const answers = await dht.readHeads(COORDINATOR, topicKey, signal)
     const answer = answers.find(({ peer }) => peer === source)
+    const versions = answers.map(({ head }) => (head === undefined ? 0 : decodeCoordinator(head).version))
+    if (answer?.head && isLeftBehind(decodeCoordinator(answer.head).version, versions))
+      throw new StickyError('CONFLICT', `${source} does not take what the other replicas have.`)
     if (answer?.error !== undefined) throw answer.error
     return answer === undefined ? dht.headAt(COORDINATOR, topicKey, source) : (answer.head ?? null)
   }
@@ -194,3 +211,14 @@ export class TopicReader {
     this.#init.emit('message', view)
   }
 }
+
+/**
+ * After a repair an honest replica is level with most of the others, but for what is committed in that moment. A single
+ * high version proves nothing: anybody may claim one.
+ */
+function isLeftBehind(own: number, all: number[]): boolean {
+  const ahead = all.filter((version) => version > own + MAX_LAG_VERSIONS).length
+  return ahead * 2 > all.length
+}
+
+const MAX_LAG_VERSIONS = 8

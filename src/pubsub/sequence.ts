@@ -1,9 +1,19 @@
 import * as v from 'valibot'
-import { bytesOf, decode, encode, integer, type Runtime, type Storage, toHex } from '../dht/index.ts'
+import {
+  bytesOf,
+  decode,
+  encode,
+  equalBytes,
+  integer,
+  type Runtime,
+  type Storage,
+  toHex,
+} from '../dht/index.ts'
 
 /**
  * Numbers a publisher's messages, gapless from 1, per topic and writer. A writer is one stretch of numbering: it goes on
- * after a clean stop, and a new one begins after a crash, a lost disk, or on another device with the same identity. So a
+ * after a clean stop, and a new one begins after a crash, a lost disk, a publish that was given up, or on another device
+ * with the same identity. So a
  * number is never used twice, and no flush to disk stands before each publish: one marks the topic as in use.
  */
 
@@ -37,6 +47,17 @@ export class Sequences {
     const sequence = state.next
     state.next += 1
     return { writer: state.writer, sequence }
+  }
+
+  /**
+   * Begins a new writer after a message of `writer` was given up: its number stays empty, and readers would wait for it
+   * before they show what follows.
+   */
+  async beginAnew(topicKey: Uint8Array, writer: Uint8Array): Promise<void> {
+    const state = await this.#topics.get(`sequence/${toHex(topicKey)}`)
+    if (state === undefined || !equalBytes(state.writer, writer)) return
+    state.writer = this.#runtime.randomBytes(8)
+    state.next = 1
   }
 
   async #open(name: string): Promise<Saved> {

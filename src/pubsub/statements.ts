@@ -15,49 +15,53 @@ import { createStatement, type VerifiedStatement } from './subscribers.ts'
 import { topicMethods } from './wire.ts'
 
 /** Signed subscribe, renewal and unsubscribe: made here, brought into the topic by whichever holder is reached first. */
+export class Statements {
+  readonly #dht: Dht
+  readonly #identity: Identity
+  readonly #options: PubSubOptions
+  /** The latest statement of a client wins, so a clock that goes back must not make the later one the older. */
+  #lastIssuedAt = 0
 
-export function makeStatement(
-  dht: Dht,
-  identity: Identity,
-  topicKey: Uint8Array,
-  kind: 'subscribe' | 'unsubscribe',
-  info: string,
-): Promise<VerifiedStatement> {
-  const issuedAt = dht.runtime.now()
-  const expiresAt = issuedAt + LIMITS.subscriptionTtlMs
-  return createStatement({
-    topicKey,
-    identity,
-    kind,
-    issuedAt,
-    expiresAt,
-    info: new TextEncoder().encode(info),
-  })
-}
-
-/** Resolves with the topic's version once a majority of its replicas has the statement. */
-export async function sendStatement(
-  dht: Dht,
-  topicKey: Uint8Array,
-  statement: VerifiedStatement,
-  options: PubSubOptions,
-): Promise<number> {
-  const set = await dht.replicas.set(topicKey)
-  let last = new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
-  for (const { nodeId } of [...set.filter((peer) => peer.durable), ...set.filter((peer) => !peer.durable)]) {
-    try {
-      const request = { topic: topicKey, statement: statement.envelope }
-      const answer = await dht.rpc.request(nodeId, topicMethods.subscribe, request, {
-        timeoutMs: options.publishAttemptMs,
-      })
-      return answer.version
-    } catch (error) {
-      last = asStickyError(error, 'UNREACHABLE')
-      dht.replicas.noteFailure(nodeId, last)
-      if (!last.retryable) throw last
-    }
+  constructor(dht: Dht, identity: Identity, options: PubSubOptions) {
+    this.#dht = dht
+    this.#identity = identity
+    this.#options = options
   }
-  throw last
+
+  make(topicKey: Uint8Array, kind: 'subscribe' | 'unsubscribe', info: string): Promise<VerifiedStatement> {
+    const issuedAt = Math.max(this.#dht.runtime.now(), this.#lastIssuedAt + 1)
+    this.#lastIssuedAt = issuedAt
+    return createStatement({
+      topicKey,
+      identity: this.#identity,
+      kind,
+      issuedAt,
+      expiresAt: issuedAt + LIMITS.subscriptionTtlMs,
+      info: new TextEncoder().encode(info),
+    })
+  }
+
+  /** Resolves with the topic's version once a majority of its replicas has the statement. */
+  async send(topicKey: Uint8Array, statement: VerifiedStatement): Promise<number> {
+    const { replicas, rpc } = this.#dht
+    const set = await replicas.set(topicKey)
+    const ranked = [...set.filter((peer) => peer.durable), ...set.filter((peer) => !peer.durable)]
+    let last = new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
+    for (const { nodeId } of ranked) {
+      try {
+        const request = { topic: topicKey, statement: statement.envelope }
+        const answer = await rpc.request(nodeId, topicMethods.subscribe, request, {
+          timeoutMs: this.#options.publishAttemptMs,
+        })
+        return answer.version
+      } catch (error) {
+        // a refusal too is only what this one says
+        last = asStickyError(error, 'UNREACHABLE')
+        replicas.noteFailure(nodeId, last)
+      }
+    }
+    throw last
+  }
 }
 
 /**

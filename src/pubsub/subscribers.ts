@@ -116,10 +116,10 @@ export async function verifyStatement(
 
 /** At acceptance only, and two-sided: a future timestamp would be an eternal token. */
 export function checkStatementFreshness({ body }: VerifiedStatement, now: number): void {
-  if (body.issuedAt > now + LIMITS.maxSkewMs)
-    throw new StickyError('FROM_THE_FUTURE', 'Signed more than 5 minutes ahead of this clock.')
-  if (body.issuedAt < now - LIMITS.maxSkewMs)
-    throw new StickyError('REPLAYED', 'Signed more than 5 minutes ago.')
+  if (body.issuedAt > now + 2 * LIMITS.maxSkewMs)
+    throw new StickyError('FROM_THE_FUTURE', 'Signed more than 10 minutes ahead of this clock.')
+  if (body.issuedAt < now - 2 * LIMITS.maxSkewMs)
+    throw new StickyError('REPLAYED', 'Signed more than 10 minutes ago.')
 }
 
 /** The later statement wins; at the same moment an unsubscribe, then the larger bytes. */

@@ -2,7 +2,6 @@ import {
   asStickyError,
   type Dht,
   delay,
-  type Identity,
   jittered,
   type NodeId,
   StickyError,
@@ -13,7 +12,7 @@ import { Emitter } from './emitter.ts'
 import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
 import { type Push, TopicReader } from './reader.ts'
-import { assignedReplicas, makeStatement, sendStatement } from './statements.ts'
+import { assignedReplicas, type Statements } from './statements.ts'
 import { topicMethods } from './wire.ts'
 
 /**
@@ -24,7 +23,7 @@ import { topicMethods } from './wire.ts'
 
 export interface SubscriptionInit {
   dht: Dht
-  identity: Identity
+  statements: Statements
   options: PubSubOptions
   verified: VerifiedMessages
   topic: string
@@ -49,6 +48,8 @@ export class TopicSubscription implements Subscription {
   #timers = new Set<Timer>()
   #attaching: Promise<void> | undefined
   #attachFailures = 0
+  /** Replicas that answered, but with what was of no use, and until when the others are asked first. */
+  readonly #avoided = new Map<NodeId, number>()
 
   constructor(init: SubscriptionInit) {
     this.#init = init
@@ -93,6 +94,7 @@ export class TopicSubscription implements Subscription {
     if (source !== undefined) await this.#serially(() => this.#reader.prepare(source))
     this.#after(0, () => void this.#serially(() => this.#read()))
     this.#every(this.#init.options.checkIntervalMs, () => this.#check())
+    this.#every(RELEASE_INTERVAL_MS, () => this.#serially(() => this.#reader.releaseHeld()))
     this.#every(this.#init.options.renewMs, () =>
       this.renew().catch((error) => this.#emitter.emit('error', error)),
     )
@@ -111,17 +113,16 @@ export class TopicSubscription implements Subscription {
   }
 
   async renew(): Promise<void> {
-    const { dht, topicKey, options } = this.#init
-    const statement = await this.#statement('subscribe')
-    await sendStatement(dht, topicKey, statement, options)
+    const { statements, topicKey } = this.#init
+    await statements.send(topicKey, await this.#statement('subscribe'))
     if (this.#source !== undefined) await this.#attachTo(this.#source)
   }
 
   async unsubscribe(): Promise<void> {
-    const { dht, topicKey, options } = this.#init
+    const { statements, topicKey } = this.#init
     const statement = await this.#statement('unsubscribe')
     await this.close()
-    await sendStatement(dht, topicKey, statement, options)
+    await statements.send(topicKey, statement)
   }
 
   async close(): Promise<void> {
@@ -141,16 +142,16 @@ export class TopicSubscription implements Subscription {
   // --- attaching
 
   #statement(kind: 'subscribe' | 'unsubscribe') {
-    const { dht, identity, topicKey, info } = this.#init
-    return makeStatement(dht, identity, topicKey, kind, info)
+    const { statements, topicKey, info } = this.#init
+    return statements.make(topicKey, kind, info)
   }
 
   /** Makes the subscription known to the topic. Delivery does not wait for it; failures are retried with the check. */
   async #announce(): Promise<void> {
-    const { dht, topicKey, options } = this.#init
+    const { statements, topicKey } = this.#init
     for (let attempt = 0; !this.#abort.signal.aborted; attempt++) {
       try {
-        await sendStatement(dht, topicKey, await this.#statement('subscribe'), options)
+        await statements.send(topicKey, await this.#statement('subscribe'))
         return
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
@@ -175,7 +176,7 @@ export class TopicSubscription implements Subscription {
     const { dht, topicKey } = this.#init
     this.#source = undefined
     const set = await dht.replicas.set(topicKey).catch(() => [])
-    const ranked = await assignedReplicas(dht.self, topicKey, set)
+    const ranked = this.#avoidedLast(await assignedReplicas(dht.self, topicKey, set))
     for (const [i, peer] of ranked.entries()) {
       if (this.#abort.signal.aborted) return
       try {
@@ -191,6 +192,15 @@ export class TopicSubscription implements Subscription {
     this.#setStatus('degraded')
     this.#attachFailures += 1
     this.#after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
+  }
+
+  #avoidedLast(ranked: NodeId[]): NodeId[] {
+    const now = this.#init.dht.runtime.monotonicNow()
+    for (const [peer, untilMs] of this.#avoided) if (untilMs <= now) this.#avoided.delete(peer)
+    return [
+      ...ranked.filter((peer) => !this.#avoided.has(peer)),
+      ...ranked.filter((peer) => this.#avoided.has(peer)),
+    ]
   }
 
   async #attachTo(peer: NodeId): Promise<void> {
@@ -231,9 +241,11 @@ export class TopicSubscription implements Subscription {
 
   #onFailure(error: StickyError): void {
     if (this.#abort.signal.aborted) return
+    const { dht, options } = this.#init
+    if (this.#source !== undefined)
+      this.#avoided.set(this.#source, dht.runtime.monotonicNow() + options.avoidMs)
     // a source that hands out what does not verify is not asked again for a while
-    if (error.action === 'penalise' && this.#source !== undefined)
-      this.#init.dht.replicas.markDown(this.#source)
+    if (error.action === 'penalise' && this.#source !== undefined) dht.replicas.markDown(this.#source)
     this.#emitter.emit('error', error)
     this.#setStatus('degraded')
     this.#attachFailures += 1
@@ -246,7 +258,6 @@ export class TopicSubscription implements Subscription {
   async #check(): Promise<void> {
     const source = this.#source
     if (source === undefined || this.#attaching !== undefined) return
-    await this.#serially(() => this.#reader.releaseHeld())
     const [own, other] = await Promise.all([
       this.#reader.versionAt(source),
       this.#standby === undefined ? 0 : this.#reader.versionAt(this.#standby).catch(() => 0),
@@ -293,3 +304,6 @@ export class TopicSubscription implements Subscription {
     })
   }
 }
+
+/** How exactly the patience with holes is kept; it costs nothing where nothing waits. */
+const RELEASE_INTERVAL_MS = 1_000

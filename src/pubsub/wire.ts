@@ -12,13 +12,12 @@ const errorCode = v.pipe(v.string(), v.maxLength(40))
 export const MAX_MESSAGES_PER_REQUEST = 128
 
 export const topicMethods = {
-  /** Publisher to initiator. `retry`: some of these may have been stored before. One result per message: null is stored. */
+  /** Publisher to initiator. One result per message: null is stored, now or before. */
   publish: method(
     'topic/publish',
     { perSecond: 200, burst: 400 },
     v.strictObject({
       topic,
-      retry: v.boolean(),
       messages: v.pipe(v.array(envelope), v.minLength(1), v.maxLength(MAX_MESSAGES_PER_REQUEST)),
       payloads: v.pipe(v.array(bytesUpTo(LIMITS.maxPayloadBytes)), v.maxLength(1)),
     }),

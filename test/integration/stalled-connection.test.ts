@@ -2,6 +2,7 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { afterEach, expect, it } from 'vitest'
 import type { LinkEvents } from '../../src/dht/index.ts'
 import { startLibp2pNet, type TestLibp2pNet } from '../support/libp2p-net.ts'
+import { until } from '../support/memory-nodes.ts'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 
 let net: TestLibp2pNet
@@ -34,4 +35,22 @@ it('a connection that died without a word is replaced when a link is opened', as
   expect(before.status).not.toBe('open')
   link.send(Uint8Array.of(7))
   await expect.poll(() => frames.length).toBe(1)
+})
+
+it('a connection that is given up leaves no socket behind, on either side of a silent peer', async () => {
+  net = await startLibp2pNet([])
+  const options = { join: false }
+  const [a, b] = [await net.add('durable', options), await net.add('durable', options)]
+  const port = Number(/\/tcp\/(\d+)/.exec(String(b.libp2p.getMultiaddrs()[0]))?.[1])
+  proxy = await startTcpProxy(port)
+  const address = multiaddr(`/ip4/127.0.0.1/tcp/${proxy.port}/ws/p2p/${b.libp2p.peerId}`)
+  const dialled = await a.libp2p.dial(address)
+  await until(() => b.libp2p.getConnections(a.libp2p.peerId).length === 1)
+  proxy.stallStanding()
+  expect(proxy.open).toEqual({ fromDialler: 1, toListener: 1 })
+  dialled.abort(new Error('given up'))
+  await until(() => proxy.open.fromDialler === 0)
+  expect(proxy.open.toListener).toBe(1)
+  b.libp2p.getConnections(a.libp2p.peerId)[0]?.abort(new Error('given up'))
+  await until(() => proxy.open.toListener === 0)
 })

@@ -12,6 +12,7 @@ import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 /** A network of real libp2p nodes on loopback, joined through a bridge that admits whoever the test lets in. */
 
 export interface TestPeer {
+  seed: Uint8Array
   libp2p: DhtLibp2p
   network: Libp2pNetwork
 }
@@ -56,7 +57,7 @@ export async function startLibp2pNet(
       stores: role !== 'client',
       options: networkOptions,
     })
-    const peer = { libp2p, network }
+    const peer = { seed, libp2p, network }
     peers.push(peer)
     if (join) await joinDht(libp2p, [bridgeAddress], { signal: AbortSignal.timeout(10_000) })
     return peer

@@ -6,23 +6,33 @@ export interface TcpProxy {
   /** From now on nothing passes on the connections that stand; new ones are as good as ever. */
   stallStanding(): void
   readonly stalled: number
+  /** Sockets that stand, on either side of the proxy. */
+  readonly open: { fromDialler: number; toListener: number }
   close(): Promise<void>
 }
 
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const standing = new Set<[Socket, Socket]>()
-  let stalled = 0
+  const stalledPairs = new Set<[Socket, Socket]>()
+  const open = { fromDialler: 0, toListener: 0 }
   const server = createServer((client) => {
     const target = connect(targetPort, '127.0.0.1')
     const pair: [Socket, Socket] = [client, target]
     standing.add(pair)
-    for (const [from, to] of [pair, pair.toReversed() as [Socket, Socket]]) {
+    for (const [from, to, side] of [
+      [client, target, 'fromDialler'],
+      [target, client, 'toListener'],
+    ] as const) {
+      open[side] += 1
       from.setNoDelay(true)
-      from.on('data', (chunk) => to.write(chunk))
-      from.on('error', () => to.destroy())
+      from.on('data', (chunk) => {
+        if (!stalledPairs.has(pair)) to.write(chunk) // what is swallowed is still read: the end must be seen
+      })
+      from.on('error', () => from.destroy())
       from.on('close', () => {
+        open[side] -= 1
         standing.delete(pair)
-        to.destroy()
+        if (!stalledPairs.has(pair)) to.destroy()
       })
     }
   })
@@ -31,17 +41,15 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   return {
     port,
     stallStanding() {
-      for (const pair of standing) {
-        stalled += 1
-        for (const socket of pair) socket.removeAllListeners('data').pause()
-      }
+      for (const pair of standing) stalledPairs.add(pair)
     },
     get stalled() {
-      return stalled
+      return stalledPairs.size
     },
+    open,
     close: () =>
       new Promise((resolve) => {
-        for (const pair of standing) for (const socket of pair) socket.destroy()
+        for (const pair of [...standing, ...stalledPairs]) for (const socket of pair) socket.destroy()
         server.close(() => resolve())
       }),
   }

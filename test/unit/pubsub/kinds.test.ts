@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { encode, fromHex, sha256 } from '../../../src/dht/codec.ts'
 import type { BlockKind } from '../../../src/dht/kinds.ts'
+import { decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
 import { topicKey, World } from '../../support/lineage.ts'
@@ -107,5 +108,9 @@ describe('block kinds', () => {
     await fails(world.kind.verify(topicKey, head), 'FROM_THE_FUTURE')
     world.nowMs = now
     await world.kind.verify(topicKey, head)
+    const highest = world.nowMs + LIMITS.maxAheadMs - LIMITS.versionEpochMs
+    const numbered = (version: number) => encode({ ...decodeCoordinator(head), version })
+    await world.kind.verify(topicKey, numbered(highest))
+    await fails(world.kind.verify(topicKey, numbered(highest + 1)), 'FROM_THE_FUTURE')
   })
 })

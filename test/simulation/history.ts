@@ -1,0 +1,119 @@
+import type { World } from './world.ts'
+
+/** What happened in a run, as its nodes and an all-seeing observer saw it. The checker reads nothing else. */
+
+export interface Delivered {
+  token: string
+  id: string
+  publisher: string
+  writer: string
+  sequence: number
+  /** Virtual ms, by the publisher's clock. */
+  expiresAtMs: number
+  /** Checksum of the data. */
+  data: string
+}
+
+export type HistoryEvent = { atMs: number } & (
+  | { type: 'phase'; phase: 'faults' | 'heal' | 'quiet' | 'end' }
+  | {
+      type: 'attempt'
+      token: string
+      publisher: string
+      data: string
+      ttlMs: number
+      deadlineMs: number
+    }
+  | { type: 'ack'; token: string; id: string; writer: string; sequence: number; replicas: number }
+  /** The publisher was told that it is not, and never will be, stored. */
+  | { type: 'fail'; token: string; code: string }
+  /** It may or may not appear; also when the publisher died before it heard. */
+  | { type: 'unknown'; token: string; code: string }
+  | { type: 'subscribed'; subscription: string; node: string }
+  | {
+      type: 'left'
+      subscription: string
+      node: string
+      how: 'unsubscribed' | 'closed' | 'crashed' | 'unsure'
+    }
+  | ({ type: 'deliver'; subscription: string } & Delivered)
+  | {
+      type: 'gap'
+      subscription: string
+      publisher: string
+      writer: string
+      fromSequence: number
+      toSequence: number
+    }
+  | { type: 'advance'; node: string; version: number; before: number; bytes: number; head: string }
+  | { type: 'boot'; node: string; version: number }
+  /** From here on its promises begin anew. */
+  | { type: 'disk-lost'; node: string }
+  /** What the attacker did: old states shown unasked, and when asked. */
+  | { type: 'attack'; replays: number; lies: number }
+  /** It can neither hear nor answer for so long. */
+  | { type: 'paused'; publisher: string; forMs: number }
+  /** What one replica of the final set holds once all is quiet. */
+  | { type: 'replica'; node: string; head: string; messages: Delivered[] }
+  /** What a node that was never there before reads at the end. */
+  | { type: 'fresh'; messages: Delivered[] }
+  | { type: 'subscribers'; nodes: string[] }
+  | { type: 'crash'; where: string; text: string }
+)
+
+type WithoutTime<T> = T extends unknown ? Omit<T, 'atMs'> : never
+export type NewEvent = WithoutTime<HistoryEvent>
+
+export class History {
+  readonly events: HistoryEvent[] = []
+  readonly #world: World
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  add(event: NewEvent): void {
+    this.events.push({ atMs: this.#world.nowMs, ...event } as HistoryEvent)
+    this.#world.log('history', describeEvent(event))
+  }
+}
+
+export function describeEvent(event: NewEvent): string {
+  switch (event.type) {
+    case 'phase':
+      return `--- ${event.phase}`
+    case 'attempt':
+      return `publish ${event.token} by ${event.publisher.slice(-6)}, ttl ${event.ttlMs}`
+    case 'ack':
+      return `stored ${event.token} as ${event.writer.slice(0, 4)}#${event.sequence} at ${event.replicas}`
+    case 'fail':
+    case 'unknown':
+      return `${event.type} ${event.token}: ${event.code}`
+    case 'subscribed':
+      return `${event.subscription} subscribed`
+    case 'left':
+      return `${event.subscription} ${event.how}`
+    case 'deliver':
+      return `${event.subscription} got ${event.token} ${event.writer.slice(0, 4)}#${event.sequence}`
+    case 'gap':
+      return `${event.subscription} gap ${event.writer.slice(0, 4)}#${event.fromSequence}-${event.toSequence}`
+    case 'advance':
+      return `${event.node} v${event.before} -> v${event.version} ${event.head}`
+    case 'boot':
+      return `${event.node} boots at v${event.version}`
+    case 'disk-lost':
+      return `${event.node} lost its disk`
+    case 'attack':
+      return `the attacker replayed ${event.replays} times and lied ${event.lies} times`
+    case 'paused':
+      return `${event.publisher.slice(-6)} stands still for ${event.forMs} ms`
+    case 'replica':
+      return `${event.node} holds ${event.messages.length} messages, head ${event.head}`
+    case 'fresh':
+      return `a fresh node reads ${event.messages.length} messages`
+    case 'subscribers':
+      return `${event.nodes.length} subscribers listed`
+    case 'crash':
+      return `error in ${event.where}: ${event.text}`
+  }
+}

@@ -1,0 +1,72 @@
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { describeEvent } from './history.ts'
+import { type RunResult, replayCommand, runScenario } from './scenario.ts'
+import { SCHEDULES } from './schedules.ts'
+import { LOADS } from './workload.ts'
+
+/** npm run test:sim -- --seeds 1-20 --schedule S2,S4 [--load short] [--trace FILE] [--quiet] */
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '1-5' },
+    schedule: { type: 'string', default: Object.keys(SCHEDULES).join(',') },
+    load: { type: 'string', default: 'full' },
+    trace: { type: 'string' },
+    quiet: { type: 'boolean', default: false },
+  },
+})
+
+const load = values.load as keyof typeof LOADS
+if (!Object.hasOwn(LOADS, load)) throw new Error(`No load ${load}: ${Object.keys(LOADS)}`)
+
+function seedsOf(text: string): number[] {
+  return text.split(',').flatMap((part) => {
+    const [from, to] = part.split('-').map(Number) as [number, number | undefined]
+    return Array.from({ length: (to ?? from) - from + 1 }, (_, i) => from + i)
+  })
+}
+
+const MAX_TOLD = 12
+const CONTEXT_EVENTS = 25
+
+/** Violations, and what happened before the first of them. */
+function report(schedule: string, seed: number, { violations, vacuous, events }: RunResult): void {
+  const byInvariant = new Map<string, number>()
+  for (const { invariant } of violations) byInvariant.set(invariant, (byInvariant.get(invariant) ?? 0) + 1)
+  const sums = [...byInvariant].map(([name, count]) => `${name} x${count}`).join(', ')
+  console.log(
+    `FAIL ${schedule} seed ${seed}: ${[sums, ...vacuous.map((why) => `proves nothing: ${why}`)].join('; ')}`,
+  )
+  for (const { invariant, atMs, text } of violations.slice(0, MAX_TOLD))
+    console.log(`  ${invariant} at ${(atMs / 1_000).toFixed(3)} s: ${text}`)
+  if (!values.quiet) {
+    const firstMs = Math.min(...violations.map(({ atMs }) => atMs))
+    const important = events.filter(({ type }) => type !== 'advance' && type !== 'deliver')
+    console.log('  before that:')
+    for (const event of important.filter(({ atMs }) => atMs <= firstMs).slice(-CONTEXT_EVENTS))
+      console.log(`    ${(event.atMs / 1_000).toFixed(3)} ${describeEvent(event)}`)
+  }
+  console.log(`  replay: ${replayCommand({ schedule, seed, load })}`)
+}
+
+let failures = 0
+let runs = 0
+for (const schedule of values.schedule.split(',')) {
+  for (const seed of seedsOf(values.seeds)) {
+    const startedMs = performance.now()
+    const result = await runScenario({ schedule, seed, load, keepTrace: values.trace !== undefined })
+    runs += 1
+    const { attempts, acks, weakAcks, unknown, failed, merges, gaps } = result.stats
+    if (values.trace !== undefined) writeFileSync(values.trace, `${result.trace.join('\n')}\n`)
+    if (result.violations.length + result.vacuous.length > 0) {
+      failures += 1
+      report(schedule, seed, result)
+    }
+    console.log(
+      `${schedule} seed ${seed}: ${attempts} published, ${acks} stored (${weakAcks} at fewer than three), ${unknown} unknown, ${failed} failed, ${merges} merges, ${gaps} gaps, trace ${result.checksum}, ${Math.round(performance.now() - startedMs)} ms`,
+    )
+  }
+}
+console.log(`${runs - failures} of ${runs} runs passed.`)
+process.exitCode = failures === 0 ? 0 : 1

@@ -1,0 +1,264 @@
+import { check, type Violation } from './checker.ts'
+import type { HistoryEvent } from './history.ts'
+import type { SimulatedNode } from './node.ts'
+import { type FaultContext, type Needs, SCHEDULES, type Schedule } from './schedules.ts'
+import { deliveredFrom, Simulation, TOPIC } from './simulation.ts'
+import { installSynchronousCrypto } from './synchronous-crypto.ts'
+import { LOADS, type LoadOptions, Workload } from './workload.ts'
+
+/** One run: load, faults, heal, quiet, and the final read by a node that was never there. */
+
+export interface RunOptions {
+  schedule: string
+  seed: number
+  keepTrace?: boolean
+  drainTurns?: number
+  load?: keyof typeof LOADS
+}
+
+export interface RunResult {
+  violations: Violation[]
+  /** Why the run proves nothing; empty when it counts. */
+  vacuous: string[]
+  events: HistoryEvent[]
+  trace: string[]
+  checksum: string
+  stats: Record<string, number>
+}
+
+const CLEAN_MS = 5_000
+const AFTER_HEAL_MS = 3_000
+const SETTLE_MS = 15_000
+const QUIET_MS = 10_000
+
+/** Which of nine holders and six clients publish. */
+const PUBLISHING_HOLDERS = [0, 3, 5, 8]
+const PUBLISHING_CLIENTS = 6
+
+export async function runScenario(options: RunOptions): Promise<RunResult> {
+  const schedule = SCHEDULES[options.schedule]
+  if (schedule === undefined) throw new Error(`No schedule ${options.schedule}: ${Object.keys(SCHEDULES)}`)
+  const restoreCrypto = installSynchronousCrypto()
+  const simulation = new Simulation({
+    seed: options.seed,
+    keepTrace: options.keepTrace ?? false,
+    drainTurns: options.drainTurns ?? 1,
+    maxVirtualMs: 10 * 60_000,
+  })
+  const { history } = simulation
+  const onRejection = (error: unknown) =>
+    history.add({
+      type: 'crash',
+      where: 'an unhandled rejection',
+      text: String((error as Error)?.stack ?? error),
+    })
+  process.on('unhandledRejection', onRejection)
+  const scenario = new Scenario(simulation, schedule, LOADS[options.load ?? 'full'])
+  try {
+    await simulation.world.run(() => scenario.run())
+  } catch (error) {
+    history.add({ type: 'crash', where: 'the run itself', text: String((error as Error)?.stack ?? error) })
+  } finally {
+    process.off('unhandledRejection', onRejection)
+    restoreCrypto()
+  }
+  const settings = { skewMs: schedule.skewMs ?? 0, settleMs: SETTLE_MS }
+  return {
+    violations: check(history.events, settings),
+    vacuous: scenario.vacuity(),
+    events: history.events,
+    trace: simulation.world.trace,
+    checksum: simulation.world.checksum,
+    stats: scenario.stats(),
+  }
+}
+
+/** The one command that does the same again. */
+export const replayCommand = ({ schedule, seed, load = 'full' }: RunOptions): string =>
+  `npm run test:sim -- --seeds ${seed} --schedule ${schedule} --load ${load} --trace trace.txt`
+
+class Scenario {
+  readonly #simulation: Simulation
+  readonly #workload: Workload
+  readonly #schedule: Schedule
+  readonly #resubscribe = new Set<SimulatedNode>()
+  #headsBeforeHeal = 0
+  #openAtCrash = 0
+
+  constructor(simulation: Simulation, schedule: Schedule, load: Partial<LoadOptions>) {
+    this.#simulation = simulation
+    this.#schedule = schedule
+    this.#workload = new Workload(simulation, load)
+  }
+
+  async run(): Promise<void> {
+    const { world, history } = this.#simulation
+    await this.#startNodes()
+    const cycling = this.#startLoad()
+    await world.sleep(CLEAN_MS)
+    history.add({ type: 'phase', phase: 'faults' })
+    const late = this.#subscribeLate()
+    await this.#schedule.faults(this.#context())
+    this.#headsBeforeHeal = await this.#countHeads()
+    await this.#heal()
+    await world.sleep(AFTER_HEAL_MS)
+    await Promise.all([this.#workload.finish(), cycling, late])
+    await this.#workload.subscribe(this.#client('end'))
+    await world.sleep(SETTLE_MS)
+    history.add({ type: 'phase', phase: 'quiet' })
+    await world.sleep(QUIET_MS)
+    history.add({ type: 'phase', phase: 'end' })
+    await this.#observe()
+  }
+
+  async #startNodes(): Promise<void> {
+    const simulation = this.#simulation
+    for (let i = 0; i < 9; i++) await simulation.add({ label: `n${i}`, stores: true, durable: i % 3 !== 2 })
+    const clients = ['early', 'steady', 'cycling', 'late', 'end', 'fresh']
+    for (let i = 0; i < PUBLISHING_CLIENTS; i++) clients.push(`pub${i}`)
+    for (const label of clients) await simulation.add({ label, stores: false, durable: false })
+    for (const node of simulation.nodes) if (node.label !== 'fresh') await node.start()
+    await simulation.world.sleep(1_000)
+  }
+
+  #client(label: string): SimulatedNode {
+    return this.#simulation.nodes.find((node) => node.label === label) as SimulatedNode
+  }
+
+  /** Resolves when the cycling subscriber has stopped. */
+  #startLoad(): Promise<void> {
+    const { holders } = this.#simulation
+    const publishers = [
+      ...PUBLISHING_HOLDERS.map((i) => holders[i] as SimulatedNode),
+      ...Array.from({ length: PUBLISHING_CLIENTS }, (_, i) => this.#client(`pub${i}`)),
+    ]
+    for (const [i, node] of publishers.entries()) this.#workload.startPublisher(node, i)
+    const subscribing = [this.#client('early'), this.#client('steady'), holders[1] as SimulatedNode]
+    for (const node of subscribing) {
+      this.#resubscribe.add(node)
+      void this.#workload.subscribe(node)
+    }
+    return this.#workload.cycle(this.#client('cycling'), 5_000, 2_000)
+  }
+
+  async #subscribeLate(): Promise<void> {
+    await this.#simulation.world.sleep(5_000)
+    await this.#workload.subscribe(this.#client('late'))
+  }
+
+  #context(): FaultContext {
+    return {
+      simulation: this.#simulation,
+      workload: this.#workload,
+      crash: (node, options) => {
+        if (!node.isUp) return
+        this.#openAtCrash += this.#workload.openPublishes
+        this.#workload.noteCrash(node)
+        if (options?.losesDisk) this.#simulation.history.add({ type: 'disk-lost', node: node.label })
+        node.crash(options)
+      },
+      restart: async (node) => {
+        if (node.isUp) return
+        await node.start()
+        if (this.#resubscribe.has(node)) void this.#workload.subscribe(node)
+      },
+    }
+  }
+
+  async #heal(): Promise<void> {
+    const { hub, nodes, history } = this.#simulation
+    hub.heal()
+    const { restart } = this.#context()
+    for (const node of nodes) {
+      node.disk.fault = undefined
+      node.disk.options = { minWriteMs: 0.5, maxWriteMs: 4, maxReadMs: 0.3 }
+      if (!node.isUp && node.incarnation > 0) await restart(node)
+    }
+    history.add({ type: 'phase', phase: 'heal' })
+  }
+
+  async #countHeads(): Promise<number> {
+    const heads = new Set<string>()
+    for (const node of this.#simulation.holders.filter(({ isUp }) => isUp))
+      heads.add((await this.#simulation.messagesAt(node).catch(() => ({ head: 'unreadable' }))).head)
+    return heads.size
+  }
+
+  async #observe(): Promise<void> {
+    const { history, replicaSet } = this.#simulation
+    for (const node of replicaSet) {
+      const unreadable = (error: unknown) => ({ head: `unreadable: ${error}`, messages: [] })
+      const state = await this.#simulation.messagesAt(node).catch(unreadable)
+      history.add({ type: 'replica', node: node.label, ...state })
+    }
+    const fresh = this.#client('fresh')
+    await fresh.start()
+    const messages = []
+    let before: string | undefined
+    do {
+      const page = await fresh.pubsub.history(TOPIC, { limit: 100, ...(before ? { before } : {}) })
+      messages.unshift(...page.messages.map(deliveredFrom))
+      before = page.before
+    } while (before !== undefined)
+    history.add({ type: 'fresh', messages })
+    const subscribers = await fresh.pubsub.subscribers(TOPIC)
+    history.add({ type: 'subscribers', nodes: subscribers.map(({ nodeId }) => nodeId) })
+  }
+
+  stats(): Record<string, number> {
+    const { history, hub, world, merges } = this.#simulation
+    const count = (type: HistoryEvent['type']) => history.events.filter((event) => event.type === type).length
+    return {
+      attempts: count('attempt'),
+      acks: count('ack'),
+      /** Acknowledged with fewer than a majority of the five: a small part of the network went on by itself. */
+      weakAcks: history.events.filter((event) => event.type === 'ack' && event.replicas < 3).length,
+      unknown: count('unknown'),
+      failed: count('fail'),
+      deliveries: count('deliver'),
+      gaps: count('gap'),
+      merges,
+      headsBeforeHeal: this.#headsBeforeHeal,
+      openAtCrash: this.#openAtCrash,
+      lies: history.events.reduce((sum, event) => sum + (event.type === 'attack' ? event.lies : 0), 0),
+      ...hub.counters,
+      failedWrites: this.#diskSum('failedWrites'),
+      flippedBits: this.#diskSum('flippedBits'),
+      events: world.events,
+      virtualMs: Math.round(world.nowMs),
+    }
+  }
+
+  #diskSum(counter: 'failedWrites' | 'flippedBits'): number {
+    return this.#simulation.nodes.reduce((sum, { disk }) => sum + disk.counters[counter], 0)
+  }
+
+  /** A run without faults, without load or without merges proves nothing. */
+  vacuity(): string[] {
+    const stats = this.stats() as Record<string, number>
+    const { events } = this.#simulation.history
+    const faultsMs = events.find((event) => event.type === 'phase' && event.phase === 'faults')?.atMs ?? 0
+    const clean = events.filter((event) => event.type === 'attempt' && event.atMs < faultsMs - 2_000)
+    const acked = new Set(events.flatMap((event) => (event.type === 'ack' ? [event.token] : [])))
+    const share =
+      clean.filter((event) => event.type === 'attempt' && acked.has(event.token)).length / clean.length
+    const out: string[] = []
+    if (clean.length < 10) out.push(`only ${clean.length} publishes before the faults`)
+    if (!(share >= 0.8)) out.push(`only ${Math.round(share * 100)} % acknowledged before the faults`)
+    if ((stats.deliveries ?? 0) < (stats.acks ?? 0)) out.push('fewer deliveries than messages')
+    const required: [keyof Needs, string[]][] = [
+      ['crashes', ['crashes', 'openAtCrash']],
+      ['merges', ['merges']],
+      ['stalled', ['stalledFrames']],
+      ['resets', ['resets', 'lostPackets']],
+      ['failedWrites', ['failedWrites']],
+      ['flippedBits', ['flippedBits']],
+      ['attack', ['lies']],
+    ]
+    for (const [need, counters] of required)
+      for (const counter of counters)
+        if (this.#schedule.needs[need] && !stats[counter]) out.push(`no ${counter}`)
+    if (this.#schedule.needs.merges && this.#headsBeforeHeal < 2) out.push('one head only before the heal')
+    return out
+  }
+}

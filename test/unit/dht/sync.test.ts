@@ -1,0 +1,345 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { encode, toHex } from '../../../src/dht/codec.ts'
+import type { BlockRef } from '../../../src/dht/kinds.ts'
+import { remoteReader } from '../../../src/dht/remote-record.ts'
+import { recordMethods } from '../../../src/dht/wire.ts'
+import { Attacker } from '../../support/attacker.ts'
+import { DhtNet, type DhtNode, messageCount } from '../../support/dht-net.ts'
+import { KIND } from '../../support/holder.ts'
+import { topicKey } from '../../support/lineage.ts'
+import { codeOf } from '../../support/rpc-net.ts'
+
+let net: DhtNet
+let source: DhtNode
+
+beforeEach(async () => {
+  net = new DhtNet()
+  source = await net.add()
+})
+afterEach(() => net.close())
+
+const hex = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : toHex(bytes))
+const headOf = async (node: DhtNode) => (await node.head()) as Uint8Array
+const pull = (to: DhtNode, head: Uint8Array, from = source.nodeId) => to.dht.pull(KIND, topicKey, head, from)
+const asked = (node: DhtNode) => node.dht.rpc.counters.requestsReceived
+
+/** A node that answers requests for blocks as `answer` says, and holds nothing. */
+async function liar(answer: (refs: [string, Uint8Array][]) => (Uint8Array | null)[]): Promise<string> {
+  const node = await net.add({ stores: false })
+  node.dht.rpc.handle(recordMethods.blocks, (_from, { refs }) => ({ blocks: answer(refs) }))
+  node.dht.rpc.handle(recordMethods.head, async () => ({ head: await headOf(source) }))
+  return node.nodeId
+}
+
+/** What the source has, as a liar would show it. */
+async function blocksOf(node: DhtNode): Promise<Map<string, Uint8Array>> {
+  const record = await node.record()
+  const blocks = new Map<string, Uint8Array>()
+  const waiting: BlockRef[] = record.kind.links(await headOf(node))
+  for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
+    const bytes = await record.read(ref)
+    blocks.set(toHex(ref.id), bytes)
+    waiting.push(...node.dht.store.blockKind(ref.kind).links(bytes))
+  }
+  return blocks
+}
+
+describe('a newcomer', () => {
+  it('gets everything that the head reaches, and can serve it when the source is gone', async () => {
+    for (let n = 0; n < 40; n++) await source.commit(5)
+    const head = await headOf(source)
+    const newcomer = await net.add()
+    expect(await pull(newcomer, head)).toBe(true)
+    expect(hex(await newcomer.head())).toBe(hex(head))
+    net.hub.crash(source.nodeId)
+    expect(await messageCount(newcomer)).toBe(200)
+    const second = await net.add()
+    await pull(second, head, newcomer.nodeId)
+    expect(await messageCount(second)).toBe(200)
+  })
+
+  it('asks for what it lacks and for nothing else', async () => {
+    await source.commit(150)
+    const newcomer = await net.add()
+    await pull(newcomer, await headOf(source))
+    const before = asked(source)
+    expect(await pull(newcomer, await headOf(source))).toBe(false)
+    expect(asked(source)).toBe(before)
+    await source.commit(1)
+    const wanted: string[] = []
+    const { request } = newcomer.dht.rpc
+    newcomer.dht.rpc.request = ((...args: Parameters<typeof request>) => {
+      const { refs } = args[2] as { refs?: [string, Uint8Array][] }
+      for (const [kind] of refs ?? []) wanted.push(kind)
+      return request.apply(newcomer.dht.rpc, args)
+    }) as typeof request
+    expect(await pull(newcomer, await headOf(source))).toBe(true)
+    expect(wanted.sort()).toEqual(['message', 'messages'])
+    expect(await messageCount(newcomer)).toBe(151)
+  })
+
+  it('follows a source whose head moves on while it is being fetched', async () => {
+    for (let n = 0; n < 5; n++) await source.commit(40)
+    const old = await headOf(source)
+    for (let n = 0; n < 20; n++) await source.commit(2) // the old head's blocks are superseded, and gone
+    const newcomer = await net.add()
+    const { keptOldCommits } = source.dht.options
+    expect(keptOldCommits).toBeLessThan(20)
+    await pull(newcomer, old)
+    expect(hex(await newcomer.head())).toBe(hex(await source.head()))
+    expect(await messageCount(newcomer)).toBe(240)
+  })
+
+  it('goes on where a transfer was broken off', async () => {
+    await source.commit(150)
+    const head = await headOf(source)
+    const blocks = await blocksOf(source)
+    let served = 0
+    const stopping = await liar((refs) => {
+      served += refs.length
+      return refs.map(([kind, id]) => (kind === 'page' ? null : (blocks.get(toHex(id)) ?? null)))
+    })
+    const newcomer = await net.add()
+    expect(await codeOf(pull(newcomer, head, stopping))).toBe('NOT_FOUND')
+    expect(served).toBeGreaterThan(0)
+    expect(await newcomer.head()).toBeUndefined()
+    const stored = (await newcomer.storage.allKeys('block/')).length
+    expect(stored).toBeGreaterThan(0)
+    await pull(newcomer, head)
+    const puts = newcomer.storage.writes.flat().filter(({ key }) => key.startsWith('block/'))
+    expect(new Set(puts.map(({ key }) => key)).size).toBe(puts.length)
+    expect(await messageCount(newcomer)).toBe(150)
+  })
+})
+
+describe('two holders', () => {
+  it('that diverged hold everything of both after each has pulled the other', async () => {
+    await source.commit(70)
+    const other = await net.add()
+    await pull(other, await headOf(source))
+    await source.commit(10)
+    await other.commit(20)
+    const [a, b] = [await headOf(source), await headOf(other)]
+    expect(hex(a)).not.toBe(hex(b))
+    await pull(source, b, other.nodeId)
+    await pull(other, a)
+    expect(hex(await source.head())).toBe(hex(await other.head()))
+    expect(await messageCount(source)).toBe(100)
+    expect(await messageCount(other)).toBe(100)
+    expect(await pull(source, await headOf(other), other.nodeId)).toBe(false)
+  })
+
+  it('never go back: an older head changes nothing', async () => {
+    await source.commit(5)
+    const old = await headOf(source)
+    const other = await net.add()
+    await pull(other, old)
+    await source.commit(5)
+    const before = hex(await source.head())
+    expect(await pull(source, old, other.nodeId)).toBe(false)
+    expect(hex(await source.head())).toBe(before)
+  })
+})
+
+describe('what a peer shows', () => {
+  const refusals: [what: string, code: string, change: (good: Uint8Array, kind: string) => Uint8Array][] = [
+    ['with one bit changed', 'WRONG_HASH', (good) => good.map((byte, i) => (i === 40 ? byte ^ 1 : byte))],
+    ['that is something else', 'WRONG_HASH', () => encode({ v: 1 })],
+    ['that is empty', 'WRONG_HASH', () => new Uint8Array()],
+    ['above its limit', 'TOO_LARGE', () => new Uint8Array(200 * 1024)],
+  ]
+  for (const [what, code, change] of refusals) {
+    it(`${what} is refused with ${code}; neither head nor block of it is kept`, async () => {
+      await source.commit(100)
+      const blocks = await blocksOf(source)
+      const target = 'page'
+      const newcomer = await net.add()
+      const peer = await liar((refs) =>
+        refs.map(([kind, id]) => {
+          const good = blocks.get(toHex(id)) as Uint8Array
+          return kind === target ? change(good, kind) : good
+        }),
+      )
+      expect(await codeOf(pull(newcomer, await headOf(source), peer))).toBe(code)
+      expect(await newcomer.head()).toBeUndefined()
+      expect(await newcomer.storage.allKeys(`block/${target}/`)).toEqual([])
+      expect(await newcomer.storage.allKeys('head/')).toEqual([])
+      // the truth from somebody else is taken after that
+      await pull(newcomer, await headOf(source))
+      expect(await messageCount(newcomer)).toBe(100)
+    })
+  }
+
+  it('more than was asked is MALFORMED', async () => {
+    await source.commit(3)
+    const newcomer = await net.add()
+    const peer = await liar((refs) => [...refs, ...refs].map(() => new Uint8Array(1)))
+    expect(await codeOf(pull(newcomer, await headOf(source), peer))).toBe('MALFORMED')
+  })
+
+  it('less than was asked is asked for again, until it has come', async () => {
+    await source.commit(150)
+    const blocks = await blocksOf(source)
+    let requests = 0
+    const stingy = await liar((refs) => {
+      requests += 1
+      return refs.slice(0, 1).map(([, id]) => blocks.get(toHex(id)) as Uint8Array)
+    })
+    const newcomer = await net.add({ options: { maxInflightPerPeer: 1_000 } })
+    await pull(newcomer, await headOf(source), stingy)
+    expect(requests).toBe(blocks.size)
+    expect(await messageCount(newcomer)).toBe(150)
+  })
+
+  it('of another topic is refused as a first head', async () => {
+    await source.commit(3)
+    const newcomer = await net.add()
+    const head = await headOf(source)
+    expect(await codeOf(newcomer.dht.pull(KIND, new Uint8Array(32).fill(3), head, source.nodeId))).toBe(
+      'WRONG_TOPIC',
+    )
+    expect(await newcomer.storage.allKeys('head/')).toEqual([])
+  })
+
+  it('that is too much is TOO_LARGE, by blocks and by bytes, and is not fetched to its end', async () => {
+    for (let n = 0; n < 5; n++) await source.commit(64, new Uint8Array(2_000)) // five pages, one to a frame
+    const head = await headOf(source)
+    const total = (await blocksOf(source)).size
+    const limits = [{ maxSyncBlocks: 3 }, { maxSyncBytes: 200_000 }]
+    for (const options of limits) {
+      const newcomer = await net.add({ options })
+      expect(await codeOf(pull(newcomer, head)), JSON.stringify(options)).toBe('TOO_LARGE')
+      expect(await newcomer.head()).toBeUndefined()
+      expect((await newcomer.storage.allKeys('block/')).length).toBeLessThan(total)
+    }
+    const enough = await net.add({ options: { maxSyncBlocks: total } })
+    expect(await pull(enough, head)).toBe(true)
+    expect(await messageCount(enough)).toBe(320)
+  })
+})
+
+describe('a holder', () => {
+  const ask = async (body: Record<string, unknown>, method = 'record/blocks') => {
+    const attacker = await Attacker.connect(net.hub.join(`asker ${Math.random()}`, CLIENT), source.nodeId)
+    return attacker.ask(method, { kind: KIND, key: topicKey, ...body })
+  }
+  const CLIENT = { stores: false, durable: false }
+
+  it('shows blocks in the order asked, null for what it has not or what its disk has corrupted', async () => {
+    await source.commit(100)
+    const record = await source.record()
+    await record.exclusive(() => record.checkpoint())
+    const refs = record.kind.links(await headOf(source))
+    const root = refs.find(({ kind }) => kind === 'messages') as BlockRef
+    const bytes = (await record.local(root)) as Uint8Array
+    const wire = ['messages', root.id]
+    const unknown = new Uint8Array(32)
+    const wanted = { refs: [['page', unknown], wire, ['odd', unknown], wire] }
+    expect(await ask(wanted)).toEqual({ reply: { blocks: [null, bytes, null, bytes] } })
+    const restarted = await net.add({ storage: source.storage })
+    await source.storage.corrupt(`block/messages/${toHex(root.id)}`)
+    const { blocks } = await restarted.dht.rpc.request(restarted.nodeId, recordMethods.blocks, {
+      kind: KIND,
+      key: topicKey,
+      refs: [['messages', root.id]],
+    })
+    expect(blocks).toEqual([null])
+  })
+
+  it('ends a list of blocks where the frame is full, and shows at least one', async () => {
+    for (let n = 0; n < 4; n++) await source.commit(64, new Uint8Array(2_000))
+    const pages: [string, Uint8Array][] = []
+    for (const [id, bytes] of await blocksOf(source))
+      if (bytes.byteLength > 100_000) pages.push(['page', Uint8Array.from(Buffer.from(id, 'hex'))])
+    expect(pages.length).toBeGreaterThan(2)
+    const reply = (await ask({ refs: pages })) as { reply: { blocks: unknown[] } }
+    expect(reply.reply.blocks.length).toBeGreaterThan(0)
+    expect(reply.reply.blocks.length).toBeLessThan(pages.length)
+  })
+
+  it('takes a commit on its own head, and the same one twice', async () => {
+    await source.commit(3)
+    const author = await net.add()
+    await pull(author, await headOf(source))
+    const base = (await author.record()).headId as Uint8Array
+    const deltas: Uint8Array[] = []
+    author.dht.store.onAdvance(({ delta }) => delta && deltas.push(delta))
+    await author.commit(2)
+    const body = {
+      kind: KIND,
+      key: topicKey,
+      base,
+      head: await headOf(author),
+      delta: deltas[0] as Uint8Array,
+    }
+    for (let n = 0; n < 2; n++) {
+      const before = source.storage.writes.length
+      const answer = await author.dht.rpc.request(source.nodeId, recordMethods.commit, body)
+      expect(answer.outcome).toBe('stored')
+      expect(hex(answer.head)).toBe(hex(body.head))
+      expect(source.storage.writes.length - before).toBe(n === 0 ? 1 : 0)
+    }
+    expect(await messageCount(source)).toBe(5)
+  })
+
+  it('answers conflict with its own head when the two have diverged, and lets go of nothing', async () => {
+    await source.commit(3)
+    const author = await net.add()
+    await pull(author, await headOf(source))
+    const base = (await author.record()).headId as Uint8Array
+    await author.commit(2)
+    await source.commit(1)
+    const own = await headOf(source)
+    const body = { kind: KIND, key: topicKey, base, head: await headOf(author), delta: new Uint8Array() }
+    const answer = await author.dht.rpc.request(source.nodeId, recordMethods.commit, body)
+    expect(answer.outcome).toBe('conflict')
+    expect(hex(answer.head)).toBe(hex(own))
+    expect(hex(await source.head())).toBe(hex(own))
+  })
+
+  it('that is merely behind fetches what it lacks from the author, then says stored', async () => {
+    await source.commit(3)
+    const author = await net.add()
+    await pull(author, await headOf(source))
+    for (let n = 0; n < 4; n++) await author.commit(2)
+    const { headId } = await author.record()
+    const head = await headOf(author)
+    const body = { kind: KIND, key: topicKey, base: headId as Uint8Array, head, delta: new Uint8Array() }
+    expect((await author.dht.rpc.request(source.nodeId, recordMethods.commit, body)).outcome).toBe('stored')
+    expect(hex(await source.head())).toBe(hex(head))
+    expect(await messageCount(source)).toBe(11)
+  })
+})
+
+describe('a reader that holds nothing', () => {
+  it('gets blocks in one request per turn, each verified, and remembers them', async () => {
+    await source.commit(100)
+    const reader = await net.add({ stores: false })
+    const { rpc, store } = reader.dht
+    const read = remoteReader(rpc, store.blockKinds, KIND, topicKey, source.nodeId)
+    const [root] = (await source.record()).kind.links(await headOf(source))
+    const bytes = await read(root as BlockRef)
+    expect(hex(bytes)).toBe(hex((await blocksOf(source)).get(toHex((root as BlockRef).id))))
+    const before = asked(source)
+    const links = store.blockKind('messages').links(bytes)
+    await Promise.all([...links, ...links].map(read))
+    expect(asked(source)).toBe(before + 1)
+    await Promise.all(links.slice(0, 3).map(read))
+    expect(asked(source)).toBe(before + 1)
+    expect(await codeOf(read({ kind: 'page', id: new Uint8Array(32) }))).toBe('NOT_FOUND')
+  })
+
+  it('is shown nothing false', async () => {
+    await source.commit(3)
+    const blocks = await blocksOf(source)
+    const peer = await liar((refs) =>
+      refs.map(([, id]) =>
+        (blocks.get(toHex(id)) as Uint8Array).map((byte, i) => (i === 9 ? byte ^ 1 : byte)),
+      ),
+    )
+    const reader = await net.add({ stores: false })
+    const read = remoteReader(reader.dht.rpc, reader.dht.store.blockKinds, KIND, topicKey, peer)
+    const [root] = (await source.record()).kind.links(await headOf(source))
+    expect(await codeOf(read(root as BlockRef))).toBe('WRONG_HASH')
+  })
+})
