@@ -1,15 +1,22 @@
-import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { identityFromSeed, type Runtime, StickyError, systemRuntime } from '../dht/index.ts'
+import type { Express } from 'express'
+import {
+  type DhtLibp2p,
+  type Identity,
+  identityFromSeed,
+  loopbackPortOf,
+  type Runtime,
+  systemRuntime,
+} from '../dht/index.ts'
+import { announcedBy, multiaddrOf, type Reach, reachOf } from './addresses.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'
 import { createHttpApp } from './http.ts'
+import { openPort, type PublicPort } from './listen.ts'
 import { createMetrics } from './metrics.ts'
 import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
-import { isLoopbackName } from './origins.ts'
+import { isLoopbackName, type OriginRules } from './origins.ts'
 import { createBridgeLibp2p, type RelayLimits } from './transports.ts'
-import { CHALLENGE_PATH, handleUpgrades } from './upgrade.ts'
-import { hardenListener, loopbackPortOf } from './websocket-listener.ts'
+import { CHALLENGE_PATH, handleUpgrades, type Pipes } from './upgrade.ts'
 
 export interface BridgeOptions {
   /** 32 bytes: the Ed25519 seed the bridge's id comes from. */
@@ -31,8 +38,10 @@ export interface BridgeOptions {
 
 export interface Bridge extends AsyncDisposable {
   readonly nodeId: string
-  /** What is pasted into a browser. */
+  /** What is pasted into a browser on this machine; the public address where there is one. */
   readonly url: string
+  /** For terminals on other machines, when it listens on all addresses of this one. */
+  readonly lanUrls: string[]
   /** The relay's multiaddr. */
   readonly address: string
   readonly port: number
@@ -47,11 +56,40 @@ export interface Bridge extends AsyncDisposable {
  * nothing. Rejects with PORT_IN_USE, UNREACHABLE (that address is not this machine's) or MALFORMED (publicUrl).
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
-  const limits = { ...DEFAULT_BRIDGE_LIMITS, ...options.limits }
+  if (options.publicUrl !== undefined) multiaddrOf(options.publicUrl)
   const host = options.host ?? '127.0.0.1'
   const identity = await identityFromSeed(options.seed)
+  const guard = createGuard(options, host, identity)
+  const publicPort = await openPort(options.port ?? 8080, host)
+  let libp2p: DhtLibp2p | undefined
+  try {
+    const reach = reachOf(host, publicPort.port, options.publicUrl)
+    libp2p = await createBridgeLibp2p({
+      seed: options.seed,
+      listenPort: 0,
+      announce: announcedBy(reach),
+      admit: (peerId) => guard.admission.isAdmitted(peerId),
+      maxMessageBytes: guard.limits.maxPipedMessageBytes,
+      ...(options.relay ? { relay: options.relay } : {}),
+    })
+    return serve({ options, identity, guard, publicPort, reach, libp2p })
+  } catch (error) {
+    await Promise.all([publicPort.close(0), libp2p?.stop()])
+    throw error
+  }
+}
+
+/** Who is let in, and what is asked of them first. */
+interface Guard {
+  limits: BridgeLimits
+  origins: OriginRules
+  admission: Admission
+  challenge: ChallengeSocket
+}
+
+function createGuard(options: BridgeOptions, host: string, identity: Identity): Guard {
+  const limits = { ...DEFAULT_BRIDGE_LIMITS, ...options.limits }
   const runtime = options.runtime ?? systemRuntime
-  if (options.publicUrl !== undefined) multiaddrOf(options.publicUrl)
   const admission = new Admission(limits.maxAdmitted, limits.admissionMs, () => runtime.monotonicNow())
   const origins = {
     allowedOrigins: options.allowedOrigins ?? [],
@@ -59,40 +97,58 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     ...(options.publicUrl === undefined ? {} : { publicUrl: options.publicUrl }),
   }
   const challenge = new ChallengeSocket({ identity, admission, limits, origins, runtime })
-  const server = createServer({
-    headersTimeout: 10_000,
-    requestTimeout: 30_000,
-    connectionsCheckingInterval: 5_000, // how often the two above are looked at; 30 s by default
-    maxHeaderSize: 16 * 1024,
-  })
-  const onEarlyRequest: RequestListener = (_request, response) => {
-    response.writeHead(503, { 'Retry-After': '1' }).end()
-  }
-  server.on('request', onEarlyRequest)
-  const port = await listen(server, options.port ?? 8080, host)
-  const url = options.publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`
-  const address = `${multiaddrOf(url)}/p2p/${identity.nodeId}`
-  let libp2p: Awaited<ReturnType<typeof createBridgeLibp2p>>
-  try {
-    libp2p = await createBridgeLibp2p({
-      seed: options.seed,
-      listenPort: 0,
-      announce: [multiaddrOf(url)],
-      admit: (peerId) => admission.isAdmitted(peerId),
-      ...(options.relay ? { relay: options.relay } : {}),
-    })
-  } catch (error) {
-    server.close()
-    throw error
-  }
-  hardenListener(libp2p, limits.maxPipedMessageBytes)
-  const pipes = handleUpgrades(server, {
+  return { limits, origins, admission, challenge }
+}
+
+interface Parts {
+  options: BridgeOptions
+  identity: Identity
+  guard: Guard
+  publicPort: PublicPort
+  reach: Reach
+  libp2p: DhtLibp2p
+}
+
+function serve(parts: Parts): Bridge {
+  const { identity, guard, publicPort, reach, libp2p } = parts
+  const { admission, challenge, limits, origins } = guard
+  const pipes = handleUpgrades(publicPort.server, {
     libp2pPort: loopbackPortOf(libp2p),
     challenge,
     limits,
     origins,
   })
-  const reservations = () => [...relayReservations(libp2p)]
+  const address = `${multiaddrOf(reach.url)}/p2p/${identity.nodeId}`
+  publicPort.serve(createApp(parts, address, pipes))
+  let closing: Promise<void> | undefined
+  const close = () => {
+    closing ??= (async () => {
+      // no new connections from here on, while requests under way finish
+      const closed = publicPort.close(limits.drainMs)
+      challenge.close()
+      try {
+        await libp2p.stop()
+      } finally {
+        pipes.closeAll()
+      }
+      await closed
+    })()
+    return closing
+  }
+  return {
+    nodeId: identity.nodeId,
+    ...reach,
+    address,
+    port: publicPort.port,
+    isAdmitted: (peerId) => admission.isAdmitted(peerId),
+    reservations: () => relayReservations(libp2p),
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+function createApp({ options, identity, guard, libp2p }: Parts, address: string, pipes: Pipes): Express {
+  const { admission, challenge } = guard
   const numbers = () => ({
     admittedPeers: admission.size,
     challengesAccepted: challenge.counters.accepted,
@@ -100,17 +156,15 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     refusals: challenge.counters.refused,
     pipes: pipes.count,
     connections: libp2p.getConnections().length,
-    reservations: reservations().length,
+    reservations: relayReservations(libp2p).length,
   })
-  const app = createHttpApp({
+  return createHttpApp({
     metrics: createMetrics(numbers),
     publicMetrics: options.publicMetrics ?? false,
-    health: () => ({
-      status: 'ok',
-      nodeId: identity.nodeId,
-      connections: numbers().connections,
-      reservations: numbers().reservations,
-    }),
+    health: () => {
+      const { connections, reservations } = numbers()
+      return { status: 'ok', nodeId: identity.nodeId, connections, reservations }
+    },
     bootstrap: (requestHost) => ({
       serverId: identity.nodeId,
       relay:
@@ -122,87 +176,12 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     }),
     ...(options.webRoot ? { webRoot: options.webRoot } : {}),
   })
-  server.off('request', onEarlyRequest).on('request', app)
-  let closing: Promise<void> | undefined
-  const close = () => {
-    closing ??= (async () => {
-      // no new connections from here on, while requests under way finish
-      const closed = closeServer(server, limits.drainMs)
-      challenge.close()
-      await libp2p.stop()
-      pipes.closeAll()
-      await closed
-    })()
-    return closing
-  }
-  return {
-    nodeId: identity.nodeId,
-    url,
-    address,
-    port,
-    isAdmitted: (peerId) => admission.isAdmitted(peerId),
-    reservations,
-    close,
-    [Symbol.asyncDispose]: close,
-  }
 }
 
-function listen(server: Server, port: number, host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const onError = (error: NodeJS.ErrnoException) => reject(listenError(error, port, host))
-    server.once('error', onError)
-    try {
-      server.listen(port, host, () => {
-        server.off('error', onError)
-        // a connection that could not be accepted, for want of file descriptors say, is that client's loss only
-        server.on('error', () => undefined)
-        resolve((server.address() as AddressInfo).port)
-      })
-    } catch (error) {
-      onError(error as NodeJS.ErrnoException)
-    }
-  })
-}
-
-function listenError(error: NodeJS.ErrnoException, port: number, host: string): StickyError {
-  const { code } = error
-  const inUse = (sentence: string) => new StickyError('PORT_IN_USE', sentence, { cause: error })
-  if (code === 'EADDRINUSE')
-    return inUse(`Port ${port} is in use. Stop what runs there, or choose another one: PORT=${port + 1}`)
-  if (code === 'EACCES') return inUse(`Port ${port} may not be opened by this user. Choose one above 1023.`)
-  if (code === 'ERR_SOCKET_BAD_PORT') return inUse(`${port} is not a port. Choose one from 1024 to 65535.`)
-  return new StickyError('UNREACHABLE', `This machine cannot listen on ${host} port ${port}.`, {
-    cause: error,
-  })
-}
-
-/** /ip4/127.0.0.1/tcp/8080/ws of http://127.0.0.1:8080; /dns/…/wss behind TLS. Throws MALFORMED. */
-export function multiaddrOf(url: string): string {
-  let parsed: URL
-  try {
-    parsed = new URL(url)
-  } catch (error) {
-    throw new StickyError('MALFORMED', `Not a URL: ${url}`, { cause: error })
-  }
-  const { hostname, protocol } = parsed
-  const isTls = protocol === 'https:' || protocol === 'wss:'
-  const port = parsed.port || (isTls ? '443' : '80')
-  const bare = hostname.replace(/^\[|\]$/g, '')
-  const kind = /^\d+\.\d+\.\d+\.\d+$/.test(bare) ? 'ip4' : bare.includes(':') ? 'ip6' : 'dns'
-  return `/${kind}/${bare}/tcp/${port}/${isTls ? 'wss' : 'ws'}`
-}
-
-function relayReservations(libp2p: Awaited<ReturnType<typeof createBridgeLibp2p>>): string[] {
+/** Peer ids that hold a reservation. */
+function relayReservations(libp2p: DhtLibp2p): string[] {
   const relay = (
     libp2p.services as unknown as { relay: { reservations: { keys(): Iterable<{ toString(): string }> } } }
   ).relay
   return [...relay.reservations.keys()].map(String)
-}
-
-function closeServer(server: Server, drainMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve())
-    server.closeIdleConnections()
-    setTimeout(() => server.closeAllConnections(), drainMs).unref()
-  })
 }

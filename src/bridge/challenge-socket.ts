@@ -106,7 +106,10 @@ export class ChallengeSocket {
     const advance = (event: Parameters<typeof step>[1]) => {
       const before = session
       session = step(session, event, context)
-      if (session !== before) void this.#act(socket, session).then((next) => next && advance(next))
+      if (session === before) return
+      this.#act(socket, session)
+        .then((next) => next && advance(next))
+        .catch(() => socket.terminate())
     }
     const deadline = this.#runtime.setTimer(() => advance({ type: 'deadline' }), this.#limits.authDeadlineMs)
     socket.on('close', () => deadline.clear())

@@ -15,8 +15,12 @@ if (major < MINIMUM_NODE[0] || (major === MINIMUM_NODE[0] && minor < MINIMUM_NOD
 }
 
 // Loaded only now: libp2p does not run on older versions.
-const { common, createProgram, defaultDataFolder, run, wholeNumber } = await import('../node/index.ts')
-const { runLocalNetwork, startBridgeIn } = await import('./local-network.ts')
+const { createProgram, dataFolder, jsonFlag, positiveNumber, readOnly, run } = await import(
+  '../node/index.ts'
+)
+const { runLocalNetwork } = await import('./local-network.ts')
+const { runBridge } = await import('./commands.ts')
+const { listenFlags, operatorFlags } = await import('./flags.ts')
 const { demoImport } = await import('./demo-import.ts')
 
 /** The folder with package.json: two up from src/bridge, three from dist/src/bridge. */
@@ -34,37 +38,19 @@ function packageRoot(): string {
 const root = packageRoot()
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
 const webRoot = join(root, 'web', 'dist')
-const defaultPort = process.env.PORT === undefined ? 8080 : Number(process.env.PORT)
 const program = createProgram(version)
 
-program
-  .command('bridge')
+jsonFlag(operatorFlags(listenFlags(program.command('bridge'))))
   .description('help peers find each other: relay, admission and the web chat on one port')
-  .option('--port <n>', 'port to listen on', wholeNumber, defaultPort)
-  .option('--host <address>', 'address to listen on', '127.0.0.1')
-  .option('--public-url <url>', 'how clients reach it, e.g. https://bridge.example behind a TLS proxy')
-  .option('--data <dir>', 'folder for the bridge’s identity', join(defaultDataFolder(), 'bridge'))
-  .option('--json', 'one JSON object a line', false)
+  .option('--data <dir>', 'folder for the bridge’s identity', dataFolder({}, 'bridge'))
   .action((options) =>
-    run(options.json, async (output, signal) => {
-      const bridge = await startBridgeIn(options.data, { ...options, webRoot })
-      output.result(
-        { event: 'ready', url: bridge.url, relay: bridge.address, nodeId: bridge.nodeId },
-        `relay ${bridge.address}\nready: ${bridge.url}`,
-      )
-      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
-      await bridge.close()
-    }),
+    run(options.json, (output, signal) => runBridge({ ...options, webRoot }, output, signal)),
   )
 
-program
-  .command('start')
+jsonFlag(listenFlags(program.command('start')))
   .description('a local network: a bridge with the web chat, and nodes with data on disk')
-  .option('--port <n>', 'port to listen on', wholeNumber, defaultPort)
-  .option('--host <address>', 'address to listen on', '127.0.0.1')
-  .option('--nodes <n>', 'how many nodes', wholeNumber, 4)
-  .option('--data <dir>', 'data folder', process.env.STICKY_DATA ?? './data')
-  .option('--json', 'one JSON object a line', false)
+  .option('--nodes <n>', 'how many nodes', positiveNumber, 4)
+  .option('--data <dir>', 'data folder (else $STICKY_DATA)', process.env.STICKY_DATA || './data')
   .action((options) =>
     run(options.json, (output, signal) =>
       runLocalNetwork(
@@ -80,11 +66,11 @@ program
     ),
   )
 
-common(program.command('demo-import'))
+readOnly(program.command('demo-import'))
   .description('replay a chat log into one topic per room, from several publishing nodes')
   .argument('[file]', 'lines of { t, room, from, text }, may be gzipped; without one, generated lines')
-  .option('--publishers <n>', 'publishing nodes', wholeNumber, 4)
-  .option('--limit <n>', 'only the first n lines', wholeNumber)
+  .option('--publishers <n>', 'publishing nodes', positiveNumber, 4)
+  .option('--limit <n>', 'only the first n lines', positiveNumber)
   .action((file, options) => run(options.json, (output, signal) => demoImport(file, options, output, signal)))
 
 await program.parseAsync()

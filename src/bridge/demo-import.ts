@@ -36,13 +36,9 @@ export async function demoImport(
 ): Promise<void> {
   const lines = await readLog(file, options.limit ?? Number.POSITIVE_INFINITY)
   const importedAt = Date.now()
-  const nodes = await Promise.all(
-    Array.from({ length: Math.max(1, options.publishers) }, () =>
-      createNode({ role: 'client', bridgeUrl: options.bridge, signal }),
-    ),
-  )
+  const nodes = await openNodes(options, signal)
   const startedAt = performance.now()
-  const lastLine = Math.max(...lines.map(({ t }) => t))
+  const lastLine = lines.reduce((latest, { t }) => Math.max(latest, t), 0)
   const saidAt = ({ t }: Line) => importedAt - (lastLine - t)
   const rooms = new Map<string, number>()
   let stored = 0
@@ -67,6 +63,18 @@ export async function demoImport(
     { event: 'imported', stored, seconds, rooms: Object.fromEntries(rooms) },
     `${stored} messages stored in ${seconds.toFixed(1)} s (${perRoom})`,
   )
+}
+
+/** All of them, or none is left open. */
+async function openNodes({ publishers, bridge }: ImportOptions, signal: AbortSignal): Promise<StickyNode[]> {
+  const starts = await Promise.allSettled(
+    Array.from({ length: publishers }, () => createNode({ role: 'client', bridgeUrl: bridge, signal })),
+  )
+  const nodes = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []))
+  const failed = starts.find((start) => start.status === 'rejected')
+  if (failed === undefined) return nodes
+  await Promise.all(nodes.map((node) => node.close()))
+  throw failed.reason
 }
 
 /** One author always publishes through the same node, so that its lines keep their order. */
@@ -105,6 +113,8 @@ async function publishAll(
   }
   await Promise.all(inFlight)
   if (failure !== undefined) throw failure
+  if (signal.aborted)
+    throw new StickyError('ABORTED', 'Interrupted before the end.', { cause: signal.reason })
 }
 
 async function readLog(file: string | undefined, limit: number): Promise<Line[]> {

@@ -61,7 +61,8 @@ export function createHttpApp({ metrics, bootstrap, health, webRoot, publicMetri
     response.status(404).json({ error: 'NOT_FOUND', message: 'There is nothing here.' })
   })
   app.use((_error: unknown, _request: Request, response: Response, _next: NextFunction) => {
-    response.status(400).json({ error: 'MALFORMED', message: 'That request cannot be answered.' })
+    if (response.headersSent) response.destroy()
+    else response.status(400).json({ error: 'MALFORMED', message: 'That request cannot be answered.' })
   })
   return app
 }

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { StickyError } from '../dht/index.ts'
-import { loadOrCreateIdentity, type Output, resolvePassphrase } from '../node/index.ts'
-import { type Bridge, startBridge } from './bridge.ts'
+import { type ErrorCode, isErrorCode, StickyError } from '../dht/index.ts'
+import { type Output, untilAborted } from '../node/index.ts'
+import type { Bridge } from './bridge.ts'
+import { startBridgeIn, tellOtherMachines } from './commands.ts'
 
 /** `sticky start`: a bridge and a few nodes on this machine, each node a process with its own data folder. */
 
@@ -13,6 +13,7 @@ export interface StartOptions {
   host: string
   data: string
   nodes: number
+  passphraseFile?: string
   webRoot: string
   /** The program that runs a node: this one. */
   program: string[]
@@ -23,10 +24,17 @@ export async function runLocalNetwork(
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
-  const bridge = await startBridgeIn(join(options.data, 'bridge'), options)
-  const stopped = new AbortController()
+  const { port, host, data, webRoot, passphraseFile } = options
+  const bridge = await startBridgeIn({
+    directory: join(data, 'bridge'),
+    port,
+    host,
+    webRoot,
+    ...(passphraseFile ? { passphraseFile } : {}),
+  })
   const failed = Promise.withResolvers<never>()
   failed.promise.catch(() => undefined)
+  const aborted = untilAborted(signal)
   const nodes: NodeProcess[] = []
   try {
     for (let i = 1; i <= options.nodes; i++) {
@@ -39,15 +47,11 @@ export async function runLocalNetwork(
       ready += 1
       output.progress(`${ready} of ${options.nodes} nodes ready …`)
     })
-    const aborted = new Promise<void>((resolve) =>
-      signal.addEventListener('abort', () => resolve(), { once: true }),
-    )
     await Promise.race([Promise.all(all), failed.promise, aborted])
     if (signal.aborted) return
     announce(bridge, options, output)
     await Promise.race([aborted, failed.promise])
   } finally {
-    stopped.abort()
     output.note('stopping …')
     await Promise.all(nodes.map((node) => node.stop()))
     await bridge.close()
@@ -56,34 +60,17 @@ export async function runLocalNetwork(
 
 function announce(bridge: Bridge, { data, nodes }: StartOptions, output: Output): void {
   const join = `npx sticky sub lobby --bridge ${bridge.url}`
+  tellOtherMachines(bridge, output)
   output.result(
-    { event: 'ready', url: bridge.url, relay: bridge.address, nodes, data },
+    { event: 'ready', url: bridge.url, lanUrls: bridge.lanUrls, relay: bridge.address, nodes, data },
     [
-      `bridge and ${nodes} nodes run on this machine, data in ${data}`,
+      `bridge and ${nodes} ${nodes === 1 ? 'node' : 'nodes'} run on this machine, data in ${data}`,
       `open the chat:    ${bridge.url}`,
       `from a terminal:  ${join}`,
       `                  npx sticky pub lobby "hello" --as me --bridge ${bridge.url}`,
       `ready: ${bridge.url}`,
     ].join('\n'),
   )
-}
-
-/** A bridge whose identity is kept in `directory`. */
-export async function startBridgeIn(
-  directory: string,
-  { port, host, webRoot, publicUrl }: { port: number; host: string; webRoot: string; publicUrl?: string },
-): Promise<Bridge> {
-  const { seed } = await loadOrCreateIdentity({
-    directory,
-    passphrase: await resolvePassphrase({ directory }),
-  })
-  return startBridge({
-    seed,
-    port,
-    host,
-    ...(existsSync(join(webRoot, 'index.html')) ? { webRoot } : {}),
-    ...(publicUrl ? { publicUrl } : {}),
-  })
 }
 
 /** How long a node may take to close its files before it is killed; its log makes that safe too. */
@@ -96,7 +83,7 @@ class NodeProcess {
   #stopping = false
 
   constructor(
-    { data, nodes, program }: StartOptions,
+    { data, nodes, program, passphraseFile }: StartOptions,
     bridgeUrl: string,
     index: number,
     onFailure: (error: StickyError) => void,
@@ -113,9 +100,11 @@ class NodeProcess {
       bridgeUrl,
       '--await-holders',
       String(nodes),
+      ...(passphraseFile ? ['--passphrase-file', passphraseFile] : []),
     ]
-    // a group of its own: Ctrl-C reaches this process, which then stops the nodes in order
-    this.#child = spawn(command as string, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    // A group of its own: Ctrl-C reaches this process, which then stops the nodes in order. The channel tells a node
+    // that this process is gone when it could not do that.
+    this.#child = spawn(command as string, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], detached: true })
     let errors = ''
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       errors = (errors + chunk.toString()).slice(-4_000)
@@ -129,10 +118,9 @@ class NodeProcess {
     this.#exited = new Promise((resolve) => {
       const onExit = () => {
         resolve()
-        if (!this.#stopping)
-          onFailure(
-            new StickyError('STORAGE_FAILED', `node ${index} (${directory}) ended: ${reasonOf(errors)}`),
-          )
+        if (this.#stopping) return
+        const { code, message } = reasonOf(errors)
+        onFailure(new StickyError(code, `node ${index} (${directory}) ended: ${message}`))
       }
       this.#child.once('exit', onExit)
       this.#child.once('error', onExit)
@@ -148,15 +136,17 @@ class NodeProcess {
   }
 }
 
-/** The sentence that a node printed before it ended. */
-function reasonOf(errors: string): string {
-  for (const line of errors.trim().split('\n').reverse()) {
+/** What a node printed before it ended: its sentence and its code. */
+function reasonOf(errors: string): { code: ErrorCode; message: string } {
+  const lines = errors.trim().split('\n')
+  for (const line of lines.toReversed()) {
     try {
-      const parsed = JSON.parse(line) as { message?: unknown }
-      if (typeof parsed.message === 'string') return parsed.message
+      const { error, message } = JSON.parse(line) as { error?: unknown; message?: unknown }
+      if (typeof message !== 'string') continue
+      return { code: typeof error === 'string' && isErrorCode(error) ? error : 'STORAGE_FAILED', message }
     } catch {
       // not the JSON line
     }
   }
-  return errors.trim().split('\n').at(-1) || 'no reason was given'
+  return { code: 'STORAGE_FAILED', message: lines.at(-1) || 'no reason was given' }
 }

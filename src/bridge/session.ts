@@ -113,7 +113,10 @@ export function parseClientFrame(data: Uint8Array, isBinary: boolean): SessionEv
   }
 }
 
-/** Close codes of the socket: 4400 + a number per reason, stable for clients that read nothing else. */
+/**
+ * Close codes of the socket: 4400 + a number per reason, stable for clients that read nothing else. A frame that is too
+ * large is refused before it is read, and without a word, by the websocket protocol's own code.
+ */
 export function closeCodeOf(code: ErrorCode): number {
   const codes: Partial<Record<ErrorCode, number>> = {
     MALFORMED: 4400,
@@ -121,7 +124,7 @@ export function closeCodeOf(code: ErrorCode): number {
     WRONG_IDENTITY: 4403,
     TIMEOUT: 4408,
     EXPIRED: 4410,
-    TOO_LARGE: 4413,
+    TOO_LARGE: 1009,
     RATE_LIMITED: 4429,
     BUSY: 4503,
   }

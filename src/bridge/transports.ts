@@ -6,7 +6,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices } from '../dht/index.ts'
+import { type DhtLibp2p, dhtServices, endingOnAbort, hardenedListeners } from '../dht/index.ts'
 
 export interface RelayLimits {
   /** Peers that may be reachable through this relay at once. */
@@ -38,6 +38,8 @@ export interface BridgeLibp2pOptions {
   /** Every client seems to come from loopback here, so limits by address are the HTTP server's business. */
   inboundConnectionsPerSecondPerHost?: number
   maxPendingInboundConnections?: number
+  /** The largest websocket message anybody may send. */
+  maxMessageBytes?: number
 }
 
 /**
@@ -46,11 +48,13 @@ export interface BridgeLibp2pOptions {
  */
 export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<DhtLibp2p> {
   const limits = { ...DEFAULT_RELAY_LIMITS, ...options.relay }
+  const listenerLimits =
+    options.maxMessageBytes === undefined ? {} : { maxMessageBytes: options.maxMessageBytes }
   const refuse = (peerId: { toString(): string }): boolean => !options.admit(peerId.toString())
   return createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: [`/ip4/127.0.0.1/tcp/${options.listenPort}/ws`], announce: options.announce },
-    transports: [webSockets()],
+    transports: [hardenedListeners(endingOnAbort(webSockets()), listenerLimits)],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionGater: {

@@ -31,9 +31,12 @@ export function handleUpgrades(
 ): Pipes {
   const pipes = new Set<Duplex>()
   const counter = new AddressCounter()
+  let isClosed = false
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy())
     const address = (socket as Socket).remoteAddress ?? 'unknown'
+    // a connection from before the end may still ask; a socket that is let in then would keep the server open
+    if (isClosed) return reject(socket, 503)
     if (!isAllowedOrigin(request.headers, origins)) return reject(socket, 403)
     if (request.url?.split('?')[0] === CHALLENGE_PATH) {
       if (!challenge.hasRoomFor(address)) return reject(socket, 503)
@@ -53,6 +56,7 @@ export function handleUpgrades(
       return pipes.size
     },
     closeAll() {
+      isClosed = true
       for (const socket of pipes) socket.destroy()
     },
   }

@@ -6,7 +6,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices, keepReservations } from '../dht/index.ts'
+import { type DhtLibp2p, dhtServices, endingOnAbort, keepReservations } from '../dht/index.ts'
 import { installWebRtcRaceFix } from './webrtc-race.ts'
 
 export interface BrowserLibp2pOptions {
@@ -34,7 +34,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: [...relays.map((relay) => `${relay}/p2p-circuit`), '/webrtc'] },
     transports: [
-      webSockets(),
+      endingOnAbort(webSockets()),
       webRTC(rtcConfiguration === undefined ? {} : { rtcConfiguration }),
       circuitRelayTransport(),
     ],

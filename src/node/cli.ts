@@ -1,65 +1,81 @@
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import type { HistoryRequest } from '../pubsub/index.ts'
+import { exportToFile, importFromFile } from './backup.ts'
 import { history, inspect, publish, runNode, showIdentity, subscribe } from './commands.ts'
-import { createOutput, EXIT, type Output, report } from './output.ts'
+import { EXIT } from './output.ts'
+import { run } from './run.ts'
 
 /** The arguments of `sticky`. src/bridge/cli.ts adds `bridge` and `start` and is the program that is installed. */
 
-export type Action = (output: Output, signal: AbortSignal) => Promise<void>
-
-/** Runs one command: the first Ctrl-C or SIGTERM shuts down cleanly, a second one at once. */
-export async function run(json: boolean, action: Action): Promise<void> {
-  const interrupted = new AbortController()
-  const onSignal = () => {
-    if (interrupted.signal.aborted) process.exit(EXIT.interrupted)
-    interrupted.abort(new Error('interrupted'))
-  }
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
-  try {
-    await action(createOutput(json), interrupted.signal)
-    process.exitCode = EXIT.ok
-  } catch (error) {
-    process.exitCode = interrupted.signal.aborted ? EXIT.interrupted : report(error, json)
-  } finally {
-    process.off('SIGINT', onSignal)
-    process.off('SIGTERM', onSignal)
-  }
-}
-
 export const wholeNumber = (text: string): number => {
-  const value = Number(text)
-  if (!Number.isSafeInteger(value) || value < 0)
-    throw new InvalidArgumentError('Expected a whole number, 0 or more.')
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('Expected a whole number, 0 or more.')
   return value
 }
 
+export const positiveNumber = (text: string): number => {
+  const value = wholeNumber(text)
+  if (value === 0) throw new InvalidArgumentError('Expected a whole number, 1 or more.')
+  return value
+}
+
+/** For an option that may be given several times. */
+export const collect = (value: string, previous: string[] = []): string[] => [...previous, value]
+
 function historyRequest(text: string): HistoryRequest {
   if (text === 'all' || text === 'none') return text
-  return { last: wholeNumber(text) }
+  return { last: positiveNumber(text) }
 }
 
 const DEFAULT_BRIDGE = 'http://127.0.0.1:8080'
 
-/** Options every command has. */
-export const common = (command: Command): Command =>
-  command
-    .option('--bridge <url>', 'the bridge to join through', process.env.STICKY_BRIDGE ?? DEFAULT_BRIDGE)
-    .option('--data <dir>', 'data folder: identity and, for a node, records')
-    .option(
-      '--passphrase-file <file>',
-      'file with the identity passphrase (else $STICKY_PASSPHRASE, else one is kept in the data folder)',
-    )
-    .option('--json', 'one JSON object a line', false)
+export const jsonFlag = (command: Command): Command =>
+  command.option('--json', 'one JSON object a line', false)
+
+export const passphraseFlag = (command: Command): Command =>
+  command.option(
+    '--passphrase-file <file>',
+    'file with the identity passphrase (else $STICKY_PASSPHRASE, else one is kept in the data folder)',
+  )
+
+const bridgeFlag = (command: Command): Command =>
+  command.option('--bridge <url>', 'the bridge to join through', process.env.STICKY_BRIDGE || DEFAULT_BRIDGE)
+
+const dataFlags = (command: Command): Command =>
+  passphraseFlag(command.option('--data <dir>', 'data folder: identity and, for a node, records'))
+
+/** Options of the commands that join with an identity of their own. */
+const withFolder = (command: Command): Command => jsonFlag(dataFlags(bridgeFlag(command)))
+
+/** Options of the commands that only read. They take those of a data folder too, so that all commands are typed alike. */
+export const readOnly = (command: Command): Command =>
+  jsonFlag(
+    bridgeFlag(command)
+      .option('--data <dir>', 'not used: this command is a new peer each time')
+      .addOption(new Option('--passphrase-file <file>').hideHelp()),
+  )
 
 export function createProgram(version: string): Command {
   const program = new Command('sticky')
     .description('Publish/subscribe topics with memory, without a server that owns them.')
     .version(version)
-    .showHelpAfterError()
-  common(program.command('node'))
+    .showHelpAfterError('(--help lists what there is)')
+    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? EXIT.ok : EXIT.usage))
+  addNode(program)
+  addTopicCommands(program)
+  addIdentity(program)
+  return program
+}
+
+function addNode(program: Command): void {
+  withFolder(program.command('node'))
     .description('hold topics for others: a durable node, until it is interrupted')
-    .option('--listen <multiaddr>', 'libp2p address to listen on (default: a free loopback port)')
+    .option(
+      '--listen <multiaddr>',
+      'libp2p address to listen on; repeatable (default: a free loopback port)',
+      collect,
+    )
+    .option('--announce <multiaddr>', 'told to others instead of what it listens on; repeatable', collect)
     .option(
       '--await-holders <n>',
       'be ready only when so many holders are known, itself included',
@@ -67,17 +83,20 @@ export function createProgram(version: string): Command {
       1,
     )
     .action((options) => run(options.json, (output, signal) => runNode(options, output, signal)))
-  common(program.command('pub'))
+}
+
+function addTopicCommands(program: Command): void {
+  withFolder(program.command('pub'))
     .description('publish a text, or each line of standard input')
     .argument('<topic>')
     .argument('[text]', 'the text, or - for the lines of standard input')
     .option('--as <name>', 'publish as a chat message of this name')
     .option('--from-json', 'each text is JSON', false)
-    .option('--ttl <seconds>', 'time to live', wholeNumber)
+    .option('--ttl <seconds>', 'time to live', positiveNumber)
     .action((topic, text, options) =>
       run(options.json, (output, signal) => publish(topic, text, options, output, signal)),
     )
-  common(program.command('sub'))
+  readOnly(program.command('sub'))
     .description('print history and then live messages, until it is interrupted')
     .argument('<topic>')
     .option(
@@ -86,27 +105,49 @@ export function createProgram(version: string): Command {
       historyRequest,
       'all',
     )
-    .option('--count <n>', 'end after so many messages', wholeNumber)
+    .option('--count <n>', 'end after so many messages', positiveNumber)
     .option('--since <version>', 'only what was added after this version', wholeNumber)
     .option('--info <text>', 'a name that others see among the subscribers')
     .action((topic, options) =>
       run(options.json, (output, signal) => subscribe(topic, options, output, signal)),
     )
-  common(program.command('history'))
+  readOnly(program.command('history'))
     .description('print what is stored, oldest first')
     .argument('<topic>')
-    .option('--last <n>', 'only the last n', wholeNumber)
+    .option('--last <n>', 'only the last n', positiveNumber)
     .action((topic, options) =>
       run(options.json, (output, signal) => history(topic, options, output, signal)),
     )
-  common(program.command('inspect'))
+  readOnly(program.command('inspect'))
     .description('coordinator, lineage, replicas and collections of a topic')
     .argument('<topic>')
     .action((topic, options) =>
       run(options.json, (output, signal) => inspect(topic, options, output, signal)),
     )
-  common(program.command('identity'))
+}
+
+function addIdentity(program: Command): void {
+  const identity = program
+    .command('identity')
+    .description('show the node id of a data folder, back it up, or bring one back')
+  const own = (command: Command) => jsonFlag(dataFlags(command))
+  const backup = (command: Command) =>
+    own(command)
+      .option(
+        '--backup-passphrase-file <file>',
+        'file with the passphrase of the backup (else $STICKY_BACKUP_PASSPHRASE)',
+      )
+      .option('--force', 'replace what is there', false)
+  own(identity.command('show', { isDefault: true }))
     .description('show the node id of a data folder; creates it on first use')
+    .addOption(new Option('--bridge <url>').hideHelp()) // needed for nothing here, but typed by habit
     .action((options) => run(options.json, (output) => showIdentity(options, output)))
-  return program
+  backup(identity.command('export'))
+    .description('write the identity to a file that opens with a passphrase of its own')
+    .argument('<file>')
+    .action((file, options) => run(options.json, (output) => exportToFile(file, options, output)))
+  backup(identity.command('import'))
+    .description('put the identity of such a file, or of a browser’s backup, into a data folder')
+    .argument('<file>')
+    .action((file, options) => run(options.json, (output) => importFromFile(file, options, output)))
 }

@@ -1,26 +1,15 @@
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { StickyError } from '../dht/index.ts'
 import type { Data, HistoryRequest, Message } from '../pubsub/index.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { createNode, type StickyNode } from './node.ts'
+import { type CommonOptions, type DataOptions, dataFolder } from './options.ts'
 import { messageLine, type Output, printable } from './output.ts'
 import { resolvePassphrase } from './passphrase.ts'
 
 /** One function per command; cli.ts reads the arguments. Each resolves when it is done and rejects with a StickyError. */
 
-export interface CommonOptions {
-  bridge: string
-  data?: string
-  passphraseFile?: string
-}
-
-/** $XDG_DATA_HOME/sticky-pubsub, or ~/.local/share/sticky-pubsub. */
-export const defaultDataFolder = (): string =>
-  join(process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share'), 'sticky-pubsub')
-
-const passphraseFor = (directory: string, options: CommonOptions): Promise<string> =>
+const passphraseFor = (directory: string, options: DataOptions): Promise<string> =>
   resolvePassphrase({
     directory,
     ...(options.passphraseFile ? { passphraseFile: options.passphraseFile } : {}),
@@ -31,18 +20,21 @@ async function openNode(
   role: 'durable' | 'client',
   directory: string | undefined,
   signal: AbortSignal,
-  listen?: string[],
+  addresses: { listen?: string[]; announce?: string[] } = {},
 ): Promise<StickyNode> {
   return createNode({
     role,
     signal,
     ...(options.bridge === '' ? {} : { bridgeUrl: options.bridge }),
     ...(directory === undefined ? {} : { directory, passphrase: await passphraseFor(directory, options) }),
-    ...(listen ? { listen } : {}),
+    ...addresses,
   })
 }
 
-const untilAborted = (signal: AbortSignal): Promise<void> =>
+/** Between looks for the holders that a node waits for. */
+const AWAIT_HOLDERS_MS = 100
+
+export const untilAborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     if (signal.aborted) resolve()
     else signal.addEventListener('abort', () => resolve(), { once: true })
@@ -50,30 +42,33 @@ const untilAborted = (signal: AbortSignal): Promise<void> =>
 
 /** A holder of topics, until it is interrupted. */
 export async function runNode(
-  options: CommonOptions & { listen?: string; awaitHolders: number },
+  options: CommonOptions & { listen?: string[]; announce?: string[]; awaitHolders: number },
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
-  const directory = options.data ?? join(defaultDataFolder(), 'node')
-  const node = await openNode(
-    options,
-    'durable',
-    directory,
-    signal,
-    options.listen ? [options.listen] : undefined,
-  )
+  const directory = dataFolder(options, 'node')
+  const { listen, announce } = options
+  const node = await openNode(options, 'durable', directory, signal, {
+    ...(listen ? { listen } : {}),
+    ...(announce ? { announce } : {}),
+  })
   try {
     for (;;) {
-      const holders = await node.knownHolders()
-      if (signal.aborted || holders >= options.awaitHolders) break
+      // a look-up that took too long found too few
+      const holders = await node.knownHolders().catch(() => 0)
+      if (signal.aborted) return
+      if (holders >= options.awaitHolders) break
       output.progress(`${holders} of ${options.awaitHolders} holders known …`)
-      await new Promise((resolve) => setTimeout(resolve, 100))
+      await new Promise((resolve) => setTimeout(resolve, AWAIT_HOLDERS_MS))
     }
     output.result(
       { event: 'ready', nodeId: node.nodeId, addresses: node.addresses, data: directory },
       `node ${node.nodeId}\ndata ${directory}\n${node.addresses.map((address) => `address ${address}`).join('\n')}\nready`,
     )
     await untilAborted(signal)
+    const counters = node.pubsub.counters()
+    const { commits, merges } = counters.commits
+    output.result({ event: 'stopped', counters }, `stopped after ${commits} commits and ${merges} merges`)
   } finally {
     await node.close()
   }
@@ -87,7 +82,7 @@ export async function publish(
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
-  const directory = options.data ?? join(defaultDataFolder(), 'client')
+  const directory = dataFolder(options, 'client')
   const toData = (line: string): Data => {
     if (options.fromJson) return parseJson(line)
     return options.as === undefined ? line : { kind: 'chat', name: options.as, text: line }
@@ -96,10 +91,11 @@ export async function publish(
   const node = await openNode(options, 'client', directory, signal)
   try {
     const send = async (line: string) => {
-      const receipt = await node.pubsub.publish(topic, toData(line), publishOptions)
+      const data = toData(line)
+      const receipt = await node.pubsub.publish(topic, data, publishOptions)
       const { sequence, replicas, durableReplicas } = receipt
       output.result(
-        receipt,
+        { ...receipt, publisher: node.nodeId, topic, data },
         `stored ${receipt.id} as ${sequence} at ${replicas} replicas (${durableReplicas} on disk)`,
       )
     }
@@ -118,6 +114,7 @@ async function sendLines(
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
+  throwIfAborted(signal)
   const inFlight = new Set<Promise<void>>()
   let sent = 0
   let failure: unknown
@@ -138,6 +135,12 @@ async function sendLines(
   }
   await Promise.all(inFlight)
   if (failure !== undefined) throw failure
+  throwIfAborted(signal) // there may be lines that were not sent
+}
+
+function throwIfAborted(signal: AbortSignal): void {
+  if (signal.aborted)
+    throw new StickyError('ABORTED', 'Interrupted before the end.', { cause: signal.reason })
 }
 
 /** Prints history, then live messages, until it is interrupted or `count` messages came. */
@@ -207,7 +210,8 @@ export async function history(
       wanted -= page.messages.length
       before = page.before
       output.progress(`${pages.reduce((sum, messages) => sum + messages.length, 0)} messages read …`)
-    } while (before !== undefined && wanted > 0 && !signal.aborted)
+      throwIfAborted(signal)
+    } while (before !== undefined && wanted > 0)
     const seen = new Set<string>()
     for (const message of pages.reverse().flat()) {
       if (seen.has(message.id)) continue
@@ -272,8 +276,8 @@ function describe(
 }
 
 /** Shows, and creates on first use, the identity of a data folder. */
-export async function showIdentity(options: CommonOptions, output: Output): Promise<void> {
-  const directory = options.data ?? join(defaultDataFolder(), 'client')
+export async function showIdentity(options: DataOptions, output: Output): Promise<void> {
+  const directory = dataFolder(options, 'client')
   const { identity } = await loadOrCreateIdentity({
     directory,
     passphrase: await passphraseFor(directory, options),

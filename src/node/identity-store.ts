@@ -41,21 +41,32 @@ export async function loadOrCreateIdentity(options: IdentityOptions): Promise<St
   return requireIdentity(options) // another process was first
 }
 
+const MIN_BACKUP_PASSPHRASE_CHARACTERS = 8
+
 /** A backup text under `backupPassphrase`, for `importIdentity` here or in a browser. */
 export async function exportIdentity(options: IdentityOptions, backupPassphrase: string): Promise<string> {
   const { seed } = await requireIdentity(options)
+  if (backupPassphrase.length < MIN_BACKUP_PASSPHRASE_CHARACTERS)
+    throw new StickyError(
+      'WRONG_PASSPHRASE',
+      `Choose a passphrase of at least ${MIN_BACKUP_PASSPHRASE_CHARACTERS} characters for the backup.`,
+    )
   return sealSeed(seed, backupPassphrase)
 }
 
-/** Puts the identity of a backup into a data folder that has none; rejects with IDENTITY_EXISTS otherwise. */
+/**
+ * Puts the identity of a backup into a data folder. Rejects with IDENTITY_EXISTS where there is another one, unless that
+ * is to be replaced; it is lost then.
+ */
 export async function importIdentity(
   { directory, passphrase }: IdentityOptions,
   backup: string,
   backupPassphrase: string,
+  options: { replace?: boolean } = {},
 ): Promise<StoredIdentity> {
   const seed = await openSeed(backup, backupPassphrase)
   const file = identityFileOf(directory)
-  if (!(await createPrivateFile(file, await sealSeed(seed, passphrase)))) {
+  if (!(await createPrivateFile(file, await sealSeed(seed, passphrase), options))) {
     throw new StickyError(
       'IDENTITY_EXISTS',
       `${file} is there already. Move it away first: replacing it would lose that identity.`,

@@ -1,7 +1,8 @@
-import { mkdir, readdir, stat, statfs } from 'node:fs/promises'
+import { readdir, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { GroupWriter, StickyError, type Storage, type StorageOp } from '../dht/index.ts'
+import { makeFolder } from './folder.ts'
 import { openError, readError, writeError } from './object-store-errors.ts'
 
 type Level = ClassicLevel<string, Uint8Array>
@@ -16,10 +17,10 @@ const REOPEN_MARGIN_BYTES = 1024 * 1024
 export async function openLevelStorage(directory: string): Promise<Storage> {
   const level: Level = new ClassicLevel(directory, { keyEncoding: 'utf8', valueEncoding: 'view' })
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await makeFolder(directory)
     await level.open()
   } catch (error) {
-    throw openError(error, directory)
+    throw error instanceof StickyError ? error : openError(error, directory)
   }
   return new LevelStorage(level, directory)
 }
@@ -74,6 +75,16 @@ class LevelStorage implements Storage {
 
   write(operations: StorageOp[]): Promise<void> {
     return this.#writer.write(operations)
+  }
+
+  /** LevelDB keeps deleted values until a compaction comes by, which in a store that is little written may be never. */
+  async compact(): Promise<void> {
+    const level = await this.#readable()
+    try {
+      await level.compactRange('', '\uffff')
+    } catch (error) {
+      throw this.#readError(error)
+    }
   }
 
   close(): Promise<void> {

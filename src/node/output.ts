@@ -53,11 +53,14 @@ export function messageLine({ data, publisher, publishedAt }: Message): string {
   const time = new Date(publishedAt).toISOString().slice(0, 19).replace('T', ' ')
   if (data !== null && typeof data === 'object' && !Array.isArray(data) && !(data instanceof Uint8Array)) {
     const { name, text } = data
-    if (typeof name === 'string' && typeof text === 'string') return printable(`${time}  ${name}: ${text}`)
+    if (typeof name === 'string' && typeof text === 'string') return oneMessage(`${time}  ${name}: ${text}`)
   }
   const shown = typeof data === 'string' ? data : toJson({ data }).slice(8, -1)
-  return printable(`${time}  ${publisher.slice(-8)}: ${shown}`)
+  return oneMessage(`${time}  ${publisher.slice(-8)}: ${shown}`)
 }
+
+/** Further lines are set in, so that no message can pass for two. */
+const oneMessage = (text: string): string => printable(text).replaceAll(/[\n\u2028\u2029]/g, '\n    ')
 
 export const EXIT = { ok: 0, failed: 1, usage: 2, unknown: 3, interrupted: 130 } as const
 
@@ -67,7 +70,7 @@ export function report(error: unknown, json: boolean): number {
   const message = error instanceof Error ? error.message : String(error)
   const code = sticky?.code ?? 'FAILED'
   process.stderr.write(
-    json ? `${JSON.stringify({ error: code, message })}\n` : `sticky: ${message} [${code}]\n`,
+    json ? `${JSON.stringify({ error: code, message })}\n` : `sticky: ${printable(message)} [${code}]\n`,
   )
   return code === 'OUTCOME_UNKNOWN' ? EXIT.unknown : EXIT.failed
 }

@@ -17,11 +17,7 @@ export interface PassphraseOptions {
 export async function resolvePassphrase({ directory, passphraseFile }: PassphraseOptions): Promise<string> {
   const fromEnvironment = process.env.STICKY_PASSPHRASE
   if (fromEnvironment) return fromEnvironment
-  if (passphraseFile !== undefined) {
-    const given = await readPassphrase(passphraseFile)
-    if (given !== undefined) return given
-    throw new StickyError('WRONG_PASSPHRASE', `There is no passphrase file ${passphraseFile}.`)
-  }
+  if (passphraseFile !== undefined) return passphraseIn(passphraseFile)
   const file = join(directory, 'passphrase')
   const kept = await readPassphrase(file)
   if (kept !== undefined) return kept
@@ -35,6 +31,13 @@ export async function resolvePassphrase({ directory, passphraseFile }: Passphras
   const passphrase = randomBytes(24).toString('base64url')
   if (await createPrivateFile(file, `${passphrase}\n`)) return passphrase
   return (await readPassphrase(file)) ?? passphrase // another process was first
+}
+
+/** The passphrase in a file that was named. */
+export async function passphraseIn(file: string): Promise<string> {
+  const given = await readPassphrase(file)
+  if (given === undefined) throw new StickyError('WRONG_PASSPHRASE', `There is no passphrase file ${file}.`)
+  return given
 }
 
 async function readPassphrase(file: string): Promise<string | undefined> {

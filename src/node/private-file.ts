@@ -1,27 +1,33 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, link, mkdir, open, rm } from 'node:fs/promises'
+import { type FileHandle, link, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { StickyError } from '../dht/index.ts'
+import { makeFolder, notAFolder } from './folder.ts'
 
 /** Small files that only their owner may read: the sealed identity, and a passphrase. */
 
 const MAX_FILE_BYTES = 64 * 1024
 
 /** The text of the file; undefined when there is none. Rejects with IDENTITY_UNREADABLE when others may read it. */
-export async function readPrivateFile(file: string): Promise<string | undefined> {
+export const readPrivateFile = (file: string): Promise<string | undefined> => readSmallFile(file, true)
+
+/** The same of a file that was made elsewhere, whoever may read it. */
+export async function readSmallFile(file: string, mustBePrivate = false): Promise<string | undefined> {
   let handle: FileHandle | undefined
   try {
     handle = await open(file, 'r')
     const stat = await handle.stat()
     if (stat.isDirectory())
       throw new StickyError('IDENTITY_UNREADABLE', `${file} is a folder, not a file. Move it away.`)
-    if (process.platform !== 'win32' && (stat.mode & 0o077) !== 0)
+    if (mustBePrivate && process.platform !== 'win32' && (stat.mode & 0o077) !== 0)
       throw new StickyError('IDENTITY_UNREADABLE', `${file} may be read by others. Run: chmod 600 ${file}`)
     return await readBounded(handle, file)
   } catch (error) {
     if (error instanceof StickyError) throw error
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return undefined
+    if (code === 'ENOTDIR') throw notAFolder(dirname(file), error)
     throw new StickyError('IDENTITY_UNREADABLE', `${file} cannot be read: ${(error as Error).message}`, {
       cause: error,
     })
@@ -44,13 +50,17 @@ async function readBounded(handle: FileHandle, file: string): Promise<string> {
 }
 
 /**
- * The file appears whole or not at all, survives a power cut once this resolves, and never replaces one that is there:
- * false then.
+ * The file appears whole or not at all, and survives a power cut once this resolves. One that is there is replaced only
+ * when that is asked for: false otherwise.
  */
-export async function createPrivateFile(file: string, text: string): Promise<boolean> {
+export async function createPrivateFile(
+  file: string,
+  text: string,
+  { replace = false }: { replace?: boolean } = {},
+): Promise<boolean> {
   const temporary = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`
   try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 })
+    await makeFolder(dirname(file))
     const handle = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
     try {
       await handle.writeFile(text)
@@ -58,10 +68,12 @@ export async function createPrivateFile(file: string, text: string): Promise<boo
     } finally {
       await handle.close()
     }
-    await link(temporary, file) // unlike rename, it refuses an existing name
+    if (replace) await rename(temporary, file)
+    else await link(temporary, file) // unlike rename, it refuses an existing name
     await syncFolder(dirname(file))
     return true
   } catch (error) {
+    if (error instanceof StickyError) throw error
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'EEXIST') return false
     throw new StickyError(

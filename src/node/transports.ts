@@ -6,7 +6,14 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices, keepReservations } from '../dht/index.ts'
+import {
+  type DhtLibp2p,
+  dhtServices,
+  endingOnAbort,
+  hardenedListeners,
+  keepReservations,
+} from '../dht/index.ts'
+import { connectWebSocket } from './websocket.ts'
 
 /** durable: disk-backed and meant to stay. fleeting: stores while it is here. client: asks only, stores nothing. */
 export type NodeRole = 'durable' | 'fleeting' | 'client'
@@ -34,7 +41,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: [...options.listen, ...circuit], announce: options.announce ?? [] },
-    transports: [webSockets(), circuitRelayTransport()],
+    transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), circuitRelayTransport()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionManager: {

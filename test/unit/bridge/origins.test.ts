@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { multiaddrOf } from '../../../src/bridge/bridge.ts'
+import { multiaddrOf } from '../../../src/bridge/addresses.ts'
 import { isAllowedOrigin, isLocalRequest, isOwnHost, type OriginRules } from '../../../src/bridge/origins.ts'
 
 const loopback: OriginRules = { allowedOrigins: [], isLoopbackOnly: true }

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
   closeCodeOf,
@@ -10,6 +12,7 @@ import {
 } from '../../../src/bridge/session.ts'
 import {
   challengeBytes,
+  type ErrorCode,
   type Identity,
   identityFromSeed,
   nodeIdOf,
@@ -206,12 +209,13 @@ describe('frames of a client', () => {
   })
 })
 
-it('gives each reason a close code of the application range', () => {
-  expect(closeCodeOf('BAD_SIGNATURE')).toBe(4401)
-  expect(closeCodeOf('WRONG_IDENTITY')).toBe(4403)
-  expect(closeCodeOf('TIMEOUT')).toBe(4408)
-  expect(closeCodeOf('EXPIRED')).toBe(4410)
-  expect(closeCodeOf('TOO_LARGE')).toBe(4413)
-  expect(closeCodeOf('RATE_LIMITED')).toBe(4429)
+it('gives each reason the close code of docs/protocol.md', () => {
+  const text = readFileSync(join(import.meta.dirname, '../../../docs/protocol.md'), 'utf8')
+  const rows = [...text.matchAll(/^\| (\d{4}) \| `([A-Z_]+)`/gm)].map(([, close, code]) => [
+    Number(close),
+    code,
+  ])
+  expect(rows.length).toBe(8)
+  expect(rows.map(([, code]) => [closeCodeOf(code as ErrorCode), code])).toEqual(rows)
   expect(closeCodeOf('NOT_FOUND')).toBe(4400)
 })

@@ -80,7 +80,7 @@ describe('openLevelStorage says what to do when the folder', () => {
     writeFileSync(directory, 'a file')
     const error = await failure(directory)
     expect(error.code).toBe('STORAGE_FAILED')
-    expect(error.message).toContain(`${directory} cannot be opened`)
+    expect(error.message).toContain(`${directory} is not a folder`)
   })
 
   it('is damaged', async () => {

@@ -1,0 +1,78 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { collect, passphraseFlag, wholeNumber } from '../node/index.ts'
+import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
+import { DEFAULT_RELAY_LIMITS, type RelayLimits } from './transports.ts'
+
+/** The options of `sticky bridge` and `sticky start` that are more than a text. */
+
+const DEFAULT_PORT = 8080
+const MAX_PORT = 65_535
+
+function portNumber(text: string): number {
+  if (text === '') return DEFAULT_PORT // an empty PORT is none
+  const port = wholeNumber(text)
+  if (port > MAX_PORT)
+    throw new InvalidArgumentError(`Expected a port, at most ${MAX_PORT}; 0 is any free one.`)
+  return port
+}
+
+/** Options that both commands have. */
+export const listenFlags = (command: Command): Command =>
+  passphraseFlag(
+    command
+      .addOption(
+        new Option('--port <n>', 'port to listen on').env('PORT').argParser(portNumber).default(DEFAULT_PORT),
+      )
+      .option('--host <address>', 'address to listen on; 0.0.0.0 or :: for all of this machine', '127.0.0.1'),
+  )
+
+function originOf(text: string, previous?: string[]): string[] {
+  const isOrigin = URL.canParse(text) && new URL(text).origin === text && text !== 'null'
+  if (text !== '*' && !isOrigin)
+    throw new InvalidArgumentError('Expected an origin such as https://chat.example, with no path, or *.')
+  return collect(text, previous)
+}
+
+function publicUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (
+    url === undefined ||
+    !/^https?:$/.test(url.protocol) ||
+    url.pathname !== '/' ||
+    url.search + url.hash !== ''
+  )
+    throw new InvalidArgumentError('Expected an address such as https://bridge.example, with no path.')
+  return url.origin
+}
+
+export interface Limits {
+  limits: Partial<BridgeLimits>
+  relay: Partial<RelayLimits>
+}
+
+function limit(text: string, previous: Limits): Limits {
+  const [name = '', value = ''] = text.split('=', 2)
+  const set = { [name]: wholeNumber(value) }
+  if (Object.hasOwn(DEFAULT_BRIDGE_LIMITS, name))
+    return { ...previous, limits: { ...previous.limits, ...set } }
+  if (Object.hasOwn(DEFAULT_RELAY_LIMITS, name)) return { ...previous, relay: { ...previous.relay, ...set } }
+  throw new InvalidArgumentError(`There is no limit ${name}. There are: ${LIMIT_NAMES.join(', ')}.`)
+}
+
+const LIMIT_NAMES = [...Object.keys(DEFAULT_BRIDGE_LIMITS), ...Object.keys(DEFAULT_RELAY_LIMITS)]
+
+/** What only an operator of a bridge for others sets. */
+export const operatorFlags = (command: Command): Command =>
+  command
+    .option(
+      '--public-url <url>',
+      'how clients reach it, e.g. https://bridge.example behind a TLS proxy',
+      publicUrl,
+    )
+    .option('--allow-origin <origin>', 'a foreign page may use it too; repeatable, * for any', originOf)
+    .option('--public-metrics', '/metrics for everybody, not for this machine only', false)
+    .addOption(
+      new Option('--limit <name=number>', `change a limit; repeatable: ${LIMIT_NAMES.join(', ')}`)
+        .argParser(limit)
+        .default({ limits: {}, relay: {} } satisfies Limits, 'see docs/operating.md'),
+    )

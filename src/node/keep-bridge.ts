@@ -1,0 +1,92 @@
+import {
+  type Bootstrap,
+  type DhtLibp2p,
+  enterBridge,
+  type Identity,
+  jittered,
+  joinDht,
+  StickyError,
+  systemRuntime,
+} from '../dht/index.ts'
+
+/** Joining the network through a bridge, and staying joined. */
+
+/** A first join that takes longer than this has hit a connection whose start was lost: another one is made. */
+const ATTEMPT_MS = 10_000
+const JOIN_TIMEOUT_MS = 30_000
+
+/** The connection is looked at, and the bridge asked again, this often; doubling to the maximum while it does not answer. */
+const REJOIN_MS = 1_500
+const MAX_REJOIN_MS = 30_000
+
+export interface Joining {
+  bridgeUrl: string
+  bootstrap: Bootstrap
+  identity: Identity
+  libp2p: DhtLibp2p
+}
+
+/** Rejects with TIMEOUT after 30 s, with UNREACHABLE when the relay cannot be dialled, or with ABORTED. */
+export async function joinThrough(
+  { bridgeUrl, bootstrap, libp2p }: Joining,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let leftMs = JOIN_TIMEOUT_MS; leftMs > 0; leftMs -= ATTEMPT_MS) {
+    const attempt = AbortSignal.timeout(ATTEMPT_MS)
+    try {
+      return await joinDht(libp2p, [bootstrap.relay], { signal: AbortSignal.any([signal, attempt]) })
+    } catch (error) {
+      if (signal.aborted || !attempt.aborted) throw error
+      await Promise.all(
+        libp2p.getConnections().map((connection) => connection.close().catch(() => undefined)),
+      )
+    }
+  }
+  throw new StickyError(
+    'TIMEOUT',
+    `The bridge at ${bridgeUrl} answers, but nobody can join through its relay ${bootstrap.relay}: 30 s have passed.`,
+  )
+}
+
+/**
+ * A bridge admits for a day and forgets everybody when it restarts, so a node that lost it passes its challenge again;
+ * until then the bridge would refuse the node's connections, and nobody new would find it. Gives the function that ends
+ * this; it resolves when no attempt is under way any more.
+ */
+export function keepBridge({ bridgeUrl, bootstrap, identity, libp2p }: Joining): () => Promise<void> {
+  const stopped = new AbortController()
+  let { serverId } = bootstrap
+  let waitMs = REJOIN_MS
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let attempting = Promise.resolve()
+
+  const isConnected = () => libp2p.getConnections().some(({ remotePeer }) => String(remotePeer) === serverId)
+  const rejoin = async () => {
+    const found = await enterBridge(bridgeUrl, identity, stopped.signal)
+    serverId = found.serverId
+    const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(ATTEMPT_MS)])
+    await joinDht(libp2p, [found.relay], { signal })
+  }
+  const look = async () => {
+    try {
+      if (!isConnected()) await rejoin()
+      waitMs = REJOIN_MS
+    } catch {
+      waitMs = Math.min(waitMs * 2, MAX_REJOIN_MS) // not back yet: connections to others go on meanwhile
+    }
+    schedule()
+  }
+  const schedule = () => {
+    if (stopped.signal.aborted) return
+    const start = () => {
+      attempting = look()
+    }
+    timer = setTimeout(start, jittered(systemRuntime, waitMs))
+  }
+  schedule()
+  return () => {
+    stopped.abort()
+    clearTimeout(timer)
+    return attempting
+  }
+}

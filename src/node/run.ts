@@ -1,0 +1,31 @@
+import { createOutput, EXIT, type Output, report } from './output.ts'
+
+export type Action = (output: Output, signal: AbortSignal) => Promise<void>
+
+/** What is still open this long after a command is done does not keep the program. */
+const LINGER_MS = 3_000
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** Runs one command: the first Ctrl-C or SIGTERM shuts down cleanly, a second one at once. */
+export async function run(json: boolean, action: Action): Promise<void> {
+  const interrupted = new AbortController()
+  const interrupt = () => interrupted.abort(new Error('interrupted'))
+  const onSignal = () => {
+    if (interrupted.signal.aborted) process.exit(EXIT.interrupted)
+    interrupt()
+  }
+  for (const signal of SIGNALS) process.on(signal, onSignal)
+  process.once('disconnect', interrupt) // of a node whose `sticky start` is gone, however it ended
+  process.stdout.on('error', interrupt) // nobody reads any more: `sticky sub … | head`
+  process.stderr.on('error', () => undefined)
+  try {
+    await action(createOutput(json), interrupted.signal)
+    process.exitCode = EXIT.ok
+  } catch (error) {
+    process.exitCode = interrupted.signal.aborted ? EXIT.interrupted : report(error, json)
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, onSignal)
+    process.off('disconnect', interrupt)
+    setTimeout(() => process.exit(), LINGER_MS).unref()
+  }
+}

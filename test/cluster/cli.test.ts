@@ -1,0 +1,241 @@
+import { execFile, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { openSeed } from '../../src/dht/index.ts'
+import { LocalNetwork, Program } from '../support/local-network.ts'
+
+/** The program as somebody at a terminal meets it: every mistake ends with a sentence and its exit code. */
+
+const PROGRAM = join(import.meta.dirname, '../../src/bridge/cli.ts')
+
+interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'sticky-cli-'))
+})
+afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Runs to the end; one that hangs is killed, and has no exit code then. */
+const sticky = (args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+  new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [PROGRAM, ...args],
+      {
+        timeout: 25_000,
+        env: {
+          ...process.env,
+          XDG_DATA_HOME: folder,
+          STICKY_PASSPHRASE: '',
+          STICKY_BACKUP_PASSPHRASE: '',
+          ...env,
+        },
+      },
+      (_error, stdout, stderr) => {
+        expect(stderr).not.toMatch(/^\s+at /m)
+        resolve({ code: child.exitCode, stdout, stderr })
+      },
+    )
+  })
+
+describe('wrong use ends with 2 and says what is wrong', () => {
+  it.each([
+    [['publish', 'x'], "unknown command 'publish'"],
+    [['sub'], "missing required argument 'topic'"],
+    [['pub'], "missing required argument 'topic'"],
+    [['sub', 'a', 'b'], 'too many arguments'],
+    [['history', 'a', '--last', '0'], '1 or more'],
+    [['sub', 'a', '--history', 'some'], 'whole number'],
+    [['start', '--nodes', '0'], '1 or more'],
+    [['inspect', 'a', '--what'], "unknown option '--what'"],
+    [['identity', 'export'], "missing required argument 'file'"],
+  ])('sticky %j', async (args, sentence) => {
+    const { code, stdout, stderr } = await sticky(args)
+    expect([code, stdout]).toEqual([2, ''])
+    expect(stderr).toContain(sentence)
+  })
+
+  it('sticky alone, and a PORT that is none', async () => {
+    expect(await sticky([])).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage: sticky') })
+    const { code, stderr } = await sticky(['start'], { PORT: 'eighty' })
+    expect([code, stderr]).toEqual([2, expect.stringContaining("value 'eighty' from env 'PORT'")])
+  })
+})
+
+it.each(
+  ['', 'node', 'pub', 'sub', 'history', 'inspect', 'identity', 'identity export', 'identity import'].concat(
+    'bridge',
+    'start',
+    'demo-import',
+  ),
+)('sticky %s --help ends with 0', async (command) => {
+  const { code, stdout, stderr } = await sticky([...command.split(' ').filter(Boolean), '--help'])
+  expect([code, stderr]).toEqual([0, ''])
+  expect(stdout).toContain(`Usage: sticky ${command}`.trim())
+})
+
+describe('what cannot be done ends with 1, a sentence and a code', () => {
+  it.each([
+    [['pub', 'a', 'b', '--data', '/proc/x'], 'STORAGE_FAILED'],
+    [['node', '--data', '/proc/x'], 'STORAGE_FAILED'],
+    [['bridge', '--port', '0', '--data', '/proc/x'], 'STORAGE_FAILED'],
+    [['bridge', '--port', '0', '--host', '192.0.2.1'], 'UNREACHABLE'],
+    [['bridge', '--port', '0', '--passphrase-file', '/nowhere'], 'WRONG_PASSPHRASE'],
+    [['history', 'a', '--bridge', 'http://127.0.0.1:1'], 'UNREACHABLE'],
+    [['sub', 'a', '--bridge', 'not an address'], 'UNREACHABLE'],
+    [['demo-import', '/nowhere', '--bridge', 'http://127.0.0.1:1'], 'NOT_FOUND'],
+    [['demo-import', '--limit', '1', '--bridge', 'http://127.0.0.1:1'], 'UNREACHABLE'],
+  ])('sticky %j', async (args, expected) => {
+    const { code, stdout, stderr } = await sticky([...args, '--json'])
+    expect([code, stdout]).toEqual([1, ''])
+    expect(JSON.parse(stderr)).toEqual({ error: expected, message: expect.stringMatching(/^\S[^\n]{15,}$/) })
+  })
+})
+
+describe('sticky identity', () => {
+  const secret = { STICKY_BACKUP_PASSPHRASE: 'a long passphrase' }
+
+  it('goes through a backup that its passphrase opens, and that others may not read', async () => {
+    const backup = join(folder, 'backup.json')
+    const from = ['--data', join(folder, 'from'), '--json']
+    const to = ['--data', join(folder, 'to'), '--json']
+    const shown = JSON.parse((await sticky(['identity', ...from])).stdout) as { nodeId: string }
+    expect(await sticky(['identity', 'export', backup, ...from], secret)).toMatchObject({
+      code: 0,
+      stderr: '',
+    })
+    expect(statSync(backup).mode & 0o777).toBe(0o600)
+    expect((await openSeed(readFileSync(backup, 'utf8'), 'a long passphrase')).byteLength).toBe(32)
+    const imported = await sticky(['identity', 'import', backup, ...to], secret)
+    expect(JSON.parse(imported.stdout)).toMatchObject({ nodeId: shown.nodeId })
+    expect(JSON.parse((await sticky(['identity', ...to])).stdout)).toMatchObject({ nodeId: shown.nodeId })
+    expect(statSync(join(folder, 'to', 'identity.json')).mode & 0o777).toBe(0o600)
+  }, 60_000)
+
+  it('replaces neither a file nor an identity without --force', async () => {
+    const backup = join(folder, 'backup.json')
+    const from = ['--data', join(folder, 'from'), '--json']
+    const to = ['--data', join(folder, 'to'), '--json']
+    writeFileSync(backup, 'mine')
+    const other = JSON.parse((await sticky(['identity', ...to])).stdout) as { nodeId: string }
+    const shown = JSON.parse((await sticky(['identity', ...from])).stdout) as { nodeId: string }
+    const refused = { code: 1, stderr: expect.stringContaining('IDENTITY_EXISTS') }
+    expect(await sticky(['identity', 'export', backup, ...from], secret)).toMatchObject(refused)
+    expect(readFileSync(backup, 'utf8')).toBe('mine')
+    const self = ['identity', 'export', join(folder, 'from', 'identity.json'), '--force', ...from]
+    expect(await sticky(self, secret)).toMatchObject(refused)
+    expect(await sticky(['identity', 'export', backup, '--force', ...from], secret)).toMatchObject({
+      code: 0,
+    })
+    expect(statSync(backup).mode & 0o777).toBe(0o600)
+
+    expect(await sticky(['identity', 'import', backup, ...to], secret)).toMatchObject(refused)
+    expect(JSON.parse((await sticky(['identity', ...to])).stdout)).toMatchObject({ nodeId: other.nodeId })
+    expect(await sticky(['identity', 'import', backup, '--force', ...to], secret)).toMatchObject({ code: 0 })
+    expect(JSON.parse((await sticky(['identity', ...to])).stdout)).toMatchObject({ nodeId: shown.nodeId })
+  }, 60_000)
+
+  it('makes nothing where there is nothing to back up, and nothing of a backup that does not open', async () => {
+    const backup = join(folder, 'backup.json')
+    const none = join(folder, 'none')
+    const refused = { code: 1, stderr: expect.stringContaining('IDENTITY_UNREADABLE') }
+    expect(await sticky(['identity', 'export', backup, '--data', none], secret)).toMatchObject(refused)
+    expect(await sticky(['identity', 'import', backup, '--data', none], secret)).toMatchObject(refused)
+    await sticky(['identity', '--data', join(folder, 'from')])
+    const exporting = ['identity', 'export', backup, '--data', join(folder, 'from')]
+    const wrong = { code: 1, stderr: expect.stringContaining('WRONG_PASSPHRASE') }
+    expect(await sticky(exporting)).toMatchObject(wrong)
+    expect(await sticky(exporting, { STICKY_BACKUP_PASSPHRASE: 'short' })).toMatchObject(wrong)
+    expect(existsSync(backup)).toBe(false)
+    await sticky(exporting, secret)
+    const importing = ['identity', 'import', backup, '--data', none]
+    expect(await sticky(importing, { STICKY_BACKUP_PASSPHRASE: 'another one' })).toMatchObject(wrong)
+    expect(existsSync(none)).toBe(false)
+  }, 60_000)
+})
+
+describe('on a network', () => {
+  let network: LocalNetwork
+  beforeAll(async () => {
+    network = await LocalNetwork.start({ nodes: 1 })
+    await network.sticky('pub', 'lines', 'one\u001b[31m\nforged', '--as', 'ada\nroot')
+    await network.sticky('pub', 'lines', 'two')
+  }, 60_000)
+  afterAll(() => network.stop())
+
+  it('a message is shown as one, whatever is in it', async () => {
+    const { stdout } = await network.sticky('history', 'lines')
+    const lines = stdout.trimEnd().split('\n')
+    expect(lines.filter((line) => /^\d{4}-/.test(line))).toHaveLength(2)
+    expect(lines.filter((line) => line.startsWith('    '))).toHaveLength(2)
+    expect(stdout).not.toContain('\u001b')
+  })
+
+  it('ends without a stack when nobody reads its output any more', async () => {
+    const command = `"${process.execPath}" "${PROGRAM}" sub lines --bridge ${network.url} | head -n 1`
+    const child = spawn('bash', ['-o', 'pipefail', '-c', command], { stdio: ['ignore', 'pipe', 'pipe'] })
+    let stderr = ''
+    child.stderr?.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString()
+    })
+    const first = new Promise((resolve) => child.stdout?.once('data', resolve))
+    const exited = new Promise((resolve) => child.once('exit', resolve))
+    await first
+    await network.sticky('pub', 'lines', 'three') // what it can no longer print
+    expect(await exited).toBe(0)
+    expect(stderr).not.toMatch(/^\s+at |EPIPE/m)
+  }, 60_000)
+
+  it('a bridge opens itself as far as its options say', async () => {
+    const file = join(folder, 'passphrase')
+    writeFileSync(file, 'of the bridge\n', { mode: 0o600 })
+    const args = [
+      'bridge',
+      '--json',
+      '--port',
+      '0',
+      '--data',
+      join(folder, 'bridge'),
+      '--passphrase-file',
+      file,
+    ]
+    const program = new Program([
+      ...args,
+      '--allow-origin',
+      'https://a.example',
+      '--limit',
+      'maxReservations=7',
+    ])
+    const { url } = (await program.event((event) => event.event === 'ready')) as { url: string }
+    expect(existsSync(join(folder, 'bridge', 'passphrase'))).toBe(false)
+    const upgrade = (origin: string) =>
+      new Promise<number>((resolve, reject) => {
+        execFile('node', ['-e', UPGRADE, url, origin], (error, stdout) =>
+          error ? reject(error) : resolve(Number(stdout)),
+        )
+      })
+    expect(await upgrade('https://a.example')).toBe(101)
+    expect(await upgrade('https://b.example')).toBe(403)
+    expect(await (await fetch(`${url}/health`)).json()).toMatchObject({ status: 'ok', connections: 0 })
+    expect(await (await fetch(`${url}/metrics`)).text()).toContain('sticky_bridge_admitted_peers 0')
+    await program.kill('SIGINT')
+    expect(program.child.exitCode).toBe(0)
+  }, 60_000)
+})
+
+/** The status of an upgrade from a page of some origin. */
+const UPGRADE = `
+const [url, origin] = process.argv.slice(1)
+const request = require('node:http').get(url + '/auth', {
+  headers: { Origin: origin, Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==' },
+})
+const tell = (response) => { console.log(response.statusCode); process.exit() }
+request.on('upgrade', tell).on('response', tell)
+`
