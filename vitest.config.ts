@@ -1,13 +1,31 @@
 import { defineConfig } from 'vitest/config'
 
+const shared = { pool: 'forks', testTimeout: 30_000, hookTimeout: 30_000 } as const
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/build-web.ts'],
-    pool: 'forks',
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
-    fileParallelism: false,
     reporters: ['default'],
+    projects: [
+      {
+        test: {
+          ...shared,
+          name: 'in one process',
+          include: ['test/{unit,laws,contract,simulation,integration,hostile}/**/*.test.ts'],
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...shared,
+          // each of these starts programs of its own, which want the machine for themselves
+          name: 'processes',
+          include: ['test/{cluster,browser}/**/*.test.ts'],
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
   },
 })

@@ -4,6 +4,7 @@ import { entriesBackward, loadMessages } from './collection.ts'
 import type { Coordinator } from './coordinator.ts'
 import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
+import { readCurrent } from './read-current.ts'
 import { decodePosition, encodePosition, toMessage } from './view.ts'
 
 /** Pages of a topic's history, newest first. */
@@ -72,12 +73,18 @@ export class HistoryReader {
         if (!asStickyError(error, 'UNREACHABLE').retryable) throw error
       }
     }
-    const loaded = await this.#load(query.topic, signal)
-    if (loaded === undefined) return { messages: [] }
-    this.#recent.delete(query.topic)
-    this.#recent.set(query.topic, { loaded, readAtMs: query.nowMs })
+    return readCurrent(async () => {
+      const loaded = await this.#load(query.topic, signal)
+      if (loaded === undefined) return { messages: [] }
+      this.#remember(query, loaded)
+      return historyPage(loaded, query, signal)
+    })
+  }
+
+  #remember({ topic, nowMs }: HistoryQuery, loaded: Loaded): void {
+    this.#recent.delete(topic)
+    this.#recent.set(topic, { loaded, readAtMs: nowMs })
     if (this.#recent.size > MAX_RECENT_HEADS) this.#recent.delete(this.#recent.keys().next().value as string)
-    return historyPage(loaded, query, signal)
   }
 }
 

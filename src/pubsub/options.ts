@@ -86,7 +86,7 @@ export interface PubSubOptions {
   checkIntervalMs: number
   /** Longest wait between two attempts to reach a replica. */
   maxCheckMs: number
-  /** How long a replica that was of no use to a subscriber comes last for it. */
+  /** How long a replica that was of no use to a publisher or subscriber comes last for it. */
   avoidMs: number
   /** Half the life of a subscription. */
   renewMs: number

@@ -11,6 +11,7 @@ import {
   toHex,
 } from '../dht/index.ts'
 import type { Data, PublishOptions, PublishReceipt } from './api.ts'
+import { AvoidedReplicas } from './avoided.ts'
 import { createMessage, type VerifiedMessage } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Sequences } from './sequence.ts'
@@ -45,6 +46,7 @@ export class Publisher {
   readonly #identity: Identity
   readonly #sequences: Sequences
   readonly #options: PubSubOptions
+  readonly #avoided: AvoidedReplicas
   readonly #topics = new Map<string, Outbox>()
   /** Numbering, signing and queueing of one topic happen in call order. */
   readonly #order = new Map<string, Promise<unknown>>()
@@ -55,6 +57,7 @@ export class Publisher {
     this.#identity = identity
     this.#sequences = sequences
     this.#options = options
+    this.#avoided = new AvoidedReplicas(dht.runtime, options.avoidMs)
   }
 
   async publish(topicKey: Uint8Array, data: Data, options: PublishOptions): Promise<PublishReceipt> {
@@ -185,7 +188,7 @@ export class Publisher {
         await this.#request(topicKey, initiator, open)
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
-        if (initiator !== undefined) this.#dht.replicas.noteFailure(initiator, failure)
+        if (initiator !== undefined) this.#noteFailure(initiator, failure)
         if (failure.retryable || initiator === undefined) await this.#backOff(attempt)
         else await this.#refuse(topicKey, initiator, open, () => failure)
       }
@@ -241,13 +244,20 @@ export class Publisher {
     }
   }
 
+  /** Whoever stands still costs one attempt, not one for each batch. */
+  #noteFailure(initiator: NodeId, failure: StickyError): void {
+    this.#dht.replicas.noteFailure(initiator, failure)
+    if (failure.code === 'TIMEOUT') this.#avoided.add(initiator)
+  }
+
   /**
    * Everybody prefers the same holder, the closest durable one, so that publishes of a topic meet in one group commit
    * instead of in conflicts; the others follow when it fails.
    */
   async #nextInitiator(topicKey: Uint8Array, tried: Set<NodeId>): Promise<NodeId | undefined> {
     const set = await this.#dht.replicas.set(topicKey).catch(() => [])
-    const ranked = [...set.filter((peer) => peer.durable), ...set.filter((peer) => !peer.durable)]
+    const durableFirst = [...set.filter((peer) => peer.durable), ...set.filter((peer) => !peer.durable)]
+    const ranked = this.#avoided.last(durableFirst, ({ nodeId }) => nodeId)
     const next = ranked.find((peer) => !tried.has(peer.nodeId)) ?? ranked[0]
     if (next !== undefined && tried.has(next.nodeId)) tried.clear()
     if (next !== undefined) tried.add(next.nodeId)

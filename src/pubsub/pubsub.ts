@@ -38,6 +38,7 @@ import { createKinds } from './kinds.ts'
 import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
 import { Publisher } from './publish.ts'
+import { readCurrent } from './read-current.ts'
 import { Recovery } from './recovery.ts'
 import { Sequences } from './sequence.ts'
 import { Statements } from './statements.ts'
@@ -152,14 +153,13 @@ export class StickyPubSub implements PubSub {
   }
 
   async subscribers(topic: string, options: { signal?: AbortSignal } = {}): Promise<Subscriber[]> {
-    const loaded = await this.#load(topic, options.signal)
-    if (!loaded?.coordinator.subscribers) return []
-    const statements = await listSubscribers(
-      loaded.coordinator.subscribers,
-      this.dht.runtime.now(),
-      loaded.reader(options.signal),
-    )
-    return statements.map(toSubscriber)
+    return readCurrent(async () => {
+      const loaded = await this.#load(topic, options.signal)
+      if (!loaded?.coordinator.subscribers) return []
+      const read = loaded.reader(options.signal)
+      const now = this.dht.runtime.now()
+      return (await listSubscribers(loaded.coordinator.subscribers, now, read)).map(toSubscriber)
+    })
   }
 
   async loadCoordinator(topic: string): Promise<CoordinatorView | undefined> {
@@ -169,10 +169,12 @@ export class StickyPubSub implements PubSub {
   }
 
   async loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined> {
-    const loaded = await this.#load(topic)
-    if (!loaded?.coordinator.messages) return undefined
-    const read = loaded.reader()
-    return toCollectionView(await loadMessages(loaded.coordinator.messages, read), read)
+    return readCurrent(async () => {
+      const loaded = await this.#load(topic)
+      if (!loaded?.coordinator.messages) return undefined
+      const read = loaded.reader()
+      return toCollectionView(await loadMessages(loaded.coordinator.messages, read), read)
+    })
   }
 
   loadSubscriberCollection(topic: string): Promise<Subscriber[]> {
@@ -180,8 +182,10 @@ export class StickyPubSub implements PubSub {
   }
 
   async loadFullHistory(topic: string, maxDepth: number = LIMITS.maxHistoryDepth): Promise<FullHistory> {
-    const loaded = await this.#load(topic)
-    return loaded === undefined ? emptyFullHistory() : fullHistory(loaded, maxDepth)
+    return readCurrent(async () => {
+      const loaded = await this.#load(topic)
+      return loaded === undefined ? emptyFullHistory() : fullHistory(loaded, maxDepth)
+    })
   }
 
   async mergeCoordinators(topic: string, a: Uint8Array, b: Uint8Array): Promise<CoordinatorView> {

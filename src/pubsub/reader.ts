@@ -14,6 +14,7 @@ import { createTracker, type Tracker } from './gaps.ts'
 import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
 import { Position } from './position.ts'
+import { readCurrent } from './read-current.ts'
 import { toMessage } from './view.ts'
 
 /**
@@ -84,6 +85,10 @@ export class TopicReader {
   async prepare(source: NodeId): Promise<void> {
     const { history, lastSeenVersion } = this.#init
     if (history === 'all' || lastSeenVersion !== undefined || this.#prepared !== undefined) return
+    this.#prepared = await readCurrent(() => this.#begin(source, history))
+  }
+
+  async #begin(source: NodeId, history: 'none' | { last: number }) {
     const head = await this.#headAt(source, true)
     const read = this.#blocksOf(source)
     let entries: Entry[] = []
@@ -93,7 +98,7 @@ export class TopicReader {
         entries = await entriesBackward(await loadMessages(messages, read), undefined, history.last, read)
       this.#position.moveTo(version, messages)
     }
-    this.#prepared = { entries, read }
+    return { entries, read }
   }
 
   /** Delivers the history that was asked for, then reports the boundary. What was pushed meanwhile is read here. */
@@ -119,23 +124,27 @@ export class TopicReader {
 
   /** Delivers everything added after the position. `quorum`: first ask a majority, and repair the source from it. */
   async catchUp(source: NodeId, quorum: boolean): Promise<void> {
-    const { topicKey, onStatus, signal } = this.#init
+    const { onStatus } = this.#init
     if (this.#joined) onStatus('catching-up')
-    const head = await this.#headAt(source, quorum)
-    if (head !== null) {
-      const coordinator = decodeCoordinator(head)
-      const { messages, version } = coordinator
-      if (messages !== null) {
-        const read = this.#blocksOf(source)
-        const after = await this.#position.knownIn(coordinator, read)
-        for await (const entry of entriesAfter(await loadMessages(messages, read), after, read)) {
-          await this.#take(await openMessage(entry.envelope, topicKey), entry.addedInVersion, read)
-          signal.throwIfAborted()
-        }
-      }
-      this.#position.moveTo(version, messages)
-    }
+    await readCurrent(() => this.#takeMissing(source, quorum))
     if (this.#joined) onStatus('synced')
+  }
+
+  async #takeMissing(source: NodeId, quorum: boolean): Promise<void> {
+    const { topicKey, signal } = this.#init
+    const head = await this.#headAt(source, quorum)
+    if (head === null) return
+    const coordinator = decodeCoordinator(head)
+    const { messages, version } = coordinator
+    if (messages !== null) {
+      const read = this.#blocksOf(source)
+      const after = await this.#position.knownIn(coordinator, read)
+      for await (const entry of entriesAfter(await loadMessages(messages, read), after, read)) {
+        await this.#take(await openMessage(entry.envelope, topicKey), entry.addedInVersion, read)
+        signal.throwIfAborted()
+      }
+    }
+    this.#position.moveTo(version, messages)
   }
 
   /** What a replica pushed. When it does not follow on what was seen, everything in between is read instead. */

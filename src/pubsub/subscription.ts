@@ -8,6 +8,7 @@ import {
   type Timer,
 } from '../dht/index.ts'
 import type { HistoryRequest, Message, Subscription, SubscriptionEvents, SyncStatus } from './api.ts'
+import { AvoidedReplicas } from './avoided.ts'
 import { Emitter } from './emitter.ts'
 import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
@@ -48,12 +49,12 @@ export class TopicSubscription implements Subscription {
   #timers = new Set<Timer>()
   #attaching: Promise<void> | undefined
   #attachFailures = 0
-  /** Replicas that answered, but with what was of no use, and until when the others are asked first. */
-  readonly #avoided = new Map<NodeId, number>()
+  readonly #avoided: AvoidedReplicas
 
   constructor(init: SubscriptionInit) {
     this.#init = init
     this.topic = init.topic
+    this.#avoided = new AvoidedReplicas(init.dht.runtime, init.options.avoidMs)
     this.#emitter = new Emitter(init.options.maxUnreadMessages)
     this.#reader = new TopicReader({
       ...init,
@@ -176,7 +177,7 @@ export class TopicSubscription implements Subscription {
     const { dht, topicKey } = this.#init
     this.#source = undefined
     const set = await dht.replicas.set(topicKey).catch(() => [])
-    const ranked = this.#avoidedLast(await assignedReplicas(dht.self, topicKey, set))
+    const ranked = this.#avoided.last(await assignedReplicas(dht.self, topicKey, set), (peer) => peer)
     for (const [i, peer] of ranked.entries()) {
       if (this.#abort.signal.aborted) return
       try {
@@ -192,15 +193,6 @@ export class TopicSubscription implements Subscription {
     this.#setStatus('degraded')
     this.#attachFailures += 1
     this.#after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
-  }
-
-  #avoidedLast(ranked: NodeId[]): NodeId[] {
-    const now = this.#init.dht.runtime.monotonicNow()
-    for (const [peer, untilMs] of this.#avoided) if (untilMs <= now) this.#avoided.delete(peer)
-    return [
-      ...ranked.filter((peer) => !this.#avoided.has(peer)),
-      ...ranked.filter((peer) => this.#avoided.has(peer)),
-    ]
   }
 
   async #attachTo(peer: NodeId): Promise<void> {
@@ -241,9 +233,8 @@ export class TopicSubscription implements Subscription {
 
   #onFailure(error: StickyError): void {
     if (this.#abort.signal.aborted) return
-    const { dht, options } = this.#init
-    if (this.#source !== undefined)
-      this.#avoided.set(this.#source, dht.runtime.monotonicNow() + options.avoidMs)
+    const { dht } = this.#init
+    if (this.#source !== undefined) this.#avoided.add(this.#source)
     // a source that hands out what does not verify is not asked again for a while
     if (error.action === 'penalise' && this.#source !== undefined) dht.replicas.markDown(this.#source)
     this.#emitter.emit('error', error)

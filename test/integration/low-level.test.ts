@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { memoryStorage, type Storage } from '../../src/dht/index.ts'
-import { ChannelFailedError } from '../../src/pubsub/index.ts'
+import { ChannelFailedError, type StickyPubSub } from '../../src/pubsub/index.ts'
 import { MemoryNet, until } from '../support/memory-nodes.ts'
 
 let net: MemoryNet
@@ -78,6 +78,37 @@ describe('the low-level view of a topic', () => {
     await expect(a.pubsub.mergeCoordinators('another', left, right)).rejects.toMatchObject({
       code: 'WRONG_TOPIC',
     })
+  })
+})
+
+describe('a topic that moves on while it is read', () => {
+  /** After a head was read, and before its blocks are, more commits are made than a holder keeps old blocks of. */
+  async function readerOfBusyTopic(busyReads: number): Promise<StickyPubSub> {
+    net = new MemoryNet()
+    for (let i = 0; i < 3; i++) await net.add({ dhtOptions: { keptOldCommits: 4, checkpointCommits: 4 } })
+    const publisher = (await net.add({ stores: false })).pubsub
+    const { pubsub } = await net.add({ stores: false })
+    const { dht } = pubsub
+    const readHeads = dht.readHeads.bind(dht)
+    let left = busyReads
+    dht.readHeads = async (...args) => {
+      const heads = await readHeads(...args)
+      if (left-- > 0) for (let n = 0; n < 12; n++) await publisher.publish('room', n)
+      return heads
+    }
+    await publisher.publish('room', 'first')
+    return pubsub
+  }
+
+  it('is read from its newest head', async () => {
+    const pubsub = await readerOfBusyTopic(1)
+    expect((await pubsub.history('room')).messages).toHaveLength(13)
+    expect(await pubsub.loadMessageCollection('room')).toMatchObject({ count: 13 })
+  })
+
+  it('gives up when it is always faster', async () => {
+    const pubsub = await readerOfBusyTopic(Number.POSITIVE_INFINITY)
+    await expect(pubsub.history('room')).rejects.toMatchObject({ code: 'NOT_FOUND', retryable: true })
   })
 })
 

@@ -1,0 +1,30 @@
+import type { NodeId, Runtime } from '../dht/index.ts'
+
+/** Replicas that were reached, or seemed to be, and were of no use: for a while the others are asked first. */
+export class AvoidedReplicas {
+  readonly #runtime: Runtime
+  readonly #avoidMs: number
+  readonly #until = new Map<NodeId, number>()
+
+  constructor(runtime: Runtime, avoidMs: number) {
+    this.#runtime = runtime
+    this.#avoidMs = avoidMs
+  }
+
+  add(peer: NodeId): void {
+    this.#until.delete(peer)
+    this.#until.set(peer, this.#runtime.monotonicNow() + this.#avoidMs)
+    if (this.#until.size > MAX_AVOIDED) this.#until.delete(this.#until.keys().next().value as NodeId)
+  }
+
+  /** The same replicas in the same order, but for the avoided ones, which come last. */
+  last<T>(ranked: T[], nodeIdOf: (replica: T) => NodeId): T[] {
+    const now = this.#runtime.monotonicNow()
+    for (const [peer, untilMs] of this.#until) if (untilMs <= now) this.#until.delete(peer)
+    const isAvoided = (replica: T) => this.#until.has(nodeIdOf(replica))
+    return [...ranked.filter((replica) => !isAvoided(replica)), ...ranked.filter(isAvoided)]
+  }
+}
+
+/** Several times the replicas of a topic; the oldest is forgotten first. */
+const MAX_AVOIDED = 256
