@@ -1,14 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { createServer, type ViteDevServer } from 'vite'
+import type { ViteDevServer } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sealSeed } from '../../src/dht/identity-backup.ts'
 import { importIdentity } from '../../src/node/identity-store.ts'
 import { storageCases } from '../contract/storage-suite.ts'
 import { launchChromium } from '../support/chromium.ts'
+import { openFixture, serveFixture } from '../support/fixture-page.ts'
 import type { StorageFixturePage } from './pages/storage.ts'
 
 /** IndexedDB and the identity of a tab, in a real Chromium. */
@@ -27,19 +27,9 @@ let port: number
 declare const fixture: StorageFixturePage
 
 beforeAll(async () => {
-  server = await createServer({
-    configFile: false,
-    root: new URL('../..', import.meta.url).pathname,
-    // its own, so that another server of the same tree does not rewrite it meanwhile
-    cacheDir: 'node_modules/.vite-storage-test',
-    appType: 'mpa',
-    logLevel: 'error',
-    // all dependencies are found before the first page, or Vite would reload it under the test
-    optimizeDeps: { entries: [PATH.slice(1)] },
-    server: { host: '127.0.0.1', port: 0, hmr: false, watch: null, allowedHosts: true },
-  })
-  await server.listen()
-  port = (server.httpServer!.address() as AddressInfo).port
+  const serving = await serveFixture(PATH)
+  server = serving.server
+  port = serving.port
   browser = await launchChromium()
   context = await browser.newContext()
   page = await open(`http://127.0.0.1:${port}`)
@@ -52,19 +42,7 @@ afterAll(async () => {
   await server?.close()
 })
 
-async function open(origin: string, within = context): Promise<Page> {
-  const opened = await within.newPage()
-  const problems: string[] = []
-  opened.on('pageerror', (error) => problems.push(String(error)))
-  opened.on('console', (entry) => entry.type() === 'error' && problems.push(entry.text()))
-  await opened.goto(origin + PATH)
-  await opened
-    .waitForFunction(() => 'fixture' in globalThis, undefined, { timeout: 10_000 })
-    .catch((error) => {
-      throw new Error(`the page did not load: ${problems.join('; ')}`, { cause: error })
-    })
-  return opened
-}
+const open = (origin: string, within = context): Promise<Page> => openFixture(within, origin + PATH)
 
 describe('Storage: IndexedDB', () => {
   for (const { name } of storageCases) it(name, () => page.evaluate((name) => fixture.runCase(name), name))

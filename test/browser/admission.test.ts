@@ -1,0 +1,63 @@
+import type { Browser, Page } from 'playwright-core'
+import type { ViteDevServer } from 'vite'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { type Bridge, startBridge } from '../../src/bridge/index.ts'
+import { launchChromium } from '../support/chromium.ts'
+import { openFixture, serveFixture } from '../support/fixture-page.ts'
+import type { AdmissionFixture } from './pages/admission.ts'
+
+/** A real tab at a real bridge: only a signature over its challenge opens the relay. */
+
+const PATH = '/test/browser/pages/admission.html'
+
+let server: ViteDevServer
+let bridge: Bridge
+let browser: Browser
+let page: Page
+
+declare const fixture: AdmissionFixture
+
+beforeAll(async () => {
+  const serving = await serveFixture(PATH)
+  server = serving.server
+  const origin = `http://127.0.0.1:${serving.port}`
+  bridge = await startBridge({ seed: new Uint8Array(32).fill(99), port: 0, allowedOrigins: [origin] })
+  browser = await launchChromium()
+  page = await openFixture(await browser.newContext(), origin + PATH)
+})
+afterEach(() => page.evaluate(() => fixture.stop()))
+afterAll(async () => {
+  await browser?.close()
+  await server?.close()
+  await bridge?.close()
+})
+
+const enter = (value: number, isHonest: boolean) =>
+  page.evaluate(([url, n, honest]) => fixture.enter(url, n, honest), [bridge.url, value, isHonest] as const)
+const connect = (value: number) =>
+  page.evaluate(([relay, n]) => fixture.connect(relay, n), [bridge.address, value] as const)
+const nodeId = (value: number) => page.evaluate((n) => fixture.nodeId(n), value)
+const relayedAddresses = () => page.evaluate(() => fixture.relayedAddresses())
+
+describe('a tab at the challenge', () => {
+  it('is refused with a wrong signature, and gets no connection and no reservation', async () => {
+    expect(await enter(1, false)).toMatch(/^ADMISSION_REFUSED: .*BAD_SIGNATURE/)
+    expect(await connect(1)).toMatch(/^refused/)
+    expect(await relayedAddresses()).toEqual([])
+    expect(bridge.reservations()).not.toContain(await nodeId(1))
+  })
+
+  it('is admitted with the right one, and can be reached through the relay', async () => {
+    expect(await enter(2, true)).toBe('admitted')
+    expect(await connect(2)).toBe('connected')
+    const reserved = await nodeId(2)
+    await vi.waitFor(() => expect(bridge.reservations()).toContain(reserved), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await relayedAddresses()).not.toEqual([]), { timeout: 10_000 })
+  })
+
+  it('is refused after another one was admitted', async () => {
+    expect(await enter(3, true)).toBe('admitted')
+    expect(await enter(4, false)).toMatch(/BAD_SIGNATURE/)
+    expect(await connect(4)).toMatch(/^refused/)
+  })
+})
