@@ -82,12 +82,19 @@ export class HeldRecord {
     return bytes
   }
 
+  /** The block where it is in memory: not on the disk, unless it came there in another way. */
+  unsaved(ref: BlockRef): Uint8Array | undefined {
+    const name = blockName(ref)
+    const found =
+      this.#unsaved.get(name) ?? this.#superseded.findLast((blocks) => blocks.has(name))?.get(name)
+    return found?.block.bytes
+  }
+
   /** The block from memory or this holder's disk. What the disk corrupted is removed and counts as missing. */
   async local(ref: BlockRef): Promise<Uint8Array | undefined> {
+    const unsaved = this.unsaved(ref)
+    if (unsaved !== undefined) return unsaved
     const name = blockName(ref)
-    const inMemory =
-      this.#unsaved.get(name) ?? this.#superseded.findLast((blocks) => blocks.has(name))?.get(name)
-    if (inMemory !== undefined) return inMemory.block.bytes
     const bytes = await this.#ports.storage.get(name)
     if (bytes === undefined || (await this.#ports.blockKinds.get(ref.kind)?.matches(ref.id, bytes)))
       return bytes
@@ -207,7 +214,7 @@ export class HeldRecord {
     if (this.#superseded.length > this.#ports.options.keptOldCommits) this.#superseded.shift()
   }
 
-  /** Unsaved blocks that the head still reaches; saved ones are not walked. */
+  /** Unsaved blocks that the head still reaches; saved ones are not walked, because what is below them is saved too. */
   #reachableUnsaved(): Map<string, Unsaved> {
     const found = new Map<string, Unsaved>()
     if (this.#head === undefined) return found

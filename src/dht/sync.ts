@@ -47,14 +47,15 @@ export async function fetchReachable(
 }
 
 /**
- * Names of the blocks near the top of the own head: they are here, and so is everything below them. Two heads of a record
- * have most of these in common, so that a synchronisation need not walk the whole record to find the little that is new.
+ * Names of the blocks near the top of the own head that are on disk: everything below them is there too. Two heads of a
+ * record have most of these in common, so that a synchronisation need not walk the whole record to find the little that
+ * is new.
  */
 async function reachedByOwnHead(store: RecordStore, record: HeldRecord): Promise<Set<string>> {
   const names = new Set<string>()
   let level = record.head === undefined ? [] : record.kind.links(record.head)
   for (let depth = 0; depth < OWN_LEVELS && level.length > 0; depth++) {
-    for (const ref of level) names.add(blockName(ref))
+    for (const ref of level) if (record.unsaved(ref) === undefined) names.add(blockName(ref))
     const below: BlockRef[] = []
     for (const ref of level) {
       const kind = store.blockKind(ref.kind)
@@ -72,7 +73,10 @@ async function reachedByOwnHead(store: RecordStore, record: HeldRecord): Promise
 /** From a head over its roots to what they list. */
 const OWN_LEVELS = 3
 
-/** The refs not seen yet that are not here; where one is here, what it links to is looked at in its place. */
+/**
+ * The refs not seen yet that are not here; where one is here, what it links to is looked at in its place. One that is only
+ * in memory goes to the disk: the fetched blocks that link to it are there, and below a saved block all are saved.
+ */
 async function missingOf(
   store: RecordStore,
   record: HeldRecord,
@@ -80,16 +84,20 @@ async function missingOf(
   seen: Set<string>,
 ): Promise<BlockRef[]> {
   const missing: BlockRef[] = []
+  const operations: StorageOp[] = []
   const waiting = [...refs]
   for (let ref = waiting.shift(); ref !== undefined; ref = waiting.shift()) {
     const name = blockName(ref)
     if (seen.has(name)) continue
     seen.add(name)
     const kind = store.blockKind(ref.kind)
-    const bytes = await record.local(ref)
+    const unsaved = record.unsaved(ref)
+    if (unsaved !== undefined) operations.push({ type: 'put', key: name, value: unsaved })
+    const bytes = unsaved ?? (await record.local(ref))
     if (bytes === undefined) missing.push(ref)
     else if (!kind.isLeaf) waiting.push(...kind.links(bytes))
   }
+  if (operations.length > 0) await store.storage.write(operations)
   return missing
 }
 

@@ -1,12 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { encode, toHex } from '../../../src/dht/codec.ts'
+import { encode, sha256, toHex } from '../../../src/dht/codec.ts'
+import type { Identity } from '../../../src/dht/identity.ts'
 import type { BlockRef } from '../../../src/dht/kinds.ts'
 import { remoteReader } from '../../../src/dht/remote-record.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
+import { encodeDelta } from '../../../src/pubsub/delta.ts'
+import { createMessage } from '../../../src/pubsub/message.ts'
 import { Attacker } from '../../support/attacker.ts'
 import { DhtNet, type DhtNode, messageCount } from '../../support/dht-net.ts'
 import { KIND } from '../../support/holder.ts'
-import { topicKey } from '../../support/lineage.ts'
+import { publishers, topicKey } from '../../support/lineage.ts'
 import { codeOf } from '../../support/rpc-net.ts'
 
 let net: DhtNet
@@ -88,6 +91,36 @@ describe('a newcomer', () => {
     await pull(newcomer, old)
     expect(hex(await newcomer.head())).toBe(hex(await source.head()))
     expect(await messageCount(newcomer)).toBe(240)
+  })
+
+  it('keeps on disk what it had in memory only and what was fetched links to', async () => {
+    const payload = new Uint8Array(20_000).fill(7)
+    const message = await createMessage({
+      topicKey,
+      identity: publishers[0] as Identity,
+      writer: new Uint8Array(8),
+      sequence: 1,
+      publishedAt: net.world.nowMs,
+      ttlMs: 3_600_000,
+      payload: { id: await sha256(payload), bytes: payload.byteLength },
+    })
+    const delta = encodeDelta({
+      nowMs: net.world.nowMs,
+      messages: [message],
+      payloads: [payload],
+      statements: [],
+    })
+    const other = await net.add()
+    for (const node of [source, other]) {
+      const record = await node.record()
+      await record.exclusive(() => node.dht.store.applyLocal(record, delta))
+    }
+    await source.commit(100) // its message is in a sealed page now, here still in the log
+    await pull(other, await headOf(source))
+    const { keptOldCommits } = other.dht.options
+    for (let n = 0; n <= keptOldCommits; n++) await other.commit(1)
+    net.hub.crash(source.nodeId)
+    expect(await messageCount(other)).toBe(101 + keptOldCommits + 1)
   })
 
   it('goes on where a transfer was broken off', async () => {
