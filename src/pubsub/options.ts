@@ -90,7 +90,10 @@ export interface PubSubOptions {
   avoidMs: number
   /** Half the life of a subscription. */
   renewMs: number
-  /** How long a message that overtook another waits for it before the gap is reported. */
+  /**
+   * How long a message that overtook another waits for it before the gap is reported. With the longest wait for the
+   * periodic check before it (1.5 × `checkIntervalMs`) less than 15 s, within which everything shall have settled.
+   */
   gapPatienceMs: number
   /** Pushes in a row without acknowledgement before a replica lets go of a subscriber, which then attaches anew. */
   maxPushFailures: number
@@ -114,7 +117,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxCheckMs: 10_000,
   avoidMs: 30_000,
   renewMs: 15 * 60_000,
-  gapPatienceMs: 10_000,
+  gapPatienceMs: 6_000,
   maxPushFailures: 3,
   maxAttachedTopics: 10_000,
   maxUnreadMessages: 65_536,
