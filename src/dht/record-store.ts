@@ -1,10 +1,10 @@
-import { equalBytes, fromHex } from './codec.ts'
+import { equalBytes, fromHex, toHex } from './codec.ts'
 import { StickyError } from './errors.ts'
 import type { BlockKind, BlockRef, Change, HeadKind } from './kinds.ts'
 import type { DhtOptions } from './options.ts'
-import { blockName, HeldRecord, headName, logPrefix } from './record.ts'
+import { blockName, HeldRecord, headName } from './record.ts'
 import type { Runtime } from './runtime.ts'
-import type { Storage, StorageOp } from './storage.ts'
+import type { Storage } from './storage.ts'
 
 /** The records this node holds: loading, local changes, and leaving the disk when they have expired. */
 
@@ -186,24 +186,39 @@ export class RecordStore {
 
   /** Removes expired records and every block that no held record reaches. Gives how many keys went. */
   async sweep(): Promise<number> {
-    const reachable = new Set<string>()
-    const expired: StorageOp[] = []
+    const marked: Marked = { reachable: new Set(), heads: new Map() }
+    let removed = await this.#mark(marked)
+    const candidates = await this.#seenTwice(marked.reachable)
+    // what was committed or joined meanwhile may lead to one of them again
+    if (candidates.length > 0) removed += await this.#mark(marked)
+    const orphans = candidates.filter((name) => !marked.reachable.has(name))
+    await this.#deleteInBatches(orphans)
+    removed += orphans.length
+    this.#removedSinceCompaction += removed
+    if (this.#removedSinceCompaction > marked.reachable.size * this.options.compactAfterShare) {
+      this.#removedSinceCompaction = 0
+      await this.storage.compact?.()
+    }
+    return removed
+  }
+
+  /** Marks what records reach whose head is not marked yet, and forgets the expired ones: gives how many keys went. */
+  async #mark({ reachable, heads }: Marked): Promise<number> {
+    let removed = 0
     for (const [kindName, kind] of this.headKinds) {
       for await (const key of this.heldKeys(kindName)) {
         const record = await this.record(kindName, key)
         await record.exclusive(async () => {
-          if (await this.#isExpired(kind, record)) expired.push(...(await this.#forget(record)))
-          else await this.#markReachable(record, reachable)
+          const name = headName(kindName, key)
+          if (await this.#isExpired(kind, record)) {
+            this.#loaded.delete(name)
+            removed += await record.forget()
+          } else if (record.headId !== undefined && heads.get(name) !== toHex(record.headId)) {
+            await this.#markReachable(record, reachable)
+            heads.set(name, toHex(record.headId))
+          }
         })
       }
-    }
-    const orphans = await this.#orphans(reachable)
-    await this.#deleteInBatches([...expired, ...orphans])
-    const removed = expired.length + orphans.length
-    this.#removedSinceCompaction += removed
-    if (this.#removedSinceCompaction > reachable.size * this.options.compactAfterShare) {
-      this.#removedSinceCompaction = 0
-      await this.storage.compact?.()
     }
     return removed
   }
@@ -216,15 +231,6 @@ export class RecordStore {
     } catch {
       return false // e.g. the clock went back, and the head is from ahead of it
     }
-  }
-
-  async #forget(record: HeldRecord): Promise<StorageOp[]> {
-    const name = headName(record.kind.name, record.key)
-    this.#loaded.delete(name)
-    const operations: StorageOp[] = [{ type: 'delete', key: name }]
-    for await (const log of this.storage.keys(logPrefix(record.kind.name, record.key)))
-      operations.push({ type: 'delete', key: log })
-    return operations
   }
 
   async #markReachable(record: HeldRecord, reachable: Set<string>): Promise<void> {
@@ -242,17 +248,17 @@ export class RecordStore {
     }
   }
 
-  /** Blocks on disk outside `reachable` that were there before this sweep began, i.e. not those of a running transfer. */
-  async #orphans(reachable: Set<string>): Promise<StorageOp[]> {
+  /** Blocks on disk outside `reachable` that were so at the last sweep too, i.e. not those of a running transfer. */
+  async #seenTwice(reachable: Set<string>): Promise<string[]> {
     const now = new Set<string>()
-    const operations: StorageOp[] = []
+    const twice: string[] = []
     for await (const name of this.storage.keys('block/')) {
       if (reachable.has(name)) continue
-      if (this.#seenUnreachable.has(name)) operations.push({ type: 'delete', key: name })
+      if (this.#seenUnreachable.has(name)) twice.push(name)
       else now.add(name)
     }
     this.#seenUnreachable = now
-    return operations
+    return twice
   }
 
   #removedSinceCompaction = 0
@@ -260,8 +266,9 @@ export class RecordStore {
   /** Unreachable at the last sweep; a block goes when it is so twice in a row. Bounded by what is on disk. */
   #seenUnreachable = new Set<string>()
 
-  async #deleteInBatches(operations: StorageOp[]): Promise<void> {
-    for (let i = 0; i < operations.length; i += 500) await this.storage.write(operations.slice(i, i + 500))
+  async #deleteInBatches(names: string[]): Promise<void> {
+    for (let i = 0; i < names.length; i += 500)
+      await this.storage.write(names.slice(i, i + 500).map((key) => ({ type: 'delete', key })))
   }
 
   get loadedCount(): number {
@@ -276,4 +283,10 @@ export class RecordStore {
     }
     this.#loaded.clear()
   }
+}
+
+/** What a sweep knows so far: names of the blocks that are needed, and the head of each record that led to them. */
+interface Marked {
+  reachable: Set<string>
+  heads: Map<string, string>
 }

@@ -162,6 +162,18 @@ export class HeldRecord {
     }
   }
 
+  /**
+   * Removes head and log from the disk; the blocks are left to the sweep. Whoever still waits to change this record is told
+   * to read it again: what it knew would come back. Gives how many keys went.
+   */
+  async forget(): Promise<number> {
+    const names = [headName(this.kind.name, this.key)]
+    for await (const log of this.#ports.storage.keys(logPrefix(this.kind.name, this.key))) names.push(log)
+    this.#isStale = true
+    await this.#ports.storage.write(names.map((key) => ({ type: 'delete', key })))
+    return names.length
+  }
+
   get isStale(): boolean {
     return this.#isStale
   }

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { toHex } from '../../../src/dht/codec.ts'
+import type { StickyError } from '../../../src/dht/errors.ts'
 import { headName } from '../../../src/dht/record.ts'
 import type { Advance } from '../../../src/dht/record-store.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { Holder, KIND } from '../../support/holder.ts'
 import { topicKey } from '../../support/lineage.ts'
+import { until } from '../../support/memory-nodes.ts'
 
 const hex = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : toHex(bytes))
 const otherKey = (n: number) => new Uint8Array(32).fill(n)
@@ -190,6 +192,28 @@ describe('a sweep', () => {
     await holder.store.sweep()
     expect(await holder.storage.allKeys(arriving)).toEqual([])
     expect(await holder.messageCount()).toBe(140)
+  })
+
+  it('keeps what a commit makes while it runs, also in a topic that it takes away', async () => {
+    const holder = new Holder()
+    await holder.commit(3, 0, 60_000)
+    holder.world.nowMs += pastEverything
+    const delta = await holder.delta(2, 1)
+    const old = await holder.record()
+    const go = holder.storage.hold()
+    const sweeping = holder.store.sweep()
+    await until(() => holder.storage.writes.some((group) => group.some(({ type }) => type === 'delete')))
+    const refused = old
+      .exclusive(() => holder.store.applyLocal(old, delta))
+      .catch((error: StickyError) => error)
+    go()
+    await sweeping
+    expect(await refused).toMatchObject({ code: 'STORAGE_FAILED', retryable: true })
+    const fresh = await holder.record()
+    await fresh.exclusive(() => holder.store.applyLocal(fresh, delta))
+    for (let n = 0; n < 3; n++) await holder.store.sweep()
+    expect(await holder.messageCount()).toBe(2)
+    expect(await holder.restart().messageCount()).toBe(2)
   })
 
   it('takes expired records only, and lets the topic begin anew', async () => {
