@@ -54,6 +54,7 @@ try {
     say('throughput')
     await measureThroughput({ ...delivery, messages: sizes.throughput }, 10, 50)
   }
+  await gossip.stop()
   if (only.has('growth')) {
     say('growth')
     await measureGrowth({ sticky, results, sizes: sizes.growth, samples: sizes.samples })
