@@ -46,6 +46,7 @@ export class SimulatedHub {
   quality: Quality
   readonly counters = {
     frames: 0,
+    bytes: 0,
     stalledFrames: 0,
     lostPackets: 0,
     resets: 0,
@@ -53,6 +54,10 @@ export class SimulatedHub {
     lostQueries: 0,
     crashes: 0,
   }
+  /** Bytes of frames by sender. */
+  readonly sentBytes = new Map<NodeId, number>()
+  /** Routing questions by who asked. */
+  readonly questions = new Map<NodeId, number>()
   readonly #labels = new Map<NodeId, string>()
   readonly #wayMs = new Map<string, number>()
   readonly #cuts = new Set<string>()
@@ -181,6 +186,7 @@ export class SimulatedHub {
   /** A routing question and its answer; undefined when either is lost. */
   query<T>(from: NodeId, to: NodeId, answer: (peer: SimulatedNetwork) => T): Promise<T | undefined> {
     const { world, options, counters } = this
+    this.questions.set(from, (this.questions.get(from) ?? 0) + 1)
     return new Promise((resolve) => {
       const lose = () => {
         counters.lostQueries += 1
@@ -200,6 +206,8 @@ export class SimulatedHub {
 
   onFrame(from: NodeId, to: NodeId, frame: Uint8Array): void {
     this.counters.frames += 1
+    this.counters.bytes += frame.byteLength
+    this.sentBytes.set(from, (this.sentBytes.get(from) ?? 0) + frame.byteLength)
     this.world.log(`${this.label(from)}>${this.label(to)}`, describeFrame(frame, this.world.keepsTrace))
   }
 }
