@@ -4,7 +4,7 @@ const shared = { pool: 'forks', testTimeout: 30_000, hookTimeout: 30_000 } as co
 
 export default defineConfig({
   test: {
-    globalSetup: ['test/support/build-web.ts'],
+    globalSetup: ['test/support/build-web.ts', 'test/support/seed.ts'],
     reporters: ['default'],
     projects: [
       {
@@ -12,6 +12,7 @@ export default defineConfig({
           ...shared,
           name: 'in one process',
           include: ['test/{unit,laws,contract,simulation,integration,hostile}/**/*.test.ts'],
+          setupFiles: ['test/support/seed.ts'],
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },

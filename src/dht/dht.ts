@@ -1,12 +1,12 @@
 import { AntiEntropy, OFFER_TIMEOUT_MS } from './anti-entropy.ts'
 import { equalBytes, toHex } from './codec.ts'
-import { asStickyError } from './errors.ts'
+import { asStickyError, StickyError } from './errors.ts'
 import { serveRecords } from './holder.ts'
 import { type NodeId, publicKeyOf } from './identity.ts'
 import type { BlockKind, BlockReader, BlockRef, HeadKind } from './kinds.ts'
 import type { PeerNetwork } from './network.ts'
 import { DEFAULT_DHT_OPTIONS, type DhtOptions } from './options.ts'
-import type { HeldRecord } from './record.ts'
+import { blockName, type HeldRecord } from './record.ts'
 import { RecordStore } from './record-store.ts'
 import { remoteReader } from './remote-record.ts'
 import { type HeadAnswer, Replicas } from './replicas.ts'
@@ -87,10 +87,20 @@ export class Dht {
     return (await this.rpc.request(peer, recordMethods.head, { kind, key })).head
   }
 
-  /** A verified reader of a record's blocks: the own store when this node holds the head, `source` otherwise. */
+  /** A verified reader of a record's blocks: the own store, or else `source`, and for what it lacks the other holders. */
   reader(kind: string, key: Uint8Array, source: NodeId, signal?: AbortSignal): BlockReader {
-    if (source !== this.self) return remoteReader(this.rpc, this.store.blockKinds, kind, key, source, signal)
-    return async (ref) => (await this.store.record(kind, key)).read(ref)
+    if (source === this.self) return async (ref) => (await this.store.record(kind, key)).read(ref)
+    const read = remoteReader(this.rpc, this.store.blockKinds, kind, key, source, signal)
+    return async (ref) => {
+      try {
+        return await read(ref)
+      } catch (error) {
+        if (!(error instanceof StickyError) || error.code !== 'NOT_FOUND' || ref.optional) throw error
+        const bytes = await this.#fromHolders(kind, key, ref, [source, this.self], signal)
+        if (bytes === undefined) throw error
+        return bytes
+      }
+    }
   }
 
   /**
@@ -146,12 +156,29 @@ export class Dht {
   }
 
   /** A block this holder should have and lacks (corrupted, or lost): the other holders are asked in turn. */
+  /** A block of an own record that its disk has lost or corrupted; from then on it is there again. */
   async #fetchMissing(record: HeldRecord, ref: BlockRef): Promise<Uint8Array | undefined> {
+    const bytes = await this.#fromHolders(record.kind.name, record.key, ref, [this.self])
+    if (bytes !== undefined)
+      await this.store.storage
+        .write([{ type: 'put', key: blockName(ref), value: bytes }])
+        .catch(() => undefined)
+    return bytes
+  }
+
+  /** Asks one holder after the other. */
+  async #fromHolders(
+    recordKind: string,
+    key: Uint8Array,
+    ref: BlockRef,
+    except: NodeId[],
+    signal?: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
     const kind = this.store.blockKind(ref.kind)
-    for (const { nodeId } of await this.replicas.set(record.key)) {
-      if (nodeId === this.self || this.#closed) continue
+    for (const { nodeId } of await this.replicas.set(key)) {
+      if (except.includes(nodeId) || this.#closed || signal?.aborted) continue
       try {
-        const [bytes] = await requestBlocks(this.rpc, record.kind.name, record.key, [ref], nodeId)
+        const [bytes] = await requestBlocks(this.rpc, recordKind, key, [ref], nodeId, signal)
         if (bytes === null || bytes === undefined) continue
         await kind.verify(ref.id, bytes)
         return bytes

@@ -12,7 +12,7 @@ import { decodeIndex, decodePage, decodeRoot, decodeSpine } from './collection.t
 import { compare, decodeCoordinator } from './coordinator.ts'
 import { applyDelta } from './delta.ts'
 import { join } from './merge.ts'
-import { expiryOf, openMessage, payloadOf, type VerifiedMessages, verifyMessage } from './message.ts'
+import { expiryOf, payloadOf, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS } from './options.ts'
 import { decodeSnapshot } from './snapshot.ts'
 import { decodeTrieNode, verifyTrieNode } from './subscribers.ts'
@@ -82,9 +82,10 @@ function message(verified: VerifiedMessages, newestMs: () => number): BlockKind 
     maxBytes: LIMITS.maxEnvelopeBytes,
     isLeaf: false,
     links: (bytes) => payloadLinks([bytes]),
+    // the id does not cover the signature, and a disk can corrupt that too
     matches: (id, bytes) =>
-      openMessage(bytes).then(
-        (opened) => equalBytes(opened.id, id),
+      verifyMessage(bytes, { verified }).then(
+        (intact) => equalBytes(intact.id, id),
         () => false,
       ),
     async verify(id, bytes) {

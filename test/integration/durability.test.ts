@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
+import type { StickyError } from '../../src/dht/index.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { CuttableDisk, crash, heal, restart, separate } from '../support/memory-faults.ts'
@@ -15,8 +16,8 @@ afterEach(async () => {
 })
 
 const QUICK: MemoryNodeOptions = {
-  dhtOptions: { requestTimeoutMs: 200, downMs: 100, maxDownMs: 200, antiEntropyMs: 200 },
-  options: { publishAttemptMs: 1_000, commitDeadlineMs: 900, retryMs: 20, checkIntervalMs: 200 },
+  dhtOptions: { requestTimeoutMs: 500, downMs: 100, maxDownMs: 200, antiEntropyMs: 200 },
+  options: { publishAttemptMs: 2_000, commitDeadlineMs: 1_800, retryMs: 20, checkIntervalMs: 200 },
 }
 const holder = (options: MemoryNodeOptions = {}) =>
   net.add({ ...QUICK, storage: new CuttableDisk(), ...options })
@@ -29,11 +30,24 @@ async function network(holders: number): Promise<MemoryNode[]> {
 const byId = (nodeId: string): MemoryNode =>
   net.nodes.find(({ pubsub }) => pubsub.nodeId === nodeId) as MemoryNode
 
+/** What an application does that is told that a holder did not answer: it asks again. */
+async function whenReached<T>(ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!(error as StickyError).retryable || attempt === 5) throw error
+    }
+  }
+}
+
 async function read(node: MemoryNode, topic: string): Promise<unknown[]> {
   const all: Message[] = []
   let before: string | undefined
   do {
-    const page = await node.pubsub.history(topic, { limit: 256, ...(before === undefined ? {} : { before }) })
+    const page = await whenReached(() =>
+      node.pubsub.history(topic, { limit: 256, ...(before === undefined ? {} : { before }) }),
+    )
     all.unshift(...page.messages)
     before = page.before
   } while (before !== undefined)

@@ -113,6 +113,40 @@ describe('a topic that moves on while it is read', () => {
 })
 
 describe('the state of a topic at a node', () => {
+  it('is RECOVERING after merges that led to no commit, and ACTIVE once they do', async () => {
+    net = new MemoryNet()
+    for (let i = 0; i < 5; i++) await net.add({ options: { maxFailedMerges: 1, retryMs: 20 } })
+    const holders = net.nodes.map(({ pubsub }) => pubsub)
+    await holders[0]?.publish('room', 'base')
+    // each reaches another holder: five initiators in the same moment, none of which gets a majority
+    const clients: StickyPubSub[] = []
+    for (const only of holders) {
+      const { pubsub } = await net.add({ stores: false })
+      for (const other of holders) if (other !== only) pubsub.dht.replicas.markDown(other.nodeId)
+      clients.push(pubsub)
+    }
+    const states = new Set<string>()
+    let isOver = false
+    const watching = (async () => {
+      while (!isOver) {
+        for (const holder of holders) states.add(await holder.channelState('room'))
+        await new Promise(setImmediate)
+      }
+    })()
+    const published = await Promise.all(clients.map((client, i) => client.publish('room', i)))
+    expect(published.map(({ status }) => status)).toEqual(Array(5).fill('stored'))
+    await until(async () => {
+      const now = await Promise.all(holders.map((holder) => holder.channelState('room')))
+      return now.every((state) => state === 'ACTIVE')
+    })
+    isOver = true
+    await watching
+    expect(states).toEqual(new Set(['ACTIVE', 'RECOVERING']))
+    const history = await holders[0]?.history('room')
+    const data = history?.messages.map((message) => message.data)
+    expect(data?.sort()).toEqual([0, 1, 2, 3, 4, 'base'])
+  })
+
   it('is FAILED when nothing of it loads, refuses publishes, and is ACTIVE again once something does', async () => {
     net = new MemoryNet()
     const disk = memoryStorage()

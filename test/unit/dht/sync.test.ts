@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { encode, sha256, toHex } from '../../../src/dht/codec.ts'
 import type { Identity } from '../../../src/dht/identity.ts'
 import type { BlockRef } from '../../../src/dht/kinds.ts'
+import { blockName } from '../../../src/dht/record.ts'
 import { remoteReader } from '../../../src/dht/remote-record.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
 import { encodeDelta } from '../../../src/pubsub/delta.ts'
@@ -360,6 +361,21 @@ describe('a reader that holds nothing', () => {
     await Promise.all(links.slice(0, 3).map(read))
     expect(asked(source)).toBe(before + 1)
     expect(await codeOf(read({ kind: 'page', id: new Uint8Array(32) }))).toBe('NOT_FOUND')
+  })
+
+  it('gets from another holder what its source has lost, and nothing where all have', async () => {
+    await source.commit(3)
+    const other = await net.add()
+    await pull(other, await headOf(source))
+    const reader = await net.add({ stores: false })
+    const [ref] = (await source.record()).kind.links(await headOf(source)) as [BlockRef]
+    await source.dht.store.close() // its blocks are on its disk now
+    await source.storage.write([{ type: 'delete', key: blockName(ref) }])
+    const read = reader.dht.reader(KIND, topicKey, source.nodeId)
+    expect(hex(await read(ref))).toBe(hex(await (await other.record()).read(ref)))
+    await other.storage.write([{ type: 'delete', key: blockName(ref) }])
+    const again = reader.dht.reader(KIND, topicKey, source.nodeId)
+    expect(await codeOf(again(ref))).toBe('NOT_FOUND')
   })
 
   it('is shown nothing false', async () => {

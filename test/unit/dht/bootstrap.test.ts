@@ -1,0 +1,70 @@
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, describe, expect, it } from 'vitest'
+import { enterBridge } from '../../../src/dht/bootstrap.ts'
+import { identityFromSeed } from '../../../src/dht/identity.ts'
+
+/** Whatever is at the address instead of a bridge: the error says so, and what to do. Real bridges: test/hostile/bridge.test.ts. */
+
+const identity = await identityFromSeed(new Uint8Array(32).fill(7))
+
+let server: Server | undefined
+afterEach(() => {
+  server?.closeAllConnections()
+  server?.close()
+  server = undefined
+})
+
+async function serve(listener: RequestListener): Promise<string> {
+  server = createServer(listener)
+  await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve))
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+const fails = (entering: Promise<unknown>, code: string, message: RegExp) =>
+  expect(entering).rejects.toMatchObject({
+    name: 'StickyError',
+    code,
+    message: expect.stringMatching(message),
+  })
+
+describe('entering a bridge', () => {
+  it('that is not there', async () => {
+    const url = await serve(() => undefined)
+    await new Promise((resolve) => server?.close(resolve))
+    await fails(enterBridge(url, identity), 'UNREACHABLE', /No bridge answers at .+ Is it running/)
+    await fails(enterBridge('no address', identity), 'UNREACHABLE', /is the address right/)
+  })
+
+  it('that takes the connection and says nothing, or stops in the middle', async () => {
+    const silent = await serve(() => undefined)
+    await fails(
+      enterBridge(silent, identity, undefined, 200),
+      'UNREACHABLE',
+      /did not answer in time\. Check the address/,
+    )
+    server?.closeAllConnections()
+    server?.close()
+    const halting = await serve((_request, response) => void response.write('{"serverId":'))
+    await fails(enterBridge(halting, identity, undefined, 200), 'UNREACHABLE', /did not answer in time/)
+  })
+
+  it('that answers with an error, as a proxy does', async () => {
+    const url = await serve((_request, response) => void response.writeHead(502).end('Bad Gateway'))
+    await fails(enterBridge(url, identity), 'UNREACHABLE', /answered 502 .+ a proxy in between/)
+  })
+
+  it('that is something else', async () => {
+    const page = await serve((_request, response) => void response.end('<!doctype html>'))
+    await fails(enterBridge(page, identity), 'MALFORMED', /is not a sticky-pubsub bridge\. Check the address/)
+    server?.close()
+    const json = await serve((_request, response) => void response.end('{"relay":7}'))
+    await fails(enterBridge(json, identity), 'MALFORMED', /is not a sticky-pubsub bridge\. Check the address/)
+  })
+
+  it('ends when the caller wants no more, which is not the fault of the bridge', async () => {
+    const caller = new AbortController()
+    const url = await serve(() => caller.abort())
+    await fails(enterBridge(url, identity, caller.signal), 'ABORTED', /aborted/)
+  })
+})
