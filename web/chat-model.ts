@@ -357,6 +357,8 @@ export class RoomModel extends EventTarget {
   }
 
   #noteGap({ publisher, writer, fromSequence, toSequence, reason }: Gap): void {
+    // Older messages of a writer that had expired before the join are no loss.
+    if (reason === 'expired') return
     const entries = this.joined ? this.present : this.past
     const count = toSequence - fromSequence + 1
     const last = entries.at(-1)

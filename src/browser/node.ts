@@ -1,4 +1,5 @@
 import {
+  Cleanups,
   createLibp2pNetwork,
   type DhtLibp2p,
   enterBridge,
@@ -10,7 +11,6 @@ import {
   systemRuntime,
 } from '../dht/index.ts'
 import { StickyPubSub } from '../pubsub/index.ts'
-import { Cleanups } from './cleanups.ts'
 import { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 import { openIdbStorage } from './object-store.ts'
 import { takeTabSlot } from './tab-slot.ts'

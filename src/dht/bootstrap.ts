@@ -14,18 +14,20 @@ const bootstrapSchema = v.object({
 })
 export type Bootstrap = v.InferOutput<typeof bootstrapSchema>
 
+/** The question and the challenge together; a bridge that works needs a few round trips. */
 const ENTER_TIMEOUT_MS = 10_000
 
 /**
  * Asks the bridge where to dial, and passes its challenge: only then does it accept a libp2p connection. Rejects with
- * UNREACHABLE, MALFORMED (not a bridge) or ADMISSION_REFUSED.
+ * UNREACHABLE, MALFORMED (not a bridge), ADMISSION_REFUSED, or ABORTED.
  */
 export async function enterBridge(
   bridgeUrl: string,
   identity: Identity,
   signal?: AbortSignal,
+  timeoutMs = ENTER_TIMEOUT_MS,
 ): Promise<Bootstrap> {
-  const deadline = AbortSignal.timeout(ENTER_TIMEOUT_MS)
+  const deadline = AbortSignal.timeout(timeoutMs)
   const either = signal ? AbortSignal.any([signal, deadline]) : deadline
   const bootstrap = await fetchBootstrap(bridgeUrl, either)
   const url = new URL(bootstrap.challenge, bridgeUrl)
@@ -41,14 +43,13 @@ async function fetchBootstrap(bridgeUrl: string, signal: AbortSignal): Promise<B
     if (!response.ok)
       throw new StickyError(
         'UNREACHABLE',
-        `${bridgeUrl} answered ${response.status} instead of bootstrap information.`,
+        `${bridgeUrl} answered ${response.status} instead of saying where to join. Check that the address is a bridge's, and that a proxy in between passes /bootstrap on.`,
       )
     answer = await response.json()
   } catch (error) {
     if (error instanceof StickyError) throw error
-    if (error instanceof SyntaxError)
-      throw new StickyError('MALFORMED', `${bridgeUrl} is not a sticky-pubsub bridge.`, { cause: error })
-    if (signal.aborted) throw asStickyError(error, 'UNREACHABLE')
+    if (error instanceof SyntaxError) throw notABridge(bridgeUrl, error)
+    if (signal.aborted) throw unanswered(bridgeUrl, signal)
     throw new StickyError(
       'UNREACHABLE',
       `No bridge answers at ${bridgeUrl}. Is it running, and is the address right?`,
@@ -56,6 +57,19 @@ async function fetchBootstrap(bridgeUrl: string, signal: AbortSignal): Promise<B
     )
   }
   const result = v.safeParse(bootstrapSchema, answer)
-  if (!result.success) throw new StickyError('MALFORMED', `${bridgeUrl} is not a sticky-pubsub bridge.`)
+  if (!result.success) throw notABridge(bridgeUrl)
   return result.output
+}
+
+const notABridge = (bridgeUrl: string, cause?: Error): StickyError =>
+  new StickyError('MALFORMED', `${bridgeUrl} is not a sticky-pubsub bridge. Check the address.`, { cause })
+
+/** Why `signal` ended the question: its time was over, or the caller wanted no more. */
+function unanswered(bridgeUrl: string, { reason }: AbortSignal): StickyError {
+  if (!(reason instanceof Error) || reason.name !== 'TimeoutError') return asStickyError(reason, 'ABORTED')
+  return new StickyError(
+    'UNREACHABLE',
+    `The bridge at ${bridgeUrl} did not answer in time. Check the address and that no firewall is in between; if both are right, restart the bridge.`,
+    { cause: reason },
+  )
 }

@@ -1,5 +1,6 @@
 export * from './bootstrap.ts'
 export * from './challenge.ts'
+export { Cleanups } from './cleanups.ts'
 export * from './codec.ts'
 export * from './dht.ts'
 export * from './errors.ts'

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline'
 import { StickyError } from '../dht/index.ts'
-import type { Data, HistoryRequest, Message } from '../pubsub/index.ts'
+import type { Data, HistoryRequest, Message, Subscription } from '../pubsub/index.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { createNode, type StickyNode } from './node.ts'
 import { type CommonOptions, type DataOptions, dataFolder } from './options.ts'
@@ -166,25 +166,29 @@ export async function subscribe(
       ...(options.info === undefined ? {} : { info: options.info }),
       ...(options.since === undefined ? {} : { lastSeenVersion: options.since }),
     })
-    subscription.on('history-end', ({ version, count }) => {
-      if (output.json) output.result({ event: 'history-end', version, count }, '')
-      else output.note(`-- ${count} earlier messages; live from here --`)
-    })
-    subscription.on('gap', (gap) => {
-      if (output.json) output.result({ event: 'gap', ...gap }, '')
-      else
-        output.note(
-          `-- missing: ${gap.publisher.slice(-8)} ${gap.fromSequence}..${gap.toSequence} (${gap.reason}) --`,
-        )
-    })
-    subscription.on('sync', (status) => {
-      if (status === 'degraded') output.note('-- no replica reachable, retrying --')
-    })
+    tellEvents(subscription, output)
     await Promise.race([done.promise, untilAborted(signal)])
     await subscription.unsubscribe().catch(() => undefined) // leaving is a courtesy: the subscription expires by itself
   } finally {
     await node.close()
   }
+}
+
+/** Machines are told of every gap, people only of losses: that older messages have expired is how a topic works. */
+export function tellEvents(subscription: Pick<Subscription, 'on'>, output: Output): void {
+  subscription.on('history-end', ({ version, count }) => {
+    if (output.json) output.result({ event: 'history-end', version, count }, '')
+    else output.note(`-- ${count} earlier messages; live from here --`)
+  })
+  subscription.on('gap', (gap) => {
+    const { publisher, fromSequence, toSequence, reason } = gap
+    if (output.json) output.result({ event: 'gap', ...gap }, '')
+    else if (reason === 'withheld')
+      output.note(`-- missing: ${publisher.slice(-8)} ${fromSequence}..${toSequence}, no replica has them --`)
+  })
+  subscription.on('sync', (status) => {
+    if (status === 'degraded') output.note('-- no replica reachable, retrying --')
+  })
 }
 
 /** Prints what is stored, oldest first, and ends. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import {
+  Cleanups,
   createLibp2pNetwork,
   type DhtOptions,
   enterBridge,
@@ -9,7 +10,6 @@ import {
   type Storage,
 } from '../dht/index.ts'
 import { type PubSubOptions, StickyPubSub } from '../pubsub/index.ts'
-import { Cleanups } from './cleanups.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { joinThrough, keepBridge } from './keep-bridge.ts'
 import { openLevelStorage } from './object-store.ts'

@@ -45,7 +45,10 @@ export interface Gap {
   writer: string
   fromSequence: number
   toSequence: number
-  /** expired: its time to live has passed. withheld: no replica has it. */
+  /**
+   * expired: not in the history any more when the reader joined, so that it begins later than the writer did; told once,
+   * with the history, and no loss. withheld: no replica has had it for a while.
+   */
   reason: 'expired' | 'withheld'
 }
 
@@ -88,6 +91,8 @@ export interface PublishReceipt {
   id: string
   sequence: number
   writer: string
+  /** When it was numbered and signed; readers see the same `publishedAt`. */
+  publishedAt: number
   version: number
   /** How many replicas have it on disk (or in memory, for memory-only nodes), and how many of them are durable. */
   replicas: number

@@ -288,6 +288,7 @@ const receiptOf = (
   id: message.cid,
   sequence: message.body.sequence,
   writer: toHex(message.body.writer),
+  publishedAt: message.body.publishedAt,
   version: answer.version,
   replicas: answer.replicas,
   durableReplicas: answer.durableReplicas,

@@ -87,7 +87,7 @@ export class StickyPubSub implements PubSub {
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
     })
     this.#statements = new Statements(this.dht, init.identity, this.#options)
-    this.#sequences = new Sequences(init.storage, runtime)
+    this.#sequences = new Sequences(init.storage, init.identity.publicKey, runtime)
     this.#recovery = new Recovery(this.dht, this.#options)
     this.#committer = new Committer(this.dht, this.#recovery, this.#options)
     this.#publisher = new Publisher(this.dht, init.identity, this.#sequences, this.#options)

@@ -12,9 +12,10 @@ import {
 
 /**
  * Numbers a publisher's messages, gapless from 1, per topic and writer. A writer is one stretch of numbering: it goes on
- * after a clean stop, and a new one begins after a crash, a lost disk, a publish that was given up, or on another device
- * with the same identity. So a
- * number is never used twice, and no flush to disk stands before each publish: one marks the topic as in use.
+ * after a clean stop, and a new one begins after a crash, a lost disk, a publish that was given up, with another identity
+ * in the same storage, or on another device with the same identity. So a number is never used twice, and no flush to disk
+ * stands before each publish: one marks the topic as in use. That two processes do not open one storage at once is the
+ * storage's affair.
  */
 
 const savedSchema = v.strictObject({
@@ -26,17 +27,20 @@ type Saved = v.InferOutput<typeof savedSchema>
 
 export class Sequences {
   readonly #storage: Storage
+  /** Keys of this publisher begin with it: an identity that replaces another never goes on with its numbers. */
+  readonly #prefix: string
   readonly #runtime: Runtime
   readonly #topics = new Map<string, Promise<Saved>>()
 
-  constructor(storage: Storage, runtime: Runtime) {
+  constructor(storage: Storage, publisher: Uint8Array, runtime: Runtime) {
     this.#storage = storage
+    this.#prefix = `sequence/${toHex(publisher)}/`
     this.#runtime = runtime
   }
 
   /** The next number of this node in the topic. Taken once per message, before anything is sent. */
   async next(topicKey: Uint8Array): Promise<{ writer: Uint8Array; sequence: number }> {
-    const name = `sequence/${toHex(topicKey)}`
+    const name = this.#nameOf(topicKey)
     let topic = this.#topics.get(name)
     if (topic === undefined) {
       topic = this.#open(name)
@@ -54,10 +58,14 @@ export class Sequences {
    * before they show what follows.
    */
   async beginAnew(topicKey: Uint8Array, writer: Uint8Array): Promise<void> {
-    const state = await this.#topics.get(`sequence/${toHex(topicKey)}`)
+    const state = await this.#topics.get(this.#nameOf(topicKey))
     if (state === undefined || !equalBytes(state.writer, writer)) return
     state.writer = this.#runtime.randomBytes(8)
     state.next = 1
+  }
+
+  #nameOf(topicKey: Uint8Array): string {
+    return this.#prefix + toHex(topicKey)
   }
 
   async #open(name: string): Promise<Saved> {
@@ -72,13 +80,13 @@ export class Sequences {
 
   /** Records where each writer stopped, so that the next start goes on from there. */
   async close(): Promise<void> {
-    const operations = []
-    for (const [name, topic] of this.#topics) {
-      const state = await topic.catch(() => undefined)
-      if (state)
-        operations.push({ type: 'put' as const, key: name, value: encode({ ...state, clean: true }) })
-    }
-    this.#topics.clear()
+    const topics = [...this.#topics]
+    this.#topics.clear() // first: whoever asks from here on opens anew, and no number is given that is not recorded
+    const states = await Promise.all(topics.map(([, topic]) => topic.catch(() => undefined)))
+    const operations = topics.flatMap(([name], i) => {
+      const state = states[i]
+      return state ? [{ type: 'put' as const, key: name, value: encode({ ...state, clean: true }) }] : []
+    })
     if (operations.length > 0) await this.#storage.write(operations)
   }
 }

@@ -216,14 +216,17 @@ describe('chat interface', () => {
     await page.evaluate(() => {
       const room = window.fixture.room('lobby')
       const publisher = room.people[1]!.nodeId
-      room.emit('gap', { publisher, writer: '0', fromSequence: 4, toSequence: 5, reason: 'expired' })
+      room.emit('gap', { publisher, writer: '0', fromSequence: 1, toSequence: 3, reason: 'expired' })
+      room.emit('gap', { publisher, writer: '0', fromSequence: 4, toSequence: 5, reason: 'withheld' })
       room.channel = 'FAILED'
       room.emit('sync', 'degraded')
       window.fixture.setStatus({ state: 'offline', peers: [], bridge: false })
     })
     await expect
-      .poll(() => page.getByTestId('gap').textContent())
-      .toMatch(/2 messages from .+ are missing: expired/s)
+      .poll(() => page.getByTestId('gap').allTextContents())
+      .toEqual([
+        expect.stringMatching(/2 messages from .+ are missing: no node that keeps this room has it/s),
+      ])
     await expect.poll(() => page.getByTestId('topic-state').getAttribute('data-state')).toBe('FAILED')
     expect(await page.getByTestId('topic-state').getAttribute('data-sync')).toBe('degraded')
     await expect.poll(() => connection.getAttribute('data-state')).toBe('offline')

@@ -3,7 +3,7 @@ import { nodeIdOf } from '../../src/dht/identity.ts'
 import { joinDht, LINK_PROTOCOL, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
 import { MAX_BUFFERED_BYTES } from '../../src/dht/libp2p-link.ts'
 import { type Link, MAX_FRAME_BYTES, type PeerNetwork } from '../../src/dht/network.ts'
-import type { NodeRole } from '../../src/node/transports.ts'
+import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
 import { type NetworkFixture, networkSuite } from './network-suite.ts'
 
@@ -174,5 +174,25 @@ describe('libp2p network', () => {
     await expect(joinDht(lost.libp2p, nowhere)).rejects.toMatchObject({ code: 'UNREACHABLE' })
     const aborted = joinDht(lost.libp2p, [net.bridgeAddress], { signal: AbortSignal.abort() })
     await expect(aborted).rejects.toMatchObject({ code: 'ABORTED' })
+  })
+
+  it('joinDht ends with TIMEOUT where the other side never becomes a peer, and another attempt can join', async () => {
+    const { libp2p } = await net.add('fleeting', { join: false })
+    // it takes connections and serves no DHT, as if what it is had been lost on the way
+    const mute = await createNodeLibp2p({
+      seed: new Uint8Array(32).fill(201),
+      listen: ['/ip4/127.0.0.1/tcp/0/ws'],
+      role: 'client',
+    })
+    try {
+      const address = String(mute.getMultiaddrs()[0])
+      const join = joinDht(libp2p, [address], { firstEntryTimeoutMs: 300 })
+      await expect(join).rejects.toMatchObject({ code: 'TIMEOUT' })
+      expect(libp2p.getConnections(mute.peerId)).toEqual([])
+      await joinDht(libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(8_000) })
+      expect(libp2p.getConnections(net.bridge.peerId)).toHaveLength(1)
+    } finally {
+      await mute.stop()
+    }
   })
 })

@@ -16,13 +16,16 @@ describe('a topic', () => {
     const publisher = await net.add({ stores: false, durable: false })
     const early = await net.add({ stores: false, durable: false })
     const seen: Message[] = []
+    const publishedAt: number[] = []
     await early.pubsub.subscribe('room', { onMessage: (message) => seen.push(message) })
     for (let i = 1; i <= 200; i++) {
       const receipt = await publisher.pubsub.publish('room', { n: i })
       expect(receipt).toMatchObject({ status: 'stored', sequence: i })
       expect(receipt.replicas).toBeGreaterThanOrEqual(3)
+      publishedAt.push(receipt.publishedAt)
     }
     await until(() => seen.length === 200)
+    expect(seen.map((message) => message.publishedAt)).toEqual(publishedAt)
     expect(seen.map((message) => (message.data as { n: number }).n)).toEqual(
       Array.from({ length: 200 }, (_, i) => i + 1),
     )

@@ -173,6 +173,7 @@ export class FakeRoom {
       id: message.id,
       sequence: version,
       writer: '0',
+      publishedAt: message.publishedAt,
       version,
       replicas: 5,
       durableReplicas: 3,

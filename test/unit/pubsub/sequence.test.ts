@@ -1,0 +1,191 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { encode, toHex } from '../../../src/dht/codec.ts'
+import { memoryStorage } from '../../../src/dht/memory-storage.ts'
+import type { Storage } from '../../../src/dht/storage.ts'
+import { Sequences } from '../../../src/pubsub/sequence.ts'
+import { ManualRuntime } from '../../support/manual-runtime.ts'
+
+const room = new Uint8Array(32).fill(1)
+const hall = new Uint8Array(32).fill(2)
+const ada = new Uint8Array(32).fill(0xaa)
+const bob = new Uint8Array(32).fill(0xbb)
+
+let storage: Storage
+let runtime: ManualRuntime
+beforeEach(() => {
+  storage = memoryStorage()
+  runtime = new ManualRuntime()
+})
+
+const start = (publisher = ada) => new Sequences(storage, publisher, runtime)
+
+interface Taken {
+  writer: string
+  sequence: number
+}
+
+/** `count` numbers, all asked for at once, in the order of asking. */
+async function take(sequences: Sequences, count: number, topic = room): Promise<Taken[]> {
+  const taken = await Promise.all(Array.from({ length: count }, () => sequences.next(topic)))
+  return taken.map(({ writer, sequence }) => ({ writer: toHex(writer), sequence }))
+}
+
+const numbersOf = (taken: Taken[]) => taken.map(({ sequence }) => sequence)
+const writersOf = (taken: Taken[]) => [...new Set(taken.map(({ writer }) => writer))]
+const keys = async () => Array.fromAsync(storage.keys(''))
+
+/** No number is given twice, and each writer's go from 1 without a hole. */
+function expectGapless(taken: Taken[]): void {
+  const byWriter = new Map<string, number[]>()
+  for (const { writer, sequence } of taken)
+    byWriter.set(
+      writer,
+      [...(byWriter.get(writer) ?? []), sequence].toSorted((a, b) => a - b),
+    )
+  for (const numbers of byWriter.values()) expect(numbers).toEqual(numbers.map((_, i) => i + 1))
+}
+
+describe('numbers of a publisher', () => {
+  it('go from 1 without a hole, in the order of asking, each topic by itself', async () => {
+    const sequences = start()
+    const [inRoom, inHall] = await Promise.all([take(sequences, 5), take(sequences, 3, hall)])
+    expect(numbersOf(inRoom)).toEqual([1, 2, 3, 4, 5])
+    expect(numbersOf(inHall)).toEqual([1, 2, 3])
+    expect(writersOf(inRoom)).toHaveLength(1)
+    expect(writersOf(inHall)).not.toEqual(writersOf(inRoom))
+  })
+
+  it('go on where they stopped after a clean stop', async () => {
+    const first = start()
+    const before = await take(first, 3)
+    await first.close()
+    const after = await take(start(), 2)
+    expect(numbersOf(after)).toEqual([4, 5])
+    expect(writersOf(after)).toEqual(writersOf(before))
+  })
+
+  it('begin with a new writer after a crash, whose last number nobody knows', async () => {
+    const before = await take(start(), 3)
+    const after = await take(start(), 2)
+    expect(numbersOf(after)).toEqual([1, 2])
+    expect(writersOf(after)).not.toEqual(writersOf(before))
+  })
+
+  it('begin with a new writer after a crash that followed a clean stop', async () => {
+    const first = start()
+    await take(first, 3)
+    await first.close()
+    const second = await take(start(), 2)
+    const third = await take(start(), 2)
+    expect(numbersOf(second)).toEqual([4, 5])
+    expect(numbersOf(third)).toEqual([1, 2])
+    expect(writersOf(third)).not.toEqual(writersOf(second))
+  })
+
+  it('are of the identity: another one in the same storage begins with its own, and finds them again', async () => {
+    const first = start(ada)
+    const ofAda = await take(first, 3)
+    await first.close()
+    const second = start(bob)
+    const ofBob = await take(second, 2)
+    await second.close()
+    expect(numbersOf(ofBob)).toEqual([1, 2])
+    expect(writersOf(ofBob)).not.toEqual(writersOf(ofAda))
+    expect(await keys()).toEqual([
+      `sequence/${toHex(ada)}/${toHex(room)}`,
+      `sequence/${toHex(bob)}/${toHex(room)}`,
+    ])
+    const again = await take(start(ada), 1)
+    expect(again).toEqual([{ writer: writersOf(ofAda)[0], sequence: 4 }])
+  })
+
+  it('are not taken from what an earlier version saved without the identity', async () => {
+    const saved = { writer: new Uint8Array(8).fill(0xee), next: 7, clean: true }
+    await storage.write([{ type: 'put', key: `sequence/${toHex(room)}`, value: encode(saved) }])
+    expect(numbersOf(await take(start(), 1))).toEqual([1])
+  })
+})
+
+describe('two instances', () => {
+  it('that begin at once on an empty storage never give one number twice', async () => {
+    const [a, b] = [start(), start()]
+    const taken = (await Promise.all([take(a, 4), take(b, 4), take(a, 2), take(b, 3)])).flat()
+    expectGapless(taken)
+    expect(taken).toHaveLength(13)
+    expect(writersOf(taken)).toHaveLength(2)
+  })
+
+  it('of which one goes on with a stopped writer never give one number twice, in whatever order they stop', async () => {
+    const first = start()
+    const taken = await take(first, 3)
+    await first.close()
+    const [a, b] = [start(), start()]
+    taken.push(...(await take(a, 2)), ...(await take(b, 2)), ...(await take(a, 1)))
+    await a.close()
+    taken.push(...(await take(b, 2)))
+    const c = start()
+    taken.push(...(await take(c, 2)))
+    await b.close()
+    taken.push(...(await take(c, 2)), ...(await take(start(), 2)))
+    expect(taken).toHaveLength(16)
+    expectGapless(taken)
+  })
+})
+
+describe('a number that stays empty', () => {
+  it('makes its writer end: the next message begins a new one', async () => {
+    const sequences = start()
+    const before = await take(sequences, 2)
+    const given = await sequences.next(room)
+    await sequences.beginAnew(room, given.writer)
+    const after = await take(sequences, 2)
+    expect(numbersOf(after)).toEqual([1, 2])
+    expect(writersOf(after)).not.toEqual(writersOf(before))
+    await sequences.close()
+    expect(await take(start(), 1)).toEqual([{ writer: writersOf(after)[0], sequence: 3 }])
+  })
+
+  it('of a writer that has ended already, or of a topic that was not used, changes nothing', async () => {
+    const sequences = start()
+    const given = await sequences.next(room)
+    await sequences.beginAnew(room, given.writer)
+    const current = await take(sequences, 1)
+    await sequences.beginAnew(room, given.writer) // a second message of the same writer was given up
+    await sequences.beginAnew(hall, given.writer)
+    expect(await take(sequences, 1)).toEqual([{ writer: writersOf(current)[0], sequence: 2 }])
+    expect(numbersOf(await take(sequences, 1, hall))).toEqual([1])
+  })
+})
+
+describe('a stop', () => {
+  it('records every number that was given, also one asked for while it waits for another topic', async () => {
+    const { get } = storage
+    const gate = Promise.withResolvers<void>()
+    storage.get = async (key) => {
+      if (key.endsWith(toHex(hall))) await gate.promise
+      return get(key)
+    }
+    const sequences = start()
+    const taken = await take(sequences, 2)
+    const opening = take(sequences, 1, hall)
+    const closing = sequences.close()
+    for (let i = 0; i < 20; i++) await null // as far as it comes without the other topic
+    taken.push(...(await take(sequences, 3)))
+    gate.resolve()
+    await Promise.all([opening, closing])
+    taken.push(...(await take(start(), 3)))
+    expect(taken).toHaveLength(8)
+    expectGapless(taken)
+  })
+
+  it('leaves the topic to be opened again after its storage failed once', async () => {
+    const { write } = storage
+    storage.write = async () => {
+      storage.write = write
+      throw new Error('disk')
+    }
+    const sequences = start()
+    await expect(sequences.next(room)).rejects.toThrow('disk')
+    expect(numbersOf(await take(sequences, 2))).toEqual([1, 2])
+  })
+})
