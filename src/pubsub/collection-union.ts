@@ -9,18 +9,21 @@ import {
 } from '../dht/index.ts'
 import {
   CollectionBuilder,
-  decodeIndex,
   type Entry,
   emptyRoot,
   indexRefOf,
+  type LeveledRef,
   loadSpine,
   type MessageCollection,
   type MessagesRoot,
+  openIndex,
   type PageRef,
   pageRefOf,
   readPage,
   type Spine,
+  spineRefs,
   toEntry,
+  Visits,
 } from './collection.ts'
 import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
@@ -45,16 +48,17 @@ export interface Union {
   build(mergedVersion: number): Promise<{ collection: MessageCollection; blocks: Block[] }>
 }
 
-interface LeveledRef {
-  ref: PageRef
-  level: number
-}
-
 export async function uniteMessages(a: Side, b: Side, nowMs: number, read: BlockReader): Promise<Union> {
   if (equalBytes(encode(a.root), encode(b.root))) return sameOnBothSides(a, b, read)
   const [spineA, spineB] = await Promise.all([loadSpine(a.root, read), loadSpine(b.root, read)])
   const stampLimit = Math.min(a.version, b.version)
-  const { common, restA, restB } = await commonPrefix(refsOf(spineA), refsOf(spineB), stampLimit, nowMs, read)
+  const { common, restA, restB } = await commonPrefix(
+    a.root.topic,
+    [spineRefs(spineA), spineRefs(spineB)],
+    stampLimit,
+    nowMs,
+    read,
+  )
   const floor = common.at(-1)?.ref.lastVersion ?? 0
   const [contentA, contentB] = await Promise.all([
     contentOf(restA, floor, spineA, a, nowMs, read),
@@ -81,28 +85,18 @@ function sameOnBothSides(a: Side, b: Side, read: BlockReader): Union {
   }
 }
 
-/** Highest level first, so oldest first. */
-const refsOf = (spine: Spine): LeveledRef[] =>
-  spine.levels.flatMap((refs, level) => refs.map((ref) => ({ ref, level }))).sort((x, y) => y.level - x.level)
-
 const isGone = (expiresAt: number, nowMs: number) => expiresAt + LIMITS.graceMs < nowMs
 
 /** Everything that is said of it, not only what it names: an editor may have written a wrong range beside a right id. */
 const sameRef = (a: PageRef, b: PageRef) => equalBytes(encode(a), encode(b))
-
-async function openIndex({ ref, level }: LeveledRef, read: BlockReader): Promise<LeveledRef[]> {
-  const index = decodeIndex(await read({ kind: 'index', id: ref.id }))
-  if (index.level !== level) throw new StickyError('MALFORMED', 'An index at a level that is not its own.')
-  return index.refs.map((child) => ({ ref: child, level: level - 1 }))
-}
 
 /**
  * Walks both from the oldest on, opening indexes only where they differ. What is common keeps its place, so its levels
  * never rise and its stamps neither fall nor pass `stampLimit`; where they do, the rest is built anew.
  */
 async function commonPrefix(
-  refsA: LeveledRef[],
-  refsB: LeveledRef[],
+  topicKey: Uint8Array,
+  [refsA, refsB]: [LeveledRef[], LeveledRef[]],
   stampLimit: number,
   nowMs: number,
   read: BlockReader,
@@ -112,7 +106,7 @@ async function commonPrefix(
   const restB = live(refsB)
   const common: LeveledRef[] = []
   const open = async (rest: LeveledRef[]) => {
-    const opened = await openIndex(rest.shift() as LeveledRef, read)
+    const opened = await openIndex(topicKey, rest.shift() as LeveledRef, read)
     rest.unshift(...live(opened))
   }
   for (let a = restA[0], b = restB[0]; a !== undefined && b !== undefined; a = restA[0], b = restB[0]) {
@@ -152,34 +146,62 @@ async function contentOf(
   read: BlockReader,
 ): Promise<Content> {
   const entries = new Map<string, Entry>()
+  const isSound = await walkSide(refs, floor, spine, side, nowMs, read, (entry) =>
+    entries.set(toHex(entry.id), entry),
+  )
+  return { entries, isSound }
+}
+
+/** Gives every entry that is not gone; true when references and stamps are what an honest holder writes. */
+async function walkSide(
+  refs: LeveledRef[],
+  floor: number,
+  spine: Spine,
+  { root, version }: Pick<Side, 'root' | 'version'>,
+  nowMs: number,
+  read: BlockReader,
+  onEntry: (entry: Entry) => void,
+): Promise<boolean> {
   const sealedCount = spine.levels.flat().reduce((sum, { count }) => sum + count, 0)
-  let isSound = side.root.count === sealedCount + side.root.tail.length
+  let isSound = root.count === sealedCount + root.tail.length
   let last = floor
   const add = (entry: Entry) => {
-    isSound &&= last <= entry.addedInVersion && entry.addedInVersion <= side.version
+    isSound &&= last <= entry.addedInVersion && entry.addedInVersion <= version
     last = entry.addedInVersion
-    if (!isGone(entry.expiresAt, nowMs)) entries.set(toHex(entry.id), entry)
+    if (!isGone(entry.expiresAt, nowMs)) onEntry(entry)
   }
+  const visits = new Visits()
   const walk = async ({ ref, level }: LeveledRef): Promise<void> => {
     if (isGone(ref.expiresAt, nowMs)) return
+    visits.enter(ref.id)
     if (level === 0) {
-      const page = await readPage(ref, read)
+      const page = await readPage(root.topic, ref, read)
       isSound &&= sameRef(ref, pageRefOf(ref.id, page))
       for (const entry of page) add(entry)
       return
     }
-    const children = await openIndex({ ref, level }, read)
+    const children = await openIndex(root.topic, { ref, level }, read)
     const childRefs = children.map((child) => child.ref)
     isSound &&= sameRef(ref, indexRefOf(ref.id, childRefs))
     for (const child of children) await walk(child)
   }
   for (const ref of refs) await walk(ref)
-  for (const [id, addedInVersion, bytes, expiresAt] of side.root.tail) {
-    const entry = await toEntry(addedInVersion, await read({ kind: 'message', id }))
+  for (const [id, addedInVersion, bytes, expiresAt] of root.tail) {
+    const entry = await toEntry(root.topic, addedInVersion, await read({ kind: 'message', id }))
     isSound &&= entry.envelope.byteLength === bytes && entry.expiresAt === expiresAt
     add(entry)
   }
-  return { entries, isSound }
+  return isSound
+}
+
+/**
+ * For a collection that is taken over whole: throws unless it is what an honest holder writes. What is not would be given
+ * to others, and built upon.
+ */
+export async function checkMessages(root: MessagesRoot, version: number, read: BlockReader): Promise<void> {
+  const spine = await loadSpine(root, read)
+  if (!(await walkSide(spineRefs(spine), 0, spine, { root, version }, 0, read, () => undefined)))
+    throw new StickyError('MALFORMED', 'A collection of messages that says of itself what is not so.')
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   StickyError,
   sha256,
   timestampMs,
+  toHex,
 } from '../dht/index.ts'
 import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
@@ -109,17 +110,61 @@ export const emptyRoot = (topicKey: Uint8Array): MessagesRoot => ({
 
 export async function loadSpine(root: MessagesRoot, read: BlockReader): Promise<Spine> {
   if (root.spine === null) return { v: 1, topic: root.topic, levels: [] }
-  return decodeSpine(await read({ kind: 'spine', id: root.spine }))
+  const spine = decodeSpine(await read({ kind: 'spine', id: root.spine }))
+  requireTopic(root.topic, spine.topic)
+  return spine
 }
 
-export async function readPage(ref: PageRef, read: BlockReader): Promise<Entry[]> {
-  const { entries } = decodePage(await read({ kind: 'page', id: ref.id }))
-  return Promise.all(entries.map(([addedInVersion, envelope]) => toEntry(addedInVersion, envelope)))
+/** Throws WRONG_TOPIC for anything of another topic. */
+export async function readPage(topicKey: Uint8Array, ref: PageRef, read: BlockReader): Promise<Entry[]> {
+  const { topic, entries } = decodePage(await read({ kind: 'page', id: ref.id }))
+  requireTopic(topicKey, topic)
+  return Promise.all(entries.map(([addedInVersion, envelope]) => toEntry(topicKey, addedInVersion, envelope)))
 }
 
-export async function toEntry(addedInVersion: number, envelope: Uint8Array): Promise<Entry> {
-  const { id, body } = await openMessage(envelope)
+export async function toEntry(
+  topicKey: Uint8Array,
+  addedInVersion: number,
+  envelope: Uint8Array,
+): Promise<Entry> {
+  const { id, body } = await openMessage(envelope, topicKey)
   return { id, addedInVersion, expiresAt: body.expiresAt, envelope }
+}
+
+function requireTopic(topicKey: Uint8Array, topic: Uint8Array): void {
+  if (!equalBytes(topic, topicKey)) throw new StickyError('WRONG_TOPIC', 'Messages of another topic.')
+}
+
+/**
+ * A collection is a tree. One in which a part hangs in two places was made by hand, and a few blocks of it could take for
+ * ever to walk: MALFORMED.
+ */
+export class Visits {
+  readonly #seen = new Set<string>()
+
+  enter(id: Uint8Array): void {
+    const name = toHex(id)
+    if (this.#seen.has(name)) throw new StickyError('MALFORMED', 'One part of a topic in two places.')
+    this.#seen.add(name)
+  }
+}
+
+export interface LeveledRef {
+  ref: PageRef
+  /** 0: a page. */
+  level: number
+}
+
+/** What an index names, one level below it. */
+export async function openIndex(
+  topicKey: Uint8Array,
+  { ref, level }: LeveledRef,
+  read: BlockReader,
+): Promise<LeveledRef[]> {
+  const index = decodeIndex(await read({ kind: 'index', id: ref.id }))
+  requireTopic(topicKey, index.topic)
+  if (index.level !== level) throw new StickyError('MALFORMED', 'An index at a level that is not its own.')
+  return index.refs.map((child) => ({ ref: child, level: level - 1 }))
 }
 
 export const readTail = (tail: TailEntry[], read: BlockReader): Promise<Entry[]> =>
@@ -132,26 +177,24 @@ export const readTail = (tail: TailEntry[], read: BlockReader): Promise<Entry[]>
     })),
   )
 
-/** The refs in order, oldest first, each with its level (0: a page). */
-const spineRefs = (spine: Spine): { ref: PageRef; level: number }[] =>
+/** The refs in order, oldest first: the highest level comes first. */
+export const spineRefs = (spine: Spine): LeveledRef[] =>
   spine.levels.flatMap((refs, level) => refs.map((ref) => ({ ref, level }))).sort((a, b) => b.level - a.level)
 
 /** Pages below the refs that `wanted` lets pass, oldest first; indexes that it does not are never read. */
 async function* pagesOf(
-  refs: { ref: PageRef; level: number }[],
+  topicKey: Uint8Array,
+  refs: LeveledRef[],
   wanted: (ref: PageRef) => boolean,
   read: BlockReader,
+  visits = new Visits(),
 ): AsyncGenerator<PageRef> {
   for (const { ref, level } of refs) {
     if (!wanted(ref)) continue
+    visits.enter(ref.id)
     if (level === 0) yield ref
-    else yield* pagesOf(await childrenOf(ref, level, read), wanted, read)
+    else yield* pagesOf(topicKey, await openIndex(topicKey, { ref, level }, read), wanted, read, visits)
   }
-}
-
-async function childrenOf(ref: PageRef, level: number, read: BlockReader) {
-  const { refs } = decodeIndex(await read({ kind: 'index', id: ref.id }))
-  return refs.map((child) => ({ ref: child, level: level - 1 }))
 }
 
 /** Pages fetched ahead of the one that is being delivered: hides round trips without holding a topic in memory. */
@@ -164,14 +207,14 @@ export async function* entriesAfter(
   read: BlockReader,
 ): AsyncGenerator<Entry> {
   const spine = await loadSpine(root, read)
-  const pages = pagesOf(spineRefs(spine), (ref) => ref.lastVersion > after, read)
+  const pages = pagesOf(root.topic, spineRefs(spine), (ref) => ref.lastVersion > after, read)
   const ahead: Promise<Entry[]>[] = []
   for (let done = false; ; ) {
     while (!done && ahead.length < READ_AHEAD_PAGES) {
       const next = await pages.next()
       if (next.done) done = true
       else {
-        const reading = readPage(next.value, read)
+        const reading = readPage(root.topic, next.value, read)
         reading.catch(() => undefined) // reported when its turn comes
         ahead.push(reading)
       }
@@ -209,12 +252,14 @@ export async function entriesBackward(
   }
   const tail = root.tail.filter(([, entryVersion]) => isBefore(entryVersion))
   if (tail.length > 0) take(await readTail(before === undefined ? tail.slice(-limit) : tail, read))
-  const walk = async (refs: { ref: PageRef; level: number }[]): Promise<void> => {
+  const visits = new Visits()
+  const walk = async (refs: LeveledRef[]): Promise<void> => {
     for (const { ref, level } of refs.toReversed()) {
       if (found.length >= limit) return
       if (!isBefore(ref.firstVersion)) continue
-      if (level > 0) await walk(await childrenOf(ref, level, read))
-      else take(await readPage(ref, read))
+      visits.enter(ref.id)
+      if (level > 0) await walk(await openIndex(root.topic, { ref, level }, read))
+      else take(await readPage(root.topic, ref, read))
     }
   }
   if (found.length < limit) await walk(spineRefs(await loadSpine(root, read)))
@@ -224,7 +269,8 @@ export async function entriesBackward(
 /** All page refs, oldest first (reads the indexes). */
 export async function collectionPages({ root }: MessageCollection, read: BlockReader): Promise<PageRef[]> {
   const pages: PageRef[] = []
-  for await (const page of pagesOf(spineRefs(await loadSpine(root, read)), () => true, read)) pages.push(page)
+  const refs = spineRefs(await loadSpine(root, read))
+  for await (const page of pagesOf(root.topic, refs, () => true, read)) pages.push(page)
   return pages
 }
 

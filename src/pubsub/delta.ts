@@ -13,7 +13,7 @@ import {
 } from '../dht/index.ts'
 import { appendMessages, decodeRoot, emptyRoot, trimMessages } from './collection.ts'
 import { advance, decodeCoordinator, emptyCoordinator, nextVersion } from './coordinator.ts'
-import { type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
+import { checkData, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 import { putStatements, type VerifiedStatement, verifyStatement } from './subscribers.ts'
 
@@ -147,6 +147,7 @@ async function payloadBlocks({ messages, payloads }: Delta): Promise<Block[]> {
     if (given.get(toHex(id))?.bytes.byteLength !== bytes)
       throw new StickyError('MALFORMED', 'A message without the payload that it names.')
   }
+  for (const payload of payloads) checkData(payload)
   const names = new Set(wanted.map(({ id }) => toHex(id)))
   return [...given].filter(([name]) => names.has(name)).map(([, block]) => block)
 }

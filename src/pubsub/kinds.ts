@@ -9,13 +9,14 @@ import {
   sha256,
 } from '../dht/index.ts'
 import { decodeIndex, decodePage, decodeRoot, decodeSpine } from './collection.ts'
+import { checkMessages } from './collection-union.ts'
 import { compare, decodeCoordinator } from './coordinator.ts'
 import { applyDelta } from './delta.ts'
 import { join } from './merge.ts'
-import { expiryOf, payloadOf, type VerifiedMessages, verifyMessage } from './message.ts'
+import { checkData, expiryOf, payloadOf, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS } from './options.ts'
 import { decodeSnapshot } from './snapshot.ts'
-import { decodeTrieNode, verifyTrieNode } from './subscribers.ts'
+import { checkSubscribers, decodeTrieNode, verifyTrieNode } from './subscribers.ts'
 
 /** What pubsub tells the record store about its objects: size, truth, links, expiry, and how heads join. */
 
@@ -139,17 +140,23 @@ const snapshot = hashed('snapshot', LIMITS.maxSnapshotBytes, (bytes) => {
 })
 
 const payload: BlockKind = {
-  ...hashed('payload', LIMITS.maxPayloadBytes, () => ({ links: [], expiresAtMs: 0 })),
+  ...hashed(
+    'payload',
+    LIMITS.maxPayloadBytes,
+    () => ({ links: [], expiresAtMs: 0 }),
+    async (bytes) => checkData(bytes),
+  ),
   isLeaf: true,
 }
 
 async function checkLinked(key: Uint8Array, head: Uint8Array, read: BlockReader): Promise<void> {
-  const { messages, subscribers: clients } = decodeCoordinator(head)
-  const topics: Uint8Array[] = []
-  if (messages !== null) topics.push(decodeRoot(await read(ref('messages', messages))).topic)
-  if (clients !== null) topics.push(decodeTrieNode(await read(ref('subscribers', clients))).topic)
-  if (topics.some((topic) => !equalBytes(topic, key)))
-    throw new StickyError('WRONG_TOPIC', 'Collections of another topic.')
+  const { version, messages, subscribers: clients } = decodeCoordinator(head)
+  if (messages !== null) {
+    const root = decodeRoot(await read(ref('messages', messages)))
+    if (!equalBytes(root.topic, key)) throw new StickyError('WRONG_TOPIC', 'Messages of another topic.')
+    await checkMessages(root, version, read)
+  }
+  if (clients !== null) await checkSubscribers(key, clients, read)
 }
 
 /** The kinds of one node. `verified` spares it a second look at signatures it has checked; `now` bounds the future. */

@@ -4,6 +4,7 @@ import {
   bytesUpTo,
   cidOf,
   decode,
+  decodeAny,
   encode,
   equalBytes,
   framed,
@@ -111,6 +112,7 @@ export async function verifyMessage(
     throw new StickyError('WRONG_TOPIC', 'A message of another topic.')
   if (newestMs !== undefined && body.publishedAt > newestMs)
     throw new StickyError('FROM_THE_FUTURE', 'A message from the future.')
+  if (body.data !== undefined) checkData(body.data)
   const id = await sha256(bodyBytes)
   const message = brand(id, body, envelope)
   if (known?.has(message)) return message
@@ -120,6 +122,9 @@ export async function verifyMessage(
   known?.add(message)
   return message
 }
+
+/** What no reader can decode would stop everybody who reads the topic. Throws MALFORMED or NOT_CANONICAL. */
+export const checkData = (data: Uint8Array): void => void decodeAny(data, LIMITS.maxPayloadBytes)
 
 /** A message out of bytes that were verified when they were stored or fetched. Throws WRONG_TOPIC. */
 export async function openMessage(envelope: Uint8Array, topicKey?: Uint8Array): Promise<VerifiedMessage> {

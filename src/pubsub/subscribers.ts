@@ -19,6 +19,7 @@ import {
   toHex,
   verifySignature,
 } from '../dht/index.ts'
+import { Visits } from './collection.ts'
 import { LIMITS } from './options.ts'
 
 /**
@@ -222,19 +223,34 @@ async function node(value: TrieNode, count: number, blocks: Block[]): Promise<Bu
   return { id, count, blocks: [...blocks, { kind: 'subscribers', id, bytes }] }
 }
 
-/** All statements below a node, expired ones left out. */
-async function statementsBelow(
+interface Below {
+  /** Any, when read for a list. */
+  topicKey: Uint8Array | undefined
+  nowMs: number
+  read: BlockReader
+  visits: Visits
+}
+
+/** All statements below the root of a trie, expired ones left out. */
+const statementsOf = (
   topicKey: Uint8Array | undefined,
   id: Uint8Array | null,
-  depth: number,
   nowMs: number,
   read: BlockReader,
-): Promise<Statement[]> {
-  const loaded = await load(topicKey, id, depth, read)
-  if ('leaf' in loaded) return loaded.leaf.filter((statement) => !isGone(statement, nowMs))
-  const { topic, children } = loaded
+): Promise<Statement[]> => statementsBelow({ topicKey, nowMs, read, visits: new Visits() }, id, '')
+
+/** `path`: the nibbles that lead here, with which the places of all clients below begin. */
+async function statementsBelow(below: Below, id: Uint8Array | null, path: string): Promise<Statement[]> {
+  if (id !== null) below.visits.enter(id)
+  const loaded = await load(below.topicKey, id, path.length, below.read)
+  if ('leaf' in loaded) {
+    if (loaded.leaf.some(({ place }) => !place.startsWith(path)))
+      throw new StickyError('MALFORMED', 'A subscriber in another’s place.')
+    return loaded.leaf.filter((statement) => !isGone(statement, below.nowMs))
+  }
+  const inside = { ...below, topicKey: loaded.topic }
   const parts = await Promise.all(
-    children.map((child) => statementsBelow(topic, child, depth + 1, nowMs, read)),
+    loaded.children.map((child, nibble) => statementsBelow(inside, child, path + nibble.toString(16))),
   )
   return parts.flat()
 }
@@ -269,8 +285,10 @@ async function put(
     children.flatMap(({ blocks }) => blocks).map((block) => [toHex(block.id), block.bytes]),
   )
   const readNew: BlockReader = async (ref) => fresh.get(toHex(ref.id)) ?? read(ref)
+  const path = (added[0] as Statement).place.slice(0, depth)
+  const below = { topicKey, nowMs, read: readNew, visits: new Visits() }
   const all = await Promise.all(
-    children.map((child) => statementsBelow(topicKey, child.id, depth + 1, nowMs, readNew)),
+    children.map((child, nibble) => statementsBelow(below, child.id, path + nibble.toString(16))),
   )
   return build(topicKey, depth, all.flat())
 }
@@ -310,8 +328,8 @@ export async function uniteSubscribers(
 ): Promise<{ rootId: Uint8Array | null; blocks: Block[] }> {
   if (a !== null && b !== null && equalBytes(a, b)) return { rootId: a, blocks: [] }
   const [ofA, ofB] = await Promise.all([
-    statementsBelow(topicKey, a, 0, nowMs, read),
-    statementsBelow(topicKey, b, 0, nowMs, read),
+    statementsOf(topicKey, a, nowMs, read),
+    statementsOf(topicKey, b, nowMs, read),
   ])
   const built = await build(topicKey, 0, latest([...ofA, ...ofB], nowMs))
   return { rootId: built.id, blocks: built.blocks }
@@ -330,13 +348,24 @@ export async function standsForUnion(
 ): Promise<boolean> {
   if (isSame(own, union)) return true
   if (own === null) return false
-  const all = await statementsBelow(topicKey, own, 0, 0, read)
+  const all = await statementsOf(topicKey, own, 0, read)
   const [whole, unexpired] = [latest(all, 0), latest(all, nowMs)]
   if (whole.length === unexpired.length) return false
   return (
     isSame((await build(topicKey, 0, whole)).id, own) &&
     isSame((await build(topicKey, 0, unexpired)).id, union)
   )
+}
+
+/** For subscribers that are taken over whole: throws unless they are the canonical trie of their content. */
+export async function checkSubscribers(
+  topicKey: Uint8Array,
+  rootId: Uint8Array,
+  read: BlockReader,
+): Promise<void> {
+  const all = await statementsOf(topicKey, rootId, 0, read)
+  if (!isSame((await build(topicKey, 0, latest(all, 0))).id, rootId))
+    throw new StickyError('MALFORMED', 'Subscribers in another order than their own.')
 }
 
 const isSame = (a: Uint8Array | null, b: Uint8Array | null) =>
@@ -348,7 +377,7 @@ export async function listSubscribers(
   nowMs: number,
   read: BlockReader,
 ): Promise<VerifiedStatement[]> {
-  const statements = await statementsBelow(undefined, rootId, 0, nowMs, read)
+  const statements = await statementsOf(undefined, rootId, nowMs, read)
   return statements
     .filter(({ body }) => body.kind === 'subscribe' && body.expiresAt > nowMs)
     .map(({ body, envelope }) => brand(body, envelope))

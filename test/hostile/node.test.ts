@@ -5,6 +5,7 @@ import { LinkAttacker } from '../support/link-attacker.ts'
 import { until } from '../support/memory-nodes.ts'
 import { type ServingNode, servesHonest, startNode } from '../support/serving-node.ts'
 import { type Attack, outcomeOf, type Stage } from './attacks/attack.ts'
+import { collectionAttacks } from './attacks/collections.ts'
 import { frameAttacks, requestAttacks } from './attacks/frames.ts'
 import { blockAttacks, recordAttacks } from './attacks/records.ts'
 import { messageAttacks, pushAttacks, statementAttacks } from './attacks/topics.ts'
@@ -50,6 +51,7 @@ const tables: [string, Attack[]][] = [
   ['a push', pushAttacks],
   ['a record', recordAttacks],
   ['a block', blockAttacks],
+  ['a collection', collectionAttacks],
 ]
 
 describe.each(tables)('hostile: %s', (_surface, attacks) => {

@@ -1,4 +1,4 @@
-import { encode, framed, type Identity, identityFromSeed } from '../../../src/dht/index.ts'
+import { encode, framed, type Identity, identityFromSeed, sha256 } from '../../../src/dht/index.ts'
 import { createMessage, type NewMessage } from '../../../src/pubsub/message.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { createStatement, type NewStatement } from '../../../src/pubsub/subscribers.ts'
@@ -52,7 +52,7 @@ const saying =
   }
 const flipped = (bytes: Uint8Array, at: number): Uint8Array =>
   bytes.map((byte, i) => (i === (at + bytes.length) % bytes.length ? byte ^ 1 : byte))
-const payloadOf = (byte: number) => new Uint8Array(20_000).fill(byte)
+const payloadOf = (byte: number) => encode(new Uint8Array(20_000).fill(byte))
 
 export const messageAttacks: Attack[] = [
   // without this one the refusals below would say nothing
@@ -149,6 +149,21 @@ export const messageAttacks: Attack[] = [
     name: 'more data than it may carry',
     expected: 'MALFORMED',
     act: saying({ data: new Uint8Array(LIMITS.maxInlineBytes + 1) }),
+  },
+  // stored, it would stop everybody who reads the topic at this place, for as long as it lives
+  {
+    name: 'with data that nobody can decode',
+    expected: 'MALFORMED',
+    act: saying({ data: Uint8Array.of(0xff) }),
+  },
+  {
+    name: 'with a payload that nobody can decode',
+    expected: 'MALFORMED',
+    act: async (stage) => {
+      const bytes = new Uint8Array(20_000).fill(0xff)
+      const payload = { id: await sha256(bytes), bytes: bytes.byteLength }
+      return publish(stage, [await message(stage, { payload })], { payloads: [bytes] })
+    },
   },
   {
     name: 'a payload that does not come with it',

@@ -95,7 +95,7 @@ describe('a newcomer', () => {
   })
 
   it('keeps on disk what it had in memory only and what was fetched links to', async () => {
-    const payload = new Uint8Array(20_000).fill(7)
+    const payload = encode(new Uint8Array(20_000).fill(7))
     const message = await createMessage({
       topicKey,
       identity: publishers[0] as Identity,
@@ -236,7 +236,7 @@ describe('what a peer shows', () => {
   })
 
   it('that is too much is TOO_LARGE, by blocks and by bytes, and is not fetched to its end', async () => {
-    for (let n = 0; n < 5; n++) await source.commit(64, new Uint8Array(2_000)) // five pages, one to a frame
+    for (let n = 0; n < 5; n++) await source.commit(64, encode(new Uint8Array(2_000))) // five pages, one to a frame
     const head = await headOf(source)
     const total = (await blocksOf(source)).size
     const limits = [{ maxSyncBlocks: 3 }, { maxSyncBytes: 200_000 }]
@@ -281,7 +281,7 @@ describe('a holder', () => {
   })
 
   it('ends a list of blocks where the frame is full, and shows at least one', async () => {
-    for (let n = 0; n < 4; n++) await source.commit(64, new Uint8Array(2_000))
+    for (let n = 0; n < 4; n++) await source.commit(64, encode(new Uint8Array(2_000)))
     const pages: [string, Uint8Array][] = []
     for (const [id, bytes] of await blocksOf(source))
       if (bytes.byteLength > 100_000) pages.push(['page', Uint8Array.from(Buffer.from(id, 'hex'))])
