@@ -1,4 +1,4 @@
-import { asStickyError } from './errors.ts'
+import { asStickyError, type ErrorCode, type StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
 import { publicKeyOf } from './identity.ts'
 import type { HeldRecord } from './record.ts'
@@ -80,8 +80,8 @@ export class AntiEntropy {
       const byPeer = new Map<NodeId, HeldRecord[]>()
       for await (const key of this.#store.heldKeys(kind)) {
         if (this.#closed) return
-        const record = await this.#store.record(kind, key)
-        if (record.head === undefined) continue
+        const record = await this.#store.record(kind, key).catch(() => undefined)
+        if (record?.head === undefined) continue // what cannot be read now keeps nobody else waiting
         for (const { nodeId } of await this.#replicas.set(key)) {
           if (nodeId === this.#self) continue
           const records = byPeer.get(nodeId) ?? []
@@ -103,12 +103,28 @@ export class AntiEntropy {
       const { differing } = await this.#rpc.request(peer, recordMethods.compare, { kind, records: wire })
       for (const index of differing) {
         const record = known[index]
-        if (record !== undefined) await this.reconcile(record, peer)
+        if (record !== undefined && !(await this.#tryReconcile(record, peer))) return
       }
     } catch (error) {
-      this.counters.failures += 1
-      this.#replicas.noteFailure(peer, asStickyError(error, 'UNREACHABLE'))
+      this.#noteFailure(peer, error)
     }
+  }
+
+  /** False when the peer itself seems to be gone; what is wrong with one record says nothing of the others. */
+  async #tryReconcile(record: HeldRecord, peer: NodeId): Promise<boolean> {
+    try {
+      await this.reconcile(record, peer)
+      return true
+    } catch (error) {
+      return !PEER_IS_GONE.has(this.#noteFailure(peer, error).code)
+    }
+  }
+
+  #noteFailure(peer: NodeId, error: unknown): StickyError {
+    const failure = asStickyError(error, 'UNREACHABLE')
+    this.counters.failures += 1
+    this.#replicas.noteFailure(peer, failure)
+    return failure
   }
 
   /** Offers the own head to a peer and joins what it answers; afterwards both hold the same. */
@@ -128,6 +144,8 @@ export class AntiEntropy {
     return this.#running ?? Promise.resolve()
   }
 }
+
+const PEER_IS_GONE: ReadonlySet<ErrorCode> = new Set(['UNREACHABLE', 'LINK_CLOSED', 'TIMEOUT', 'CLOSED'])
 
 /** A newcomer fetches the whole record before it answers. */
 export const OFFER_TIMEOUT_MS = 60_000

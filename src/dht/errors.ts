@@ -79,3 +79,8 @@ export function asStickyError(error: unknown, fallback: ErrorCode): StickyError 
     return new StickyError('ABORTED', 'The operation was aborted.', { cause: error })
   return new StickyError(fallback, error instanceof Error ? error.message : String(error), { cause: error })
 }
+
+/** Throws ABORTED where the signal's own reason would be thrown otherwise. */
+export function requireNotAborted(signal: AbortSignal | undefined, what: string): void {
+  if (signal?.aborted) throw new StickyError('ABORTED', `${what} was aborted.`, { cause: signal.reason })
+}

@@ -35,6 +35,8 @@ export class RecordStore {
   readonly blockKinds: ReadonlyMap<string, BlockKind>
   readonly #fetchMissing: RecordStoreInit['fetchMissing']
   readonly #loaded = new Map<string, Promise<HeldRecord>>()
+  /** On their way out of memory: who asks for one meanwhile is given the same object. */
+  readonly #unloading = new Map<string, Promise<HeldRecord>>()
   /** Unloaded, but perhaps still in somebody's hands: a record must never exist twice. */
   readonly #released = new Map<string, WeakRef<HeldRecord>>()
   readonly #forgotten = new FinalizationRegistry<string>((name) => {
@@ -74,7 +76,7 @@ export class RecordStore {
     const name = headName(kindName, key)
     let loading = this.#loaded.get(name)
     if (loading === undefined) {
-      loading = this.#reload(name) ?? this.#load(kind, key)
+      loading = this.#findAgain(name, kind, key) ?? this.#load(kind, key)
       loading.catch(() => this.#loaded.delete(name))
     } else {
       this.#loaded.delete(name)
@@ -84,7 +86,10 @@ export class RecordStore {
     return loading
   }
 
-  #reload(name: string): Promise<HeldRecord> | undefined {
+  #findAgain(name: string, kind: HeadKind, key: Uint8Array): Promise<HeldRecord> | undefined {
+    const unloading = this.#unloading.get(name)
+    if (unloading !== undefined)
+      return unloading.then((record) => (record.isStale ? this.#load(kind, key) : record))
     const record = this.#released.get(name)?.deref()
     return record === undefined || record.isStale ? undefined : Promise.resolve(record)
   }
@@ -104,11 +109,17 @@ export class RecordStore {
   async #unloadOldest(): Promise<void> {
     const [name, loading] = this.#loaded.entries().next().value as [string, Promise<HeldRecord>]
     this.#loaded.delete(name)
-    const record = await loading.catch(() => undefined)
-    if (record === undefined) return
-    this.#released.set(name, new WeakRef(record))
-    this.#forgotten.register(record, name)
-    await record.exclusive(() => record.checkpoint()).catch(() => undefined)
+    this.#unloading.set(name, loading)
+    try {
+      const record = await loading
+      await record.exclusive(() => record.checkpoint()).catch(() => undefined) // the log has what it has not
+      this.#released.set(name, new WeakRef(record))
+      this.#forgotten.register(record, name)
+    } catch {
+      // it could not be loaded, so there is nothing to keep
+    } finally {
+      if (this.#unloading.get(name) === loading) this.#unloading.delete(name)
+    }
   }
 
   /**
@@ -186,12 +197,13 @@ export class RecordStore {
 
   /** Removes expired records and every block that no held record reaches. Gives how many keys went. */
   async sweep(): Promise<number> {
-    const marked: Marked = { reachable: new Set(), heads: new Map() }
+    const marked: Marked = { reachable: new Set(), heads: new Map(), isWhole: true }
     let removed = await this.#mark(marked)
-    const candidates = await this.#seenTwice(marked.reachable)
+    // what a record that cannot be read now needs is not known
+    const candidates = marked.isWhole ? await this.#seenTwice(marked.reachable) : []
     // what was committed or joined meanwhile may lead to one of them again
     if (candidates.length > 0) removed += await this.#mark(marked)
-    const orphans = candidates.filter((name) => !marked.reachable.has(name))
+    const orphans = marked.isWhole ? candidates.filter((name) => !marked.reachable.has(name)) : []
     await this.#deleteInBatches(orphans)
     removed += orphans.length
     this.#removedSinceCompaction += removed
@@ -203,24 +215,32 @@ export class RecordStore {
   }
 
   /** Marks what records reach whose head is not marked yet, and forgets the expired ones: gives how many keys went. */
-  async #mark({ reachable, heads }: Marked): Promise<number> {
+  async #mark(marked: Marked): Promise<number> {
     let removed = 0
     for (const [kindName, kind] of this.headKinds) {
       for await (const key of this.heldKeys(kindName)) {
-        const record = await this.record(kindName, key)
-        await record.exclusive(async () => {
-          const name = headName(kindName, key)
-          if (await this.#isExpired(kind, record)) {
-            this.#loaded.delete(name)
-            removed += await record.forget()
-          } else if (record.headId !== undefined && heads.get(name) !== toHex(record.headId)) {
-            await this.#markReachable(record, reachable)
-            heads.set(name, toHex(record.headId))
-          }
-        })
+        try {
+          const record = await this.record(kindName, key)
+          removed += await record.exclusive(() => this.#markOrForget(kind, record, marked))
+        } catch {
+          marked.isWhole = false // one bad record must not keep the others from being swept
+        }
       }
     }
     return removed
+  }
+
+  async #markOrForget(kind: HeadKind, record: HeldRecord, { reachable, heads }: Marked): Promise<number> {
+    const name = headName(kind.name, record.key)
+    if (await this.#isExpired(kind, record)) {
+      this.#loaded.delete(name)
+      return record.forget()
+    }
+    if (record.headId !== undefined && heads.get(name) !== toHex(record.headId)) {
+      await this.#markReachable(record, reachable)
+      heads.set(name, toHex(record.headId))
+    }
+    return 0
   }
 
   async #isExpired(kind: HeadKind, record: HeldRecord): Promise<boolean> {
@@ -289,4 +309,6 @@ export class RecordStore {
 interface Marked {
   reachable: Set<string>
   heads: Map<string, string>
+  /** False when a record could not be looked at: then no block is known to be needed by nobody. */
+  isWhole: boolean
 }

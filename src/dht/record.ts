@@ -107,9 +107,8 @@ export class HeldRecord {
    * wrong with the entries before it: a head that differs from the one before the crash is merged with the replicas'.
    */
   async load(): Promise<void> {
-    const saved = await this.#ports.storage.get(headName(this.kind.name, this.key))
-    if (saved !== undefined) {
-      const checkpoint = decode(saved, 8_192, checkpointSchema)
+    const checkpoint = await this.#savedCheckpoint()
+    if (checkpoint !== undefined) {
       this.#logFrom = this.#logNext = checkpoint.logFrom
       if (checkpoint.head.byteLength > 0) await this.#setHead(checkpoint.head)
     }
@@ -121,6 +120,18 @@ export class HeldRecord {
       this.#logBytes += value.byteLength
       const change = await this.#replay(value)
       if (change !== undefined) await this.#install(change)
+    }
+  }
+
+  /** Undefined when there is none, or the disk has corrupted it: the replicas have the head, and the log what it has. */
+  async #savedCheckpoint(): Promise<{ head: Uint8Array; logFrom: number } | undefined> {
+    const saved = await this.#ports.storage.get(headName(this.kind.name, this.key))
+    try {
+      const checkpoint = saved && decode(saved, 8_192, checkpointSchema)
+      if (checkpoint && checkpoint.head.byteLength > 0) this.kind.links(checkpoint.head)
+      return checkpoint
+    } catch {
+      return undefined
     }
   }
 

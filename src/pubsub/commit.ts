@@ -45,8 +45,28 @@ export class Committer {
    * OUTCOME_UNKNOWN when it may or may not live on. Stragglers and their conflicts are settled in the background.
    */
   async commit(topicKey: Uint8Array, propose: Propose, deadlineMs: number): Promise<CommitResult> {
-    let record = await this.#dht.store.record(COORDINATOR, topicKey)
-    let attempt = await this.#propose(record, propose)
+    const record = await this.#dht.store.record(COORDINATOR, topicKey)
+    const attempt = await this.#propose(record, propose)
+    try {
+      return await this.#untilQuorum(record, attempt, propose, deadlineMs)
+    } catch (error) {
+      // it was sent: whatever has gone wrong since does not say that nobody has it
+      if (error instanceof StickyError && error.code === 'OUTCOME_UNKNOWN') throw error
+      throw new StickyError('OUTCOME_UNKNOWN', 'It was sent, and what became of it is not known.', {
+        cause: error,
+      })
+    }
+  }
+
+  async #untilQuorum(
+    firstRecord: HeldRecord,
+    firstAttempt: Attempt,
+    propose: Propose,
+    deadlineMs: number,
+  ): Promise<CommitResult> {
+    const topicKey = firstRecord.key
+    let record = firstRecord
+    let attempt = firstAttempt
     for (let retry = 0; ; retry++) {
       const result = await attempt.quorum
       if (result !== undefined) {

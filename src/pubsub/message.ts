@@ -74,10 +74,13 @@ export interface NewMessage {
   payload?: { id: Uint8Array; bytes: number }
 }
 
-export async function createMessage(init: NewMessage): Promise<VerifiedMessage> {
-  if (!Number.isSafeInteger(init.ttlMs) || init.ttlMs <= 0 || init.ttlMs > LIMITS.maxTtlMs) {
+export function checkTtl(ttlMs: number): void {
+  if (!Number.isSafeInteger(ttlMs) || ttlMs <= 0 || ttlMs > LIMITS.maxTtlMs)
     throw new StickyError('INVALID_DATA', `A time to live is between 1 ms and ${LIMITS.maxTtlMs} ms.`)
-  }
+}
+
+export async function createMessage(init: NewMessage): Promise<VerifiedMessage> {
+  checkTtl(init.ttlMs)
   const body: MessageBody = {
     v: 1,
     topic: init.topicKey,

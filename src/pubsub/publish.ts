@@ -6,13 +6,14 @@ import {
   type Identity,
   isErrorCode,
   type NodeId,
+  requireNotAborted,
   StickyError,
   sha256,
   toHex,
 } from '../dht/index.ts'
 import type { Data, PublishOptions, PublishReceipt } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
-import { createMessage, type VerifiedMessage } from './message.ts'
+import { checkTtl, createMessage, type VerifiedMessage } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Sequences } from './sequence.ts'
 import { MAX_MESSAGES_PER_REQUEST, topicMethods } from './wire.ts'
@@ -50,6 +51,11 @@ export class Publisher {
   readonly #topics = new Map<string, Outbox>()
   /** Numbering, signing and queueing of one topic happen in call order. */
   readonly #order = new Map<string, Promise<unknown>>()
+  /** Not settled yet. */
+  readonly #open = new Set<Outgoing>()
+  /** New writers on their way, after publishes that were given up. */
+  readonly #beginning = new Set<Promise<void>>()
+  #isClosed = false
   readonly counters = { stored: 0, failed: 0, unknown: 0, requests: 0 }
 
   constructor(dht: Dht, identity: Identity, sequences: Sequences, options: PubSubOptions) {
@@ -62,7 +68,8 @@ export class Publisher {
 
   async publish(topicKey: Uint8Array, data: Data, options: PublishOptions): Promise<PublishReceipt> {
     const bytes = encodeData(data)
-    options.signal?.throwIfAborted()
+    checkTtl(options.ttlMs ?? LIMITS.defaultTtlMs)
+    requireNotAborted(options.signal, 'The publish')
     const name = toHex(topicKey)
     const turn = (this.#order.get(name) ?? Promise.resolve()).then(() =>
       this.#enqueue(name, topicKey, bytes, options),
@@ -90,16 +97,7 @@ export class Publisher {
       throw new StickyError('BUSY', `${outbox.waiting.length} publishes wait in this topic already.`)
     }
     const isLarge = data.byteLength > LIMITS.maxInlineBytes
-    const { writer, sequence } = await this.#sequences.next(topicKey)
-    const message = await createMessage({
-      topicKey,
-      identity: this.#identity,
-      writer,
-      sequence,
-      publishedAt: this.#dht.runtime.now(),
-      ttlMs: options.ttlMs ?? LIMITS.defaultTtlMs,
-      ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
-    })
+    const message = await this.#numbered(topicKey, data, isLarge, options)
     const { promise, resolve, reject } = Promise.withResolvers<PublishReceipt>()
     const deadlineMs =
       this.#dht.runtime.monotonicNow() + (options.deadlineMs ?? this.#options.publishDeadlineMs)
@@ -120,6 +118,32 @@ export class Publisher {
     return { receipt: promise }
   }
 
+  /** The message, made once. A number that no message gets would be a hole for every reader, so a new writer follows. */
+  async #numbered(
+    topicKey: Uint8Array,
+    data: Uint8Array,
+    isLarge: boolean,
+    { ttlMs = LIMITS.defaultTtlMs, signal }: PublishOptions,
+  ): Promise<VerifiedMessage> {
+    const { writer, sequence } = await this.#sequences.next(topicKey)
+    try {
+      if (this.#isClosed) throw new StickyError('CLOSED', 'This node is closed.')
+      requireNotAborted(signal, 'The publish')
+      return await createMessage({
+        topicKey,
+        identity: this.#identity,
+        writer,
+        sequence,
+        publishedAt: this.#dht.runtime.now(),
+        ttlMs,
+        ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
+      })
+    } catch (error) {
+      await this.#sequences.beginAnew(topicKey, writer)
+      throw error
+    }
+  }
+
   /** The caller's deadline and signal end its wait, whatever the network does. */
   #watch(outgoing: Outgoing, signal: AbortSignal | undefined): void {
     const { runtime } = this.#dht
@@ -134,8 +158,10 @@ export class Publisher {
     )
     signal?.addEventListener('abort', onAbort, { once: true })
     const { resolve, reject } = outgoing
+    this.#open.add(outgoing)
     const done = () => {
       outgoing.settled = true
+      this.#open.delete(outgoing)
       timer.clear()
       signal?.removeEventListener('abort', onAbort)
     }
@@ -149,10 +175,23 @@ export class Publisher {
       if (outgoing.settled) return
       done()
       const { topic, writer } = outgoing.message.body
-      void this.#sequences.beginAnew(topic, writer).catch(() => undefined)
+      const begun = this.#sequences.beginAnew(topic, writer).catch(() => undefined)
+      this.#beginning.add(begun)
+      void begun.finally(() => this.#beginning.delete(begun))
       this.counters[error.code === 'OUTCOME_UNKNOWN' ? 'unknown' : 'failed'] += 1
       reject(error)
     }
+    if (signal?.aborted)
+      onAbort() // while it was being made
+    else if (this.#isClosed) this.#giveUp(outgoing, new StickyError('CLOSED', 'This node is closed.'))
+  }
+
+  /** Ends every wait; resolves once no number is left that belongs to a message which may never appear. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    for (const outgoing of [...this.#open])
+      this.#giveUp(outgoing, new StickyError('CLOSED', 'This node is closed.'))
+    await Promise.all(this.#beginning)
   }
 
   /** Ends the caller's wait: with `error` itself only where no request can have stored the message. */
@@ -209,7 +248,8 @@ export class Publisher {
       )
       .catch((error: unknown) => {
         const { code, retryable } = asStickyError(error, 'LINK_CLOSED')
-        if (!retryable || NOTHING_STORED.has(code)) for (const outgoing of batch) outgoing.unanswered -= 1
+        if ((!retryable && !MAYBE_STORED.has(code)) || NOTHING_STORED.has(code))
+          for (const outgoing of batch) outgoing.unanswered -= 1
         throw error
       })
     for (const outgoing of batch) outgoing.unanswered -= 1
@@ -270,6 +310,9 @@ export class Publisher {
     return new Promise((resolve) => this.#dht.runtime.setTimer(resolve, waitMs))
   }
 }
+
+/** Neither says what became of a request that was sent. */
+const MAYBE_STORED: ReadonlySet<ErrorCode> = new Set(['CLOSED', 'ABORTED'])
 
 /** Failures of a request that come before anything is stored anywhere. */
 const NOTHING_STORED: ReadonlySet<ErrorCode> = new Set([

@@ -1,4 +1,5 @@
 import {
+  Cleanups,
   Dht,
   type DhtOptions,
   equalBytes,
@@ -7,6 +8,7 @@ import {
   type NodeId,
   type PeerNetwork,
   type Runtime,
+  requireNotAborted,
   StickyError,
   type Storage,
   systemRuntime,
@@ -121,7 +123,8 @@ export class StickyPubSub implements PubSub {
     const topicKey = await topicKeyOf(topic)
     const name = toHex(topicKey)
     const { onMessage, signal } = options
-    signal?.throwIfAborted()
+    requireNotAborted(signal, 'The subscription')
+    const onAbort = () => void subscription.close()
     const subscription = new TopicSubscription({
       dht: this.dht,
       statements: this.#statements,
@@ -132,13 +135,17 @@ export class StickyPubSub implements PubSub {
       history: options.history ?? (options.receiveHistory === false ? 'none' : 'all'),
       lastSeenVersion: options.lastSeenVersion,
       info: checkedInfo(options.info ?? ''),
-      onClosed: (closed) => this.#forget(name, topicKey, closed),
+      onClosed: (closed) => {
+        signal?.removeEventListener('abort', onAbort)
+        this.#forget(name, topicKey, closed)
+      },
     })
     const existing = this.#subscriptions.get(name) ?? new Set()
     this.#subscriptions.set(name, existing.add(subscription))
     if (onMessage) subscription.on('message', onMessage)
-    signal?.addEventListener('abort', () => void subscription.close(), { once: true })
+    signal?.addEventListener('abort', onAbort, { once: true })
     await subscription.start()
+    requireNotAborted(signal, 'The subscription')
     return subscription
   }
 
@@ -232,15 +239,18 @@ export class StickyPubSub implements PubSub {
     return this.#closing
   }
 
-  async #close(): Promise<void> {
-    for (const subscriptions of [...this.#subscriptions.values()]) {
-      for (const subscription of [...subscriptions]) await subscription.close()
-    }
-    this.#recovery.close()
-    this.#delivery?.close()
-    await this.#sequences.close()
-    await this.dht.close()
-    await this.#storage.close()
+  /** Every step, also after one that fails, e.g. because the disk is full: nothing goes on serving or stays locked. */
+  #close(): Promise<void> {
+    const steps = new Cleanups() // last added, first run
+    steps.add(() => this.#storage.close())
+    steps.add(() => this.dht.close())
+    steps.add(() => this.#sequences.close())
+    steps.add(() => this.#delivery?.close())
+    steps.add(() => this.#recovery.close())
+    steps.add(() => this.#publisher.close())
+    for (const subscriptions of this.#subscriptions.values())
+      for (const subscription of subscriptions) steps.add(() => subscription.close())
+    return steps.close()
   }
 
   #requireOpen(): void {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import type { StickyError } from '../../src/dht/index.ts'
+import { type StickyError, toHex } from '../../src/dht/index.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { CuttableDisk, crash, heal, restart, separate } from '../support/memory-faults.ts'
@@ -145,6 +145,29 @@ describe('holders that end without a word', () => {
       expectOnce(await read(node, 'room'), publishing.acknowledged, publishing.unknown)
     await until(() => publishing.acknowledged.every((text) => seen.includes(text)))
     expectOnce(seen, publishing.acknowledged, publishing.unknown)
+  })
+})
+
+describe('a holder whose disk has corrupted the head of one topic', () => {
+  it('hands the others over all the same, and the topic goes on', async () => {
+    net = new MemoryNet()
+    const alone = await holder()
+    const publisher = await client()
+    await publisher.pubsub.publish('damaged', 1)
+    await publisher.pubsub.publish('healthy', 2)
+    await alone.pubsub.dht.store.close() // all of it is on the disk
+    const disk = await crash(net, alone)
+    const name = `head/coordinator/${toHex(await topicKeyOf('damaged'))}`
+    const damaged = (await disk.get(name))?.slice() as Uint8Array
+    damaged[10] = (damaged[10] as number) ^ 1
+    await disk.write([{ type: 'put', key: name, value: damaged }])
+    const again = await restart(net, alone, disk, QUICK)
+    const other = await holder()
+    await again.pubsub.dht.reconcileNow()
+    expect(await read(other, 'healthy')).toEqual([2])
+    await again.pubsub.dht.sweep()
+    await expect(publisher.pubsub.publish('damaged', 3)).resolves.toMatchObject({ status: 'stored' })
+    expect(await read(other, 'damaged')).toContain(3)
   })
 })
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { toHex } from '../../../src/dht/codec.ts'
-import type { StickyError } from '../../../src/dht/errors.ts'
+import { StickyError } from '../../../src/dht/errors.ts'
 import { headName } from '../../../src/dht/record.ts'
 import type { Advance } from '../../../src/dht/record-store.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
@@ -133,8 +133,45 @@ describe('memory', () => {
   })
 })
 
+describe('a record on its way out of memory', () => {
+  it('is the same object for whoever asks meanwhile, so that no commit overwrites another', async () => {
+    const holder = new Holder({ options: { maxLoadedRecords: 1 } })
+    await holder.commit()
+    const first = await holder.record()
+    const go = holder.storage.hold()
+    const other = holder.record(otherKey(1)) // the first one has to go, and its checkpoint takes its time
+    const again = holder.record()
+    go()
+    expect(await again).toBe(first)
+    await other
+    await holder.commit(2)
+    expect(await holder.restart().messageCount()).toBe(3)
+  })
+})
+
 describe('a sweep', () => {
   const pastEverything = 31 * 24 * 3_600_000
+
+  it('goes on past a record that cannot be read, and takes no block that it might need', async () => {
+    const holder = new Holder()
+    await holder.commit(70, 0, 60_000)
+    await holder.store.sweep()
+    const bad = `head/${KIND}/${toHex(otherKey(0))}`
+    const get = holder.storage.get.bind(holder.storage)
+    holder.storage.get = (key) =>
+      key === bad ? Promise.reject(new StickyError('STORAGE_FAILED', 'A bad sector.')) : get(key)
+    await holder.storage.write([
+      { type: 'put', key: bad, value: new Uint8Array(3) },
+      { type: 'put', key: 'block/message/perhaps', value: new Uint8Array(3) },
+    ])
+    holder.world.nowMs += pastEverything
+    for (let n = 0; n < 3; n++) await holder.store.sweep()
+    expect(await keysOf(holder)).toEqual([toHex(otherKey(0))])
+    expect(await holder.storage.allKeys('block/message/perhaps')).toHaveLength(1)
+    await holder.storage.write([{ type: 'delete', key: bad }])
+    for (let n = 0; n < 3; n++) await holder.store.sweep()
+    expect(await holder.storage.allKeys()).toEqual([])
+  })
 
   it('takes nothing that lives', async () => {
     const holder = new Holder()
