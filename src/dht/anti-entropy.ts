@@ -101,8 +101,10 @@ export class AntiEntropy {
       const known = records.filter((record) => record.headId !== undefined)
       const wire = known.map((record): [Uint8Array, Uint8Array] => [record.key, record.headId as Uint8Array])
       const { differing } = await this.#rpc.request(peer, recordMethods.compare, { kind, records: wire })
+      const endMs = this.#runtime.monotonicNow() + this.#store.options.maxPeerRoundMs
       for (const index of differing) {
         const record = known[index]
+        if (this.#runtime.monotonicNow() > endMs) return // the next round goes on
         if (record !== undefined && !(await this.#tryReconcile(record, peer))) return
       }
     } catch (error) {
@@ -148,4 +150,4 @@ export class AntiEntropy {
 const PEER_IS_GONE: ReadonlySet<ErrorCode> = new Set(['UNREACHABLE', 'LINK_CLOSED', 'TIMEOUT', 'CLOSED'])
 
 /** A newcomer fetches the whole record before it answers. */
-export const OFFER_TIMEOUT_MS = 60_000
+const OFFER_TIMEOUT_MS = 60_000

@@ -1,6 +1,6 @@
-import { AntiEntropy, OFFER_TIMEOUT_MS } from './anti-entropy.ts'
+import { AntiEntropy } from './anti-entropy.ts'
 import { equalBytes, toHex } from './codec.ts'
-import { asStickyError, StickyError } from './errors.ts'
+import { asStickyError, requireNotAborted, StickyError } from './errors.ts'
 import { serveRecords } from './holder.ts'
 import { type NodeId, publicKeyOf } from './identity.ts'
 import type { BlockKind, BlockReader, BlockRef, HeadKind } from './kinds.ts'
@@ -77,9 +77,15 @@ export class Dht {
   }
 
   /** Fetches `head` from `source` and joins it into this node's record. */
-  async pull(kind: string, key: Uint8Array, head: Uint8Array, source: NodeId): Promise<boolean> {
+  async pull(
+    kind: string,
+    key: Uint8Array,
+    head: Uint8Array,
+    source: NodeId,
+    withinMs: number = this.options.maxSyncMs,
+  ): Promise<boolean> {
     const record = await this.store.record(kind, key)
-    return syncFrom(this.store, this.rpc, record, head, source)
+    return syncFrom(this.store, this.rpc, record, head, source, withinMs)
   }
 
   /** The head one holder has now, null when it holds none. */
@@ -114,18 +120,28 @@ export class Dht {
     if (distinct.size === 0) return answers
     const lacking = answers.filter((answer) => answer.head === undefined && answer.error === undefined)
     if (distinct.size === 1 && lacking.length === 0) return answers
-    return this.#repair(kind, key, answers)
+    return this.#repair(kind, key, answers, signal)
   }
 
   /** Shows the first holder every other head, then shows its join to those that have another. */
-  async #repair(kind: string, key: Uint8Array, answers: HeadAnswer[]): Promise<HeadAnswer[]> {
+  async #repair(
+    kind: string,
+    key: Uint8Array,
+    answers: HeadAnswer[],
+    signal: AbortSignal | undefined,
+  ): Promise<HeadAnswer[]> {
     const alive = answers.filter((answer) => answer.error === undefined)
     const first = alive.find((answer) => answer.head !== undefined) as HeadAnswer
     for (const answer of alive) {
       if (answer.head === undefined || equalBytes(answer.head, first.head as Uint8Array)) continue
-      // who cannot be joined now stays behind until anti-entropy reaches it
-      first.head = await this.#offer(kind, key, answer.head, answer.peer, first.peer).catch(() => first.head)
+      try {
+        first.head = await this.#offer(kind, key, answer.head, answer.peer, first.peer, signal)
+      } catch (error) {
+        // who cannot be joined now stays behind until anti-entropy reaches it
+        if (asStickyError(error, 'UNREACHABLE').code === 'TIMEOUT') break
+      }
     }
+    requireNotAborted(signal, 'The read')
     await Promise.all(
       alive.map(async (answer) => {
         if (
@@ -134,7 +150,14 @@ export class Dht {
         )
           return
         try {
-          answer.head = await this.#offer(kind, key, first.head as Uint8Array, first.peer, answer.peer)
+          answer.head = await this.#offer(
+            kind,
+            key,
+            first.head as Uint8Array,
+            first.peer,
+            answer.peer,
+            signal,
+          )
         } catch (error) {
           answer.error = asStickyError(error, 'UNREACHABLE')
         }
@@ -149,13 +172,16 @@ export class Dht {
     head: Uint8Array,
     source: NodeId,
     to: NodeId,
+    signal: AbortSignal | undefined,
   ): Promise<Uint8Array> {
     const request = { kind, key, head, source: publicKeyOf(source) }
-    const answer = await this.rpc.request(to, recordMethods.offer, request, { timeoutMs: OFFER_TIMEOUT_MS })
+    const answer = await this.rpc.request(to, recordMethods.offer, request, {
+      timeoutMs: this.options.readRepairMs,
+      ...(signal ? { signal } : {}),
+    })
     return answer.head
   }
 
-  /** A block this holder should have and lacks (corrupted, or lost): the other holders are asked in turn. */
   /** A block of an own record that its disk has lost or corrupted; from then on it is there again. */
   async #fetchMissing(record: HeldRecord, ref: BlockRef): Promise<Uint8Array | undefined> {
     const bytes = await this.#fromHolders(record.kind.name, record.key, ref, [this.self])
@@ -166,7 +192,7 @@ export class Dht {
     return bytes
   }
 
-  /** Asks one holder after the other. */
+  /** Asks one holder after the other. Undefined when all say that they have not; rejects when one could not be asked. */
   async #fromHolders(
     recordKind: string,
     key: Uint8Array,
@@ -175,6 +201,7 @@ export class Dht {
     signal?: AbortSignal,
   ): Promise<Uint8Array | undefined> {
     const kind = this.store.blockKind(ref.kind)
+    let failure: StickyError | undefined
     for (const { nodeId } of await this.replicas.set(key)) {
       if (except.includes(nodeId) || this.#closed || signal?.aborted) continue
       try {
@@ -183,9 +210,11 @@ export class Dht {
         await kind.verify(ref.id, bytes)
         return bytes
       } catch (error) {
-        this.replicas.noteFailure(nodeId, asStickyError(error, 'UNREACHABLE'))
+        failure = asStickyError(error, 'UNREACHABLE')
+        this.replicas.noteFailure(nodeId, failure)
       }
     }
+    if (failure !== undefined) throw failure
     return undefined
   }
 

@@ -30,6 +30,12 @@ export interface DhtOptions {
   /** Blocks one synchronisation may fetch: bounds what a hostile head can make a holder download. */
   maxSyncBlocks: number
   maxSyncBytes: number
+  /** And how long it may take: what came by then is kept, and the next one goes on from there. */
+  maxSyncMs: number
+  /** A reader waits this long for a holder to join what others have; who needs longer goes on without it. */
+  readRepairMs: number
+  /** How long one round of comparing goes on with one peer. */
+  maxPeerRoundMs: number
   /** Requests of one peer in work at once; more are answered BUSY. */
   maxInflightPerPeer: number
   /** Requests in a row without an answer before a link counts as dead (lesson L-C3). */
@@ -58,6 +64,9 @@ export const DEFAULT_DHT_OPTIONS: DhtOptions = {
   keptOldCommits: 16,
   maxSyncBlocks: 20_000,
   maxSyncBytes: 256 * 1024 * 1024,
+  maxSyncMs: 60_000,
+  readRepairMs: 5_000,
+  maxPeerRoundMs: 120_000,
   maxInflightPerPeer: 256,
   unansweredBeforeRedial: 3,
   stragglerMs: 250,

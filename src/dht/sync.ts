@@ -22,6 +22,7 @@ export async function fetchReachable(
   record: HeldRecord,
   head: Uint8Array,
   source: NodeId,
+  endMs: number,
 ): Promise<void> {
   const { maxSyncBlocks, maxSyncBytes } = store.options
   const seen = await reachedByOwnHead(store, record)
@@ -29,6 +30,8 @@ export async function fetchReachable(
   let fetchedBytes = 0
   let waiting = await missingOf(store, record, record.kind.links(head), seen)
   while (waiting.length > 0) {
+    if (store.runtime.monotonicNow() > endMs)
+      throw new StickyError('TIMEOUT', `${source} takes too long to show what its head reaches.`)
     const batches: BlockRef[][] = []
     while (waiting.length > 0 && batches.length < PARALLEL_REQUESTS)
       batches.push(waiting.splice(0, MAX_REFS_PER_REQUEST))
@@ -167,12 +170,14 @@ export async function syncFrom(
   record: HeldRecord,
   head: Uint8Array,
   source: NodeId,
+  withinMs: number = store.options.maxSyncMs,
 ): Promise<boolean> {
+  const endMs = store.runtime.monotonicNow() + withinMs
   let current = head
   for (let attempt = 1; ; attempt++) {
     await record.kind.verify(record.key, current)
     try {
-      await fetchReachable(store, rpc, record, current, source)
+      await fetchReachable(store, rpc, record, current, source, endMs)
       const joined = current
       return await record.exclusive(() => store.joinLocal(record, joined))
     } catch (error) {

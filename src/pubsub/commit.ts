@@ -76,7 +76,7 @@ export class Committer {
         return result
       }
       const outcome = await attempt.outcome
-      const conflicted = await this.#mergeConflicts(record, outcome)
+      const conflicted = await this.#mergeConflicts(record, outcome, deadlineMs)
       if (conflicted) await this.#recovery.mergeFailed(topicKey)
       const waitMs =
         Math.min(this.#options.retryMs * 2 ** retry, this.#options.maxRetryMs) *
@@ -165,12 +165,14 @@ export class Committer {
   }
 
   /** Joins what diverged replicas answered. True when there was a real conflict: heads that verified. */
-  async #mergeConflicts(record: HeldRecord, outcome: CommitOutcome): Promise<boolean> {
+  async #mergeConflicts(record: HeldRecord, outcome: CommitOutcome, deadlineMs: number): Promise<boolean> {
     let verified = false
     for (const { peer, head } of outcome.conflicts) {
       this.counters.conflicts += 1
+      const withinMs = Math.min(deadlineMs - this.#dht.runtime.monotonicNow(), this.#dht.options.maxSyncMs)
       try {
-        if (await this.#dht.pull(record.kind.name, record.key, head, peer)) this.counters.merges += 1
+        if (await this.#dht.pull(record.kind.name, record.key, head, peer, withinMs))
+          this.counters.merges += 1
         verified = true
       } catch (error) {
         if (asStickyError(error, 'UNREACHABLE').action === 'penalise') this.#dht.replicas.markDown(peer)
@@ -185,7 +187,7 @@ export class Committer {
     try {
       const outcome = await pending
       if (outcome.conflicts.length === 0) return
-      await this.#mergeConflicts(record, outcome)
+      await this.#mergeConflicts(record, outcome, Number.POSITIVE_INFINITY)
       await (await this.#replicate(record)).outcome
     } catch {
       this.counters.failed += 1 // the quorum stands; the next anti-entropy round tries again

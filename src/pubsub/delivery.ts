@@ -65,8 +65,7 @@ export class Delivery {
     const known = this.#topics.get(name)
     if ((known?.subscribers.size ?? 0) >= LIMITS.maxSubscribers && !known?.subscribers.has(from))
       throw new StickyError('TOPIC_FULL', 'Too many subscribers here.')
-    if (known === undefined && this.#topics.size >= this.#options.maxAttachedTopics)
-      throw new StickyError('BUSY', 'Too many topics here.')
+    if (known === undefined) this.#requireRoom(from)
     const verified = await verifyStatement(statement, { topicKey: key })
     checkStatementFreshness(verified, this.#dht.runtime.now())
     if (verified.nodeId !== from || verified.body.kind !== 'subscribe') {
@@ -94,6 +93,23 @@ export class Delivery {
       failures: 0,
     })
     return { version }
+  }
+
+  /** For one more topic, and of this peer. Throws BUSY. */
+  #requireRoom(from: NodeId): void {
+    const ofPeer = () => [...this.#topics.values()].filter(({ subscribers }) => subscribers.has(from)).length
+    const { maxAttachedTopics, maxAttachedTopicsPerPeer } = this.#options
+    if (this.#topics.size < Math.min(maxAttachedTopics, maxAttachedTopicsPerPeer)) return
+    this.#dropExpired()
+    if (this.#topics.size >= maxAttachedTopics) throw new StickyError('BUSY', 'Too many topics here.')
+    if (ofPeer() >= maxAttachedTopicsPerPeer) throw new StickyError('BUSY', 'Too many topics of this node.')
+  }
+
+  #dropExpired(): void {
+    const now = this.#dht.runtime.now()
+    for (const topic of this.#topics.values())
+      for (const { peer, expiresAtMs } of topic.subscribers.values())
+        if (expiresAtMs < now) this.#drop(topic, peer)
   }
 
   #onAdvance(advance: Advance): void {

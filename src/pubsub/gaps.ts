@@ -15,6 +15,8 @@ export interface Numbered {
 export interface TrackerOptions {
   /** Writers remembered; beyond, the one that was silent longest is forgotten and starts anew when it comes back. */
   maxWriters: number
+  /** Of these, of one publisher: who invents writers makes this reader forget its own ones, not those of others. */
+  maxWritersPerPublisher: number
   /** Messages waiting above holes, all writers together; beyond, the oldest hole is given up. */
   maxHeld: number
   /** How long a hole is waited for. */
@@ -33,6 +35,7 @@ export interface TrackerOptions {
 
 const DEFAULTS: TrackerOptions = {
   maxWriters: 10_000,
+  maxWritersPerPublisher: 100,
   maxHeld: 1_000,
   patienceMs: 10_000,
   strict: true,
@@ -101,6 +104,8 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   readonly #options: TrackerOptions
   /** In order of use: the longest silent first. */
   readonly #writers = new Map<string, Writer<T>>()
+  /** How many of them each publisher has. */
+  readonly #ofPublisher = new Map<string, number>()
   /** Writers with something held, so that a release does not walk all of them. */
   readonly #waiting = new Set<Writer<T>>()
   readonly #delivered = new Map<string, string[]>()
@@ -136,6 +141,9 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   offer(message: T, nowMs = 0): Offered<T> {
+    // looked at first: its writer may be forgotten since
+    if (this.#delivered.get(numberOf(message, message.sequence))?.includes(message.id))
+      return { deliver: [], duplicate: true }
     const writer = this.#writerOf(message)
     const { sequence } = message
     if (sequence < writer.next) return this.#offerLate(writer, message)
@@ -161,22 +169,31 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     let writer = this.#writers.get(key)
     if (writer === undefined) {
       // In the history the first one is where the rest has expired, or is not here yet: nobody waits for it.
-      const floor = this.#live && this.#options.strict ? 1 : sequence
+      const begins = !this.#live || !this.#options.strict
+      const wasKnown = this.#delivered.has(numberOf({ publisher, writer: name }, sequence - 1))
+      const floor = begins || wasKnown ? sequence : 1
       const open = floor > 1 ? [{ from: 1, to: floor - 1 }] : []
       writer = { publisher, writer: name, next: floor, open, held: new Map(), waitingSinceMs: 0 }
+      this.#ofPublisher.set(publisher, (this.#ofPublisher.get(publisher) ?? 0) + 1)
     } else {
       this.#writers.delete(key)
     }
     this.#writers.set(key, writer)
-    if (this.#writers.size > this.#options.maxWriters) this.#forgetOne()
+    if ((this.#ofPublisher.get(publisher) ?? 0) > this.#options.maxWritersPerPublisher)
+      this.#forgetOne(publisher)
+    else if (this.#writers.size > this.#options.maxWriters) this.#forgetOne()
     return writer
   }
 
   /** The longest silent writer with nothing waiting. There is one unless there are as many holes as writers. */
-  #forgetOne(): void {
+  #forgetOne(of?: string): void {
     for (const [key, writer] of this.#writers) {
-      if (this.#waiting.has(writer)) continue
+      const { publisher } = writer
+      if (this.#waiting.has(writer) || (of !== undefined && publisher !== of)) continue
       this.#writers.delete(key)
+      const left = (this.#ofPublisher.get(publisher) ?? 1) - 1
+      if (left > 0) this.#ofPublisher.set(publisher, left)
+      else this.#ofPublisher.delete(publisher)
       return
     }
   }
@@ -197,8 +214,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       return { deliver: [message], duplicate: false }
     }
     const known = this.#delivered.get(numberOf(writer, sequence))
-    if (known === undefined || known.includes(id) || known.length >= MAX_PER_NUMBER)
-      return { deliver: [], duplicate: true }
+    if (known === undefined || known.length >= MAX_PER_NUMBER) return { deliver: [], duplicate: true }
     known.push(id)
     return { deliver: [message], duplicate: false }
   }

@@ -1,8 +1,16 @@
-import { asStickyError, type Dht, type ErrorCode, type HeldRecord, StickyError, toHex } from '../dht/index.ts'
+import {
+  asStickyError,
+  type Dht,
+  type ErrorCode,
+  type HeldRecord,
+  StickyError,
+  sha256,
+  toHex,
+} from '../dht/index.ts'
 import type { CommitResult, Committer } from './commit.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { encodeDelta, type VerifiedMessages } from './delta.ts'
-import { checkFreshness, type VerifiedMessage, verifyMessage } from './message.ts'
+import { checkData, checkFreshness, type VerifiedMessage, verifyMessage } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Recovery } from './recovery.ts'
 import { StoredIds } from './stored-ids.ts'
@@ -64,7 +72,11 @@ export class Initiator {
     this.#recovery.requireUsable(topic)
     const results: (ErrorCode | null)[] = messages.map(() => null)
     const accepted: VerifiedMessage[] = []
-    const checked = await Promise.allSettled(messages.map((envelope) => this.#check(topic, envelope)))
+    const given = new Set(
+      await Promise.all(payloads.map(async (bytes) => payloadName(await sha256(bytes), bytes.byteLength))),
+    )
+    for (const payload of payloads) checkData(payload)
+    const checked = await Promise.allSettled(messages.map((envelope) => this.#check(topic, envelope, given)))
     for (const [i, result] of checked.entries()) {
       if (result.status === 'fulfilled') accepted.push(result.value)
       else results[i] = asStickyError(result.reason, 'MALFORMED').code
@@ -76,9 +88,13 @@ export class Initiator {
     return { version: decodeCoordinator(head).version, replicas, durableReplicas, results }
   }
 
-  async #check(topicKey: Uint8Array, envelope: Uint8Array): Promise<VerifiedMessage> {
+  /** Whatever would make a commit fail is refused here: the others of its group are not to blame. */
+  async #check(topicKey: Uint8Array, envelope: Uint8Array, given: Set<string>): Promise<VerifiedMessage> {
     const message = await verifyMessage(envelope, { topicKey })
     checkFreshness(message, this.#dht.runtime.now())
+    const { payload } = message.body
+    if (payload !== undefined && !given.has(payloadName(payload.id, payload.bytes)))
+      throw new StickyError('MALFORMED', 'A message without the payload that it names.')
     this.#verified.add(message)
     return message
   }
@@ -130,16 +146,26 @@ export class Initiator {
       const isRefusal = !['OUTCOME_UNKNOWN', 'NO_REPLICAS'].includes(
         asStickyError(error, 'STORAGE_FAILED').code,
       )
-      if (isRefusal && group.length > 1)
-        for (const waiter of group) await this.#commitGroup(topicKey, [waiter])
+      if (isRefusal && group.length > 1) await this.#commitApart(topicKey, group)
       else for (const waiter of group) waiter.reject(error)
     }
+  }
+
+  /** What is refused is a subscription, in a topic that is full: each gets an answer of its own, the messages one. */
+  async #commitApart(topicKey: Uint8Array, group: Waiter[]): Promise<void> {
+    const publishing = group.filter(({ statements }) => statements.length === 0)
+    const isMixed = publishing.length > 0 && publishing.length < group.length
+    const together = isMixed ? publishing : []
+    if (isMixed) await this.#commitGroup(topicKey, publishing)
+    for (const waiter of group) if (!together.includes(waiter)) await this.#commitGroup(topicKey, [waiter])
   }
 
   get queuedTopics(): number {
     return this.#topics.size
   }
 }
+
+const payloadName = (id: Uint8Array, bytes: number): string => `${toHex(id)}/${bytes}`
 
 /** As many waiters, in order, as one delta carries; one at least. */
 function takeGroup(waiting: Waiter[]): Waiter[] {

@@ -98,6 +98,8 @@ export interface PubSubOptions {
   /** Pushes in a row without acknowledgement before a replica lets go of a subscriber, which then attaches anew. */
   maxPushFailures: number
   maxAttachedTopics: number
+  /** Of these, for one peer. */
+  maxAttachedTopicsPerPeer: number
   /** Messages an async iteration may be behind before it ends with BUSY. */
   maxUnreadMessages: number
   /** Messages remembered as verified, so that one node does not check a signature twice. */
@@ -120,6 +122,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   gapPatienceMs: 6_000,
   maxPushFailures: 3,
   maxAttachedTopics: 10_000,
+  maxAttachedTopicsPerPeer: 1_000,
   maxUnreadMessages: 65_536,
   maxVerifiedMessages: 4_096,
 }

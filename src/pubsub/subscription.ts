@@ -49,6 +49,9 @@ export class TopicSubscription implements Subscription {
   #timers = new Set<Timer>()
   #attaching: Promise<void> | undefined
   #attachFailures = 0
+  #waitingPushes = 0
+  /** There were more than may wait: what they brought is read once those before them are delivered. */
+  #droppedPush = false
   readonly #avoided: AvoidedReplicas
 
   constructor(init: SubscriptionInit) {
@@ -104,8 +107,18 @@ export class TopicSubscription implements Subscription {
   /** Called for each push that arrives for this topic; the acknowledgement does not wait for the application. */
   receive(push: Push, from: NodeId): void {
     if (this.#abort.signal.aborted || from !== this.#source) return
+    if (this.#waitingPushes >= MAX_WAITING_PUSHES) {
+      this.#droppedPush = true
+      return
+    }
+    this.#waitingPushes += 1
     void this.#serially(async () => {
-      if (from === this.#source) await this.#reader.takePush(push, from)
+      this.#waitingPushes -= 1
+      if (from !== this.#source) return
+      await this.#reader.takePush(push, from)
+      if (!this.#droppedPush || this.#waitingPushes > 0) return
+      this.#droppedPush = false
+      await this.#reader.catchUp(from, false)
     })
   }
 
@@ -298,3 +311,6 @@ export class TopicSubscription implements Subscription {
 
 /** How exactly the patience with holes is kept; it costs nothing where nothing waits. */
 const RELEASE_INTERVAL_MS = 1_000
+
+/** Pushes taken while something else is read: each may hold 256 KiB. */
+const MAX_WAITING_PUSHES = 32

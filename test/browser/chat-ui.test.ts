@@ -173,7 +173,8 @@ describe('chat interface', () => {
       await frame()
       return { by: Math.abs((read?.getBoundingClientRect().top ?? 0) - top), added: rows().length - before }
     })
-    expect(moved.added).toBeGreaterThanOrEqual(60)
+    // a page is of 100, of which the join brought the last 60
+    expect(moved.added).toBeGreaterThanOrEqual(40)
     expect(moved.by).toBeLessThan(1)
 
     // All 2,000 messages pass, while only a window of them is ever in the page.

@@ -1,6 +1,5 @@
 import { connect } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { WebSocket } from 'ws'
 import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/index.ts'
 import {
   type Identity,
@@ -9,7 +8,7 @@ import {
   passChallenge,
   systemRuntime,
 } from '../../src/dht/index.ts'
-import { ChallengeClient, rawExchange } from '../support/challenge-client.ts'
+import { ChallengeClient, clientFrame, rawExchange, upgradeTo } from '../support/challenge-client.ts'
 
 /** A real bridge on a real port, and clients that do not keep to the rules. After each it must serve on. */
 
@@ -237,15 +236,7 @@ describe('the challenge refuses', () => {
     await start({
       limits: { maxPendingPerAddress: 1, maxChallengeSocketsPerAddress: 3, challengeCloseMs: 200 },
     })
-    const upgrade = [
-      'GET /auth HTTP/1.1',
-      `Host: 127.0.0.1:${bridge.port}`,
-      'Connection: Upgrade',
-      'Upgrade: websocket',
-      'Sec-WebSocket-Version: 13',
-      'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
-      '\r\n',
-    ].join('\r\n')
+    const upgrade = upgradeTo('/auth')
     const holding = await dial()
     const deaf = [rawExchange(bridge.port, upgrade), rawExchange(bridge.port, upgrade)]
     await vi.waitFor(async () => expect(await metric('challenges_refused{code="BUSY"}')).toBe(2))
@@ -309,7 +300,7 @@ describe('the public port', () => {
 
   it('survives garbage inside the pipe to libp2p, and frees the pipe', async () => {
     await start()
-    const upgrade = `GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`
+    const upgrade = upgradeTo('/')
     const answer = await rawExchange(
       bridge.port,
       Buffer.concat([Buffer.from(upgrade), Buffer.alloc(64, 0xff)]),
@@ -320,16 +311,15 @@ describe('the public port', () => {
 
   it('takes no websocket message above its limit through the pipe', async () => {
     await start()
-    const socket = new WebSocket(`ws://127.0.0.1:${bridge.port}`)
-    socket.on('error', () => undefined)
-    const code = new Promise((resolve) => socket.on('close', resolve))
-    socket.on('open', () => socket.send(new Uint8Array(1024 * 1024 + 1)))
-    expect(await code).toBe(1009)
+    const tooMuch = clientFrame(0x82, 1024 * 1024 + 1) // nobody waits for the rest
+    const answer = await rawExchange(bridge.port, Buffer.concat([Buffer.from(upgradeTo('/')), tooMuch]))
+    expect(answer).toMatch(/^HTTP\/1.1 101 /)
+    expect(answer.slice(-4)).toBe('\x88\x02\x03\xf1') // closed, 1009: too big
   })
 
   it('caps the pipes of one address', async () => {
     await start({ limits: { maxPipesPerAddress: 1 } })
-    const upgrade = `GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`
+    const upgrade = upgradeTo('/')
     const held = connect(bridge.port, '127.0.0.1', () => held.write(upgrade))
     held.on('error', () => undefined)
     await vi.waitFor(async () => expect(await metric('pipes')).toBe(1))

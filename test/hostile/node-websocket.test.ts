@@ -4,29 +4,14 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { hardenedListeners } from '../../src/dht/index.ts'
+import { clientFrame, upgradeTo } from '../support/challenge-client.ts'
 import { addressOf, portOf, type ServingNode, servesHonest, startNode } from '../support/serving-node.ts'
 
 /** Bytes at a node's websocket port from somebody who never gets as far as libp2p. After each, it serves on. */
 
-const UPGRADE = [
-  'GET / HTTP/1.1',
-  'Host: 127.0.0.1',
-  'Connection: Upgrade',
-  'Upgrade: websocket',
-  'Sec-WebSocket-Version: 13',
-  'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
-  '\r\n',
-].join('\r\n')
+const UPGRADE = upgradeTo('/')
 const MIB = 1024 * 1024
 
-/** A client's frame: masked with zeros, of an announced length. */
-function frame(firstByte: number, bytes: number, body: Uint8Array = new Uint8Array()): Buffer {
-  const header = Buffer.alloc(14)
-  header[0] = firstByte
-  header[1] = 0x80 | 127
-  header.writeBigUInt64BE(BigInt(bytes), 2)
-  return Buffer.concat([header, body])
-}
 const garbage = (bytes: number, first: number) =>
   Buffer.from(Uint8Array.from({ length: bytes }, (_, i) => (i === 0 ? first : (i * 197) & 0xff)))
 
@@ -76,13 +61,13 @@ async function answerTo(bytes: Buffer | string, then?: Buffer): Promise<string> 
 
 describe('a node closes the socket, and serves on, after', () => {
   const inside: [string, Buffer][] = [
-    ['a frame with reserved bits', frame(0xf2, 5)],
-    ['a frame of an unknown kind', frame(0x83, 5)],
+    ['a frame with reserved bits', clientFrame(0xf2, 5)],
+    ['a frame of an unknown kind', clientFrame(0x83, 5)],
     ['an unmasked frame', Buffer.from([0x82, 1, 0])],
-    ['the header of a frame of 100 MiB', frame(0x82, 100 * MIB)],
+    ['the header of a frame of 100 MiB', clientFrame(0x82, 100 * MIB)],
     ['the header of a frame of 2^63 bytes', Buffer.from([0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])],
-    ['fragments without end', Buffer.concat([frame(0x02, 512), ...fragments(2 * MIB)])],
-    ['a continuation of nothing', frame(0x80, 5)],
+    ['fragments without end', Buffer.concat([clientFrame(0x02, 512), ...fragments(2 * MIB)])],
+    ['a continuation of nothing', clientFrame(0x80, 5)],
     ['a ping of 200 bytes', Buffer.from([0x89, 0xfe, 0, 200, 0, 0, 0, 0])],
     ['a text that is not UTF-8', Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28])],
     ['bytes of no protocol', garbage(512, 0xff)],
@@ -125,7 +110,7 @@ describe('a node closes the socket, and serves on, after', () => {
       '',
       'GET / HT',
       UPGRADE,
-      Buffer.concat([Buffer.from(UPGRADE), frame(0x82, 1_000)]),
+      Buffer.concat([Buffer.from(UPGRADE), clientFrame(0x82, 1_000)]),
     ]) {
       const socket = await dial()
       if (bytes !== '') socket.write(bytes)
@@ -137,7 +122,7 @@ describe('a node closes the socket, and serves on, after', () => {
   })
 
   function fragments(bytes: number): Buffer[] {
-    return Array.from({ length: bytes / 1_024 }, () => frame(0x00, 1_024, new Uint8Array(1_024)))
+    return Array.from({ length: bytes / 1_024 }, () => clientFrame(0x00, 1_024, new Uint8Array(1_024)))
   }
 })
 
@@ -148,7 +133,7 @@ describe('every listener of a node', () => {
       await other.libp2p.stop()
       await other.libp2p.start()
       const socket = await dial(portOf(other.libp2p))
-      socket.once('data', () => socket.write(frame(0xf2, 5)))
+      socket.once('data', () => socket.write(clientFrame(0xf2, 5)))
       socket.write(UPGRADE)
       await closed(socket)
       expect(addressOf(other.libp2p)).toContain('/ws')

@@ -101,6 +101,27 @@ describe('delivery', () => {
     expect(seen).toEqual(numbers)
   })
 
+  it('is whole though more is pushed than may wait while the history is read', async () => {
+    await network(3)
+    const [publisher, subscriber] = [await client(), await client()]
+    await publisher.pubsub.publish('room', 0)
+    // the head is read, and its blocks only once a hundred pushes have come
+    const { dht } = subscriber.pubsub
+    const readHeads = dht.readHeads.bind(dht)
+    const published = Promise.withResolvers<void>()
+    dht.readHeads = async (...args) => {
+      const heads = await readHeads(...args)
+      await published.promise
+      return heads
+    }
+    const seen: number[] = []
+    await subscriber.pubsub.subscribe('room', { onMessage: ({ data }) => seen.push(data as number) })
+    for (let n = 1; n <= 100; n++) await publisher.pubsub.publish('room', n)
+    published.resolve()
+    await until(() => seen.length > 100, 2_000) // sooner than the periodic check
+    expect(seen).toEqual(Array.from({ length: 101 }, (_, n) => n))
+  })
+
   it('goes on when a subscriber attaches again', async () => {
     await network(3)
     const [publisher, subscriber] = [await client(), await client()]

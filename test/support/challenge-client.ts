@@ -88,6 +88,27 @@ export class ChallengeClient {
   }
 }
 
+/** What a client sends to change to websocket. */
+export const upgradeTo = (path: string): string =>
+  [
+    `GET ${path} HTTP/1.1`,
+    'Host: 127.0.0.1',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+    '\r\n',
+  ].join('\r\n')
+
+/** A client's frame: masked with zeros, of an announced length. */
+export function clientFrame(firstByte: number, bytes: number, body: Uint8Array = new Uint8Array()): Buffer {
+  const header = Buffer.alloc(14)
+  header[0] = firstByte
+  header[1] = 0x80 | 127
+  header.writeBigUInt64BE(BigInt(bytes), 2)
+  return Buffer.concat([header, body])
+}
+
 /** Sends raw bytes to a port and gives everything that came back once the other side has closed. */
 export function rawExchange(port: number, bytes: string | Uint8Array): Promise<string> {
   return new Promise((resolve) => {

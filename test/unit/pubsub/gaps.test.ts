@@ -2,9 +2,12 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createTracker, type Numbered, type TrackerOptions } from '../../../src/pubsub/gaps.ts'
 
-const message = (sequence: number, init: { writer?: string; id?: string } = {}): Numbered => {
-  const { writer = 'w' } = init
-  return { id: init.id ?? `${writer}${sequence}`, publisher: 'p', writer, sequence }
+const message = (
+  sequence: number,
+  init: { publisher?: string; writer?: string; id?: string } = {},
+): Numbered => {
+  const { publisher = 'p', writer = 'w' } = init
+  return { id: init.id ?? `${writer}${sequence}`, publisher, writer, sequence }
 }
 const tracker = (options: Partial<TrackerOptions> = {}, live = true) => {
   const made = createTracker<Numbered>({ patienceMs: 100, ...options })
@@ -86,6 +89,20 @@ describe('gap tracker', () => {
     for (const writer of ['a', 'b', 'c', 'a', 'd']) t.offer(message(1, { writer, id: `${writer}1` }))
     expect(t.writerCount).toBe(3)
     expect(t.offer(message(1, { writer: 'a' })).duplicate).toBe(true)
+  })
+
+  it('forgets of the writers that one publisher invents, none of another’s, and delivers nothing twice', () => {
+    const t = tracker({ maxWriters: 20, maxWritersPerPublisher: 5 })
+    for (const n of [1, 2, 3]) t.offer(message(n))
+    for (let i = 0; i < 100; i++) t.offer(message(1, { publisher: 'mallory', writer: `w${i}` }))
+    expect(t.writerCount).toBe(6)
+    expect(numbers(t.offer(message(4)).deliver)).toEqual([4])
+    // what forgotten writers said is still known, and what they say next is no hole
+    const again = { publisher: 'mallory', writer: 'w0' }
+    expect(t.offer(message(1, again))).toEqual({ deliver: [], duplicate: true })
+    expect(numbers(t.offer(message(2, again)).deliver)).toEqual([2])
+    expect(t.offer(message(2))).toEqual({ deliver: [], duplicate: true })
+    expect(t.release(1_000)).toEqual({ deliver: [], gaps: [] })
   })
 
   it('delivers every message exactly once, and in order until patience ends, whatever the arrival', () => {
