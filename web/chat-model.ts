@@ -35,7 +35,6 @@ export interface GapEntry {
   writer: string
   name: string
   count: number
-  reason: Gap['reason']
 }
 
 export type Entry = ChatEntry | GapEntry
@@ -362,11 +361,11 @@ export class RoomModel extends EventTarget {
     const entries = this.joined ? this.present : this.past
     const count = toSequence - fromSequence + 1
     const last = entries.at(-1)
-    if (last?.kind === 'gap' && last.publisher === publisher && last.reason === reason) {
+    if (last?.kind === 'gap' && last.publisher === publisher) {
       last.count += count
     } else {
       const name = this.#nameOf(publisher)
-      entries.push({ kind: 'gap', key: newKey(), publisher, writer, name, count, reason })
+      entries.push({ kind: 'gap', key: newKey(), publisher, writer, name, count })
       this.#trim()
     }
     this.#changed()

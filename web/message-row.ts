@@ -47,11 +47,11 @@ function dayName(at: number): string {
   return new Date(at).getFullYear() === today.getFullYear() ? dayOf.format(at) : dayAndYearOf.format(at)
 }
 
-function drawGap({ count, name, reason }: GapEntry): TemplateResult {
+function drawGap({ count, name }: GapEntry): TemplateResult {
   const many = count === 1 ? '1 message' : `${count} messages`
-  const why = reason === 'expired' ? 'expired' : 'no node that keeps this room has it'
   return html`<div class="gap" role="note" data-testid="gap">
-    ${alertIcon}<span>${many} from <bdi>${name}</bdi> ${count === 1 ? 'is' : 'are'} missing: ${why}</span>
+    ${alertIcon}<span>${many} from <bdi>${name}</bdi> ${count === 1 ? 'is' : 'are'} missing: no node that keeps
+      this room has ${count === 1 ? 'it' : 'them'}</span>
   </div>`
 }
 

@@ -14,6 +14,9 @@ const bootstrapSchema = v.object({
 })
 export type Bootstrap = v.InferOutput<typeof bootstrapSchema>
 
+/** Twenty times what a bridge says. */
+const MAX_BOOTSTRAP_BYTES = 16 * 1024
+
 /** The question and the challenge together; a bridge that works needs a few round trips. */
 const ENTER_TIMEOUT_MS = 10_000
 
@@ -45,7 +48,7 @@ async function fetchBootstrap(bridgeUrl: string, signal: AbortSignal): Promise<B
         'UNREACHABLE',
         `${bridgeUrl} answered ${response.status} instead of saying where to join. Check that the address is a bridge's, and that a proxy in between passes /bootstrap on.`,
       )
-    answer = await response.json()
+    answer = JSON.parse(await boundedText(response))
   } catch (error) {
     if (error instanceof StickyError) throw error
     if (error instanceof SyntaxError) throw notABridge(bridgeUrl, error)
@@ -59,6 +62,23 @@ async function fetchBootstrap(bridgeUrl: string, signal: AbortSignal): Promise<B
   const result = v.safeParse(bootstrapSchema, answer)
   if (!result.success) throw notABridge(bridgeUrl)
   return result.output
+}
+
+/** Rejects with SyntaxError when there is more than a bridge would say: whoever answers decides how much it sends. */
+async function boundedText({ body }: Response): Promise<string> {
+  const reader = body?.getReader() // Safari cannot iterate over a stream
+  const decoder = new TextDecoder()
+  let text = ''
+  let bytes = 0
+  for (let part = await reader?.read(); part?.value !== undefined; part = await reader?.read()) {
+    bytes += part.value.byteLength
+    if (bytes > MAX_BOOTSTRAP_BYTES) {
+      await reader?.cancel()
+      throw new SyntaxError(`More than ${MAX_BOOTSTRAP_BYTES} bytes.`)
+    }
+    text += decoder.decode(part.value, { stream: true })
+  }
+  return text
 }
 
 const notABridge = (bridgeUrl: string, cause?: Error): StickyError =>

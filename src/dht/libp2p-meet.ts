@@ -1,6 +1,7 @@
 import type { PeerId } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
 import type { DhtLibp2p } from './libp2p.ts'
+import { routingTable } from './routing-table.ts'
 import { jittered, type Runtime, type Timer } from './runtime.ts'
 
 /**
@@ -80,8 +81,7 @@ async function lookForSelf(
   found: Map<string, PeerId>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { routingTable } = service as unknown as { routingTable: { size: number } }
-  if (routingTable.size === 0) return // nobody to ask
+  if (routingTable(service).size === 0) return // nobody to ask
   for await (const event of service.getClosestPeers(libp2p.peerId.toMultihash().bytes, { signal })) {
     const peers =
       event.name === 'PEER_RESPONSE' ? event.closer : event.name === 'FINAL_PEER' ? [event.peer] : []

@@ -1,15 +1,21 @@
 import type { Identify } from '@libp2p/identify'
-import type { Connection, IdentifyResult, Libp2p, PeerId, Stream } from '@libp2p/interface'
+import type { IdentifyResult, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { multiaddr } from '@multiformats/multiaddr'
 import { choose, distanceBetween, type Ranked } from './closest.ts'
 import { sha256 } from './codec.ts'
-import { asStickyError, StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
 import { StreamLink } from './libp2p-link.ts'
-import { keepMeeting, meetNeighbours } from './libp2p-meet.ts'
-import type { ClosestOptions, ClosestPeer, Link, LinkEvents, PeerNetwork } from './network.ts'
+import { keepMeeting } from './libp2p-meet.ts'
+import {
+  type ClosestOptions,
+  type ClosestPeer,
+  type Link,
+  type LinkEvents,
+  networkError,
+  type PeerNetwork,
+} from './network.ts'
+import { routingTable } from './routing-table.ts'
 import { type Runtime, systemRuntime, type Timer } from './runtime.ts'
 
 /**
@@ -18,8 +24,6 @@ import { type Runtime, systemRuntime, type Timer } from './runtime.ts'
  * taken from what the peer told of itself through identify, never from the peer store: libp2p adds every protocol a peer
  * opened a stream with there, so a client that has asked the DHT once would pass for a server.
  */
-
-export { keepReservations } from './libp2p-relay.ts'
 
 export const LINK_PROTOCOL = '/sticky-pubsub/link/1.0.0'
 /** The DHT of everybody. */
@@ -90,15 +94,6 @@ export interface Libp2pNetworkInit {
   options?: Partial<Libp2pNetworkOptions>
 }
 
-/** What kad-dht's routing table offers beyond its published type. */
-interface RoutingTable extends EventTarget {
-  readonly size: number
-  closestPeers(position: Uint8Array, options: { count: number }): PeerId[]
-}
-
-const routingTable = (kad: KadDHT): RoutingTable =>
-  (kad as unknown as { routingTable: RoutingTable }).routingTable
-
 /** Where a peer lies in the key space, as kad-dht places it: SHA-256 of the multihash in its id. */
 const positionOf = (peerId: PeerId): Promise<Uint8Array> => sha256(peerId.toMultihash().bytes)
 
@@ -110,13 +105,6 @@ export interface PeerProfile {
 function profileOf(protocols: string[]): PeerProfile {
   const stores = protocols.includes(LINK_PROTOCOL) && protocols.includes(KAD_PROTOCOL)
   return { stores, durable: stores && protocols.includes(KAD_DURABLE_PROTOCOL) }
-}
-
-/** Rejections as the port promises them: ABORTED for the caller's signal, or the code that it gave as its reason. */
-function networkError(error: unknown, signal: AbortSignal): StickyError {
-  if (!signal.aborted) return asStickyError(error, 'UNREACHABLE')
-  if (signal.reason instanceof StickyError) return signal.reason
-  return new StickyError('ABORTED', 'The operation was aborted.', { cause: signal.reason })
 }
 
 /** Puts an entry last and drops the first beyond the bound. */
@@ -381,77 +369,3 @@ export class Libp2pNetwork implements PeerNetwork {
 
 /** The network of a started libp2p node. Create it before the node joins: others then learn at once that it takes links. */
 export const createLibp2pNetwork = (init: Libp2pNetworkInit): Libp2pNetwork => new Libp2pNetwork(init)
-
-export interface JoinOptions {
-  signal: AbortSignal
-  /**
-   * From a connection to the first routing table entry, which identify brings: a fraction of a second unless it was lost,
-   * and then for ever. More than the 10 s after which a node in Node makes another attempt by its own signal.
-   */
-  firstEntryTimeoutMs: number
-  runtime: Runtime
-}
-
-/** How long a join without a signal of its own may take. */
-const JOIN_TIMEOUT_MS = 30_000
-
-const DEFAULT_JOIN_OPTIONS: Omit<JoinOptions, 'signal'> = {
-  firstEntryTimeoutMs: 12_000,
-  runtime: systemRuntime,
-}
-
-/**
- * Joins through known addresses: dials them, waits for the first routing table entry, then looks for itself in both
- * DHTs, which makes this node known to its neighbours. Rejects with UNREACHABLE when no address answers, with TIMEOUT
- * when one answers and does not tell what it is, else ABORTED.
- */
-export async function joinDht(
-  libp2p: DhtLibp2p,
-  bootstrapMultiaddrs: string[],
-  init: Partial<JoinOptions> = {},
-): Promise<void> {
-  const signal = init.signal ?? AbortSignal.timeout(JOIN_TIMEOUT_MS)
-  const options = { ...DEFAULT_JOIN_OPTIONS, ...init, signal }
-  try {
-    signal.throwIfAborted()
-    const connections: Connection[] = []
-    const dials = bootstrapMultiaddrs.map(async (address) => {
-      connections.push(await libp2p.dial(multiaddr(address), { signal }))
-    })
-    await Promise.any(dials)
-    await firstEntry(routingTable(libp2p.services.kad), options).catch((error: unknown) => {
-      // libp2p identifies a connection once, so the next attempt needs another one
-      for (const connection of connections) connection.abort(asStickyError(error, 'ABORTED'))
-      throw error
-    })
-    await meetNeighbours(libp2p, signal)
-  } catch (error) {
-    throw networkError(error, signal)
-  }
-}
-
-function firstEntry(
-  table: RoutingTable,
-  { signal, firstEntryTimeoutMs, runtime }: JoinOptions,
-): Promise<void> {
-  if (table.size > 0) return Promise.resolve()
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason)
-    const timer = runtime.setTimer(() => {
-      const waited = `The bridge was reached, but has not told in ${firstEntryTimeoutMs} ms what it is.`
-      finish(() =>
-        reject(new StickyError('TIMEOUT', `${waited} Try again; restart the bridge if it recurs.`)),
-      )
-    }, firstEntryTimeoutMs)
-    const finish = (settle: () => void) => {
-      timer.clear()
-      table.removeEventListener('peer:add', onAdd)
-      signal.removeEventListener('abort', onAbort)
-      settle()
-    }
-    const onAdd = () => finish(resolve)
-    const onAbort = () => finish(() => reject(signal.reason))
-    table.addEventListener('peer:add', onAdd)
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-}

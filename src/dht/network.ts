@@ -1,3 +1,4 @@
+import { asStickyError, StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
 
 /**
@@ -53,3 +54,10 @@ export interface ClosestOptions {
 
 /** Largest frame on a link; larger ones close it. 256 KiB: a full page of 64 inline messages fits with room. */
 export const MAX_FRAME_BYTES = 256 * 1024
+
+/** Rejections as the port promises them: ABORTED for the caller's signal, or the code that it gave as its reason. */
+export function networkError(error: unknown, signal: AbortSignal): StickyError {
+  if (!signal.aborted) return asStickyError(error, 'UNREACHABLE')
+  if (signal.reason instanceof StickyError) return signal.reason
+  return new StickyError('ABORTED', 'The operation was aborted.', { cause: signal.reason })
+}

@@ -8,7 +8,6 @@ import {
   toHex,
 } from '../dht/index.ts'
 import {
-  CollectionBuilder,
   type Entry,
   emptyRoot,
   indexRefOf,
@@ -25,6 +24,7 @@ import {
   toEntry,
   Visits,
 } from './collection.ts'
+import { CollectionBuilder } from './collection-builder.ts'
 import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 

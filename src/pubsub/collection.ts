@@ -1,16 +1,13 @@
 import * as v from 'valibot'
 import {
-  type Block,
   type BlockReader,
   bytesOf,
   bytesUpTo,
   decode,
-  encode,
   equalBytes,
   integer,
   objectId,
   StickyError,
-  sha256,
   timestampMs,
   toHex,
 } from '../dht/index.ts'
@@ -298,156 +295,3 @@ export const indexRefOf = (id: Uint8Array, refs: PageRef[]): PageRef => ({
   lastVersion: refs.at(-1)?.lastVersion ?? 0,
   expiresAt: Math.max(0, ...refs.map(({ expiresAt }) => expiresAt)),
 })
-
-/** Builds a collection by appending: the same entries after the same start give the same bytes at every node. */
-export class CollectionBuilder {
-  readonly #topicKey: Uint8Array
-  readonly #read: BlockReader
-  readonly #blocks = new Map<string, Block>()
-  #levels: PageRef[][]
-  #spineId: Uint8Array | null
-  #spineChanged = false
-  #tail: { entry: TailEntry; envelope: Uint8Array | undefined }[]
-  #count: number
-
-  private constructor(root: MessagesRoot, spine: Spine, read: BlockReader) {
-    this.#topicKey = root.topic
-    this.#read = read
-    this.#levels = spine.levels.map((refs) => [...refs])
-    this.#spineId = root.spine
-    this.#tail = root.tail.map((entry) => ({ entry, envelope: undefined }))
-    this.#count = root.count
-  }
-
-  static async from(root: MessagesRoot, read: BlockReader, spine?: Spine): Promise<CollectionBuilder> {
-    return new CollectionBuilder(root, spine ?? { v: 1, topic: root.topic, levels: [] }, read)
-  }
-
-  /** Takes over a page or index that is sealed already. Levels never rise, so that the order stays the vector's. */
-  async appendSealed(level: number, ref: PageRef): Promise<void> {
-    this.#count += ref.count
-    await this.#push(level, ref)
-  }
-
-  hasInTail(id: Uint8Array): boolean {
-    return this.#tail.some(({ entry }) => equalBytes(entry[0], id))
-  }
-
-  get tailBytes(): number {
-    return this.#tail.reduce((sum, { entry }) => sum + entry[2], 0)
-  }
-
-  /** Whether the next entry will make it necessary to know the spine. */
-  static sealsWith(root: MessagesRoot, entries: number, bytes: number): boolean {
-    const tailBytes = root.tail.reduce((sum, entry) => sum + entry[2], 0)
-    return root.tail.length + entries >= LIMITS.pageEntries || tailBytes + bytes >= LIMITS.pageBytes
-  }
-
-  async append({ id, addedInVersion, expiresAt, envelope }: Entry, isNew: boolean): Promise<void> {
-    this.#tail.push({ entry: [id, addedInVersion, envelope.byteLength, expiresAt], envelope })
-    this.#count += 1
-    if (isNew) this.#add({ kind: 'message', id, bytes: envelope })
-    if (this.#tail.length >= LIMITS.pageEntries || this.tailBytes >= LIMITS.pageBytes) await this.#seal()
-  }
-
-  #add(block: Block): void {
-    this.#blocks.set(`${block.kind}/${block.id.join()}`, block)
-  }
-
-  async #seal(): Promise<void> {
-    const entries = await Promise.all(
-      this.#tail.map(
-        async ({ entry, envelope }): Promise<[number, Uint8Array]> => [
-          entry[1],
-          envelope ?? (await this.#read({ kind: 'message', id: entry[0] })),
-        ],
-      ),
-    )
-    const bytes = encode({ v: 1, topic: this.#topicKey, entries })
-    const id = await sha256(bytes)
-    this.#add({ kind: 'page', id, bytes })
-    const sealed = this.#tail.map(({ entry }) => ({ addedInVersion: entry[1], expiresAt: entry[3] }))
-    await this.#push(0, pageRefOf(id, sealed))
-    this.#tail = []
-  }
-
-  async #push(level: number, ref: PageRef): Promise<void> {
-    if (level >= LIMITS.maxSpineLevels)
-      throw new StickyError('TOPIC_FULL', 'A topic with more messages than its index holds.')
-    while (this.#levels.length <= level) this.#levels.push([])
-    const refs = this.#levels[level] as PageRef[]
-    refs.push(ref)
-    this.#spineChanged = true
-    if (refs.length < LIMITS.fanOut) return
-    const bytes = encode({ v: 1, topic: this.#topicKey, level: level + 1, refs })
-    const id = await sha256(bytes)
-    this.#add({ kind: 'index', id, bytes })
-    this.#levels[level] = []
-    await this.#push(level + 1, indexRefOf(id, refs))
-  }
-
-  /** Lets go of everything whose latest expiry, with the grace, is before `nowMs`; true when there was any. Needs the spine. */
-  dropExpired(nowMs: number): boolean {
-    const before = this.#count
-    const keeps = (expiresAt: number) => expiresAt + LIMITS.graceMs >= nowMs
-    for (const [level, refs] of this.#levels.entries()) {
-      const kept = refs.filter((ref) => keeps(ref.expiresAt))
-      if (kept.length === refs.length) continue
-      this.#count -= refs.reduce((sum, ref) => sum + (keeps(ref.expiresAt) ? 0 : ref.count), 0)
-      this.#levels[level] = kept
-      this.#spineChanged = true
-    }
-    const tail = this.#tail.filter(({ entry }) => keeps(entry[3]))
-    this.#count -= this.#tail.length - tail.length
-    this.#tail = tail
-    return this.#count < before
-  }
-
-  async finish(): Promise<{ collection: MessageCollection; blocks: Block[] }> {
-    if (this.#spineChanged) {
-      while (this.#levels.length > 0 && this.#levels.at(-1)?.length === 0) this.#levels.pop()
-      const bytes = encode({ v: 1, topic: this.#topicKey, levels: this.#levels })
-      this.#spineId = this.#levels.length === 0 ? null : await sha256(bytes)
-      if (this.#spineId !== null) this.#add({ kind: 'spine', id: this.#spineId, bytes })
-    }
-    const tail = this.#tail.map(({ entry }) => entry)
-    const count = Math.max(0, this.#count) // what is taken over from others may claim anything
-    const root: MessagesRoot = { v: 1, topic: this.#topicKey, count, spine: this.#spineId, tail }
-    const bytes = encode(root)
-    const rootId = await sha256(bytes)
-    this.#add({ kind: 'messages', id: rootId, bytes })
-    return { collection: { rootId, root }, blocks: [...this.#blocks.values()] }
-  }
-}
-
-/**
- * Adds messages, stamped with `addedInVersion`. Reads nothing but the root, unless a page is sealed: then also the spine,
- * and what has expired is let go of. Ids that the tail has already are skipped.
- */
-export async function appendMessages(
-  root: MessagesRoot,
-  messages: { id: Uint8Array; envelope: Uint8Array; body: { expiresAt: number } }[],
-  addedInVersion: number,
-  nowMs: number,
-  read: BlockReader,
-): Promise<{ collection: MessageCollection; blocks: Block[] }> {
-  const bytes = messages.reduce((sum, { envelope }) => sum + envelope.byteLength, 0)
-  const seals = CollectionBuilder.sealsWith(root, messages.length, bytes)
-  const builder = await CollectionBuilder.from(root, read, seals ? await loadSpine(root, read) : undefined)
-  if (seals) builder.dropExpired(nowMs)
-  for (const { id, envelope, body } of messages) {
-    if (!builder.hasInTail(id))
-      await builder.append({ id, addedInVersion, expiresAt: body.expiresAt, envelope }, true)
-  }
-  return builder.finish()
-}
-
-/** The collection without what has expired, undefined when that is nothing: a topic may live on subscriptions alone. */
-export async function trimMessages(
-  root: MessagesRoot,
-  nowMs: number,
-  read: BlockReader,
-): Promise<{ collection: MessageCollection; blocks: Block[] } | undefined> {
-  const builder = await CollectionBuilder.from(root, read, await loadSpine(root, read))
-  return builder.dropExpired(nowMs) ? builder.finish() : undefined
-}

@@ -11,7 +11,8 @@ import {
   timestampMs,
   toHex,
 } from '../dht/index.ts'
-import { appendMessages, decodeRoot, emptyRoot, trimMessages } from './collection.ts'
+import { decodeRoot, emptyRoot } from './collection.ts'
+import { appendMessages, trimMessages } from './collection-builder.ts'
 import { advance, decodeCoordinator, emptyCoordinator, nextVersion } from './coordinator.ts'
 import { checkData, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { LIMITS } from './options.ts'

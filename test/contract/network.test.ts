@@ -1,7 +1,10 @@
+import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { nodeIdOf } from '../../src/dht/identity.ts'
-import { joinDht, LINK_PROTOCOL, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
+import { LINK_PROTOCOL, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
+import { joinDht } from '../../src/dht/libp2p-join.ts'
 import { MAX_BUFFERED_BYTES } from '../../src/dht/libp2p-link.ts'
+import { type ReservationStore, reservationStore } from '../../src/dht/libp2p-relay.ts'
 import { type Link, MAX_FRAME_BYTES, type PeerNetwork } from '../../src/dht/network.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
@@ -166,6 +169,26 @@ describe('libp2p network', () => {
     net.admitted.add(hidden.network.self)
     await joinDht(hidden.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(8_000) })
     await vi.waitFor(() => expect(circuits().length).toBeGreaterThan(0), patience)
+  })
+
+  it('asks again when its relay refuses for now, while it is connected', async () => {
+    const hidden = await net.add('fleeting', { relayed: true })
+    const store = reservationStore(hidden.libp2p) as ReservationStore
+    const addRelay = store.addRelay.bind(store)
+    let isFull = true
+    store.addRelay = (relay, type) => (isFull ? Promise.reject(new Error('full')) : addRelay(relay, type))
+    for (const connection of hidden.libp2p.getConnections(net.bridge.peerId)) await connection.close()
+    await vi.waitFor(() => expect(store.hasReservation(net.bridge.peerId)).toBe(false), patience)
+    await joinDht(hidden.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(8_000) })
+    // by now everything that a new connection brings about has happened
+    await vi.waitFor(
+      async () => expect(await hidden.network.profile(net.bridge.peerId)).toBeDefined(),
+      patience,
+    )
+    await setTimeout(500)
+    expect(store.hasReservation(net.bridge.peerId)).toBe(false)
+    isFull = false
+    await vi.waitFor(() => expect(store.hasReservation(net.bridge.peerId)).toBe(true), patience)
   })
 
   it('joinDht rejects with UNREACHABLE where nobody listens, and with ABORTED on the signal', async () => {

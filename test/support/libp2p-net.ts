@@ -3,10 +3,10 @@ import { identityFromSeed } from '../../src/dht/identity.ts'
 import {
   createLibp2pNetwork,
   type DhtLibp2p,
-  joinDht,
   type Libp2pNetwork,
   type Libp2pNetworkOptions,
 } from '../../src/dht/libp2p.ts'
+import { joinDht } from '../../src/dht/libp2p-join.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 
 /** A network of real libp2p nodes on loopback, joined through a bridge that admits whoever the test lets in. */

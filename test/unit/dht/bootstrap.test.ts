@@ -54,6 +54,19 @@ describe('entering a bridge', () => {
     await fails(enterBridge(url, identity), 'UNREACHABLE', /answered 502 .+ a proxy in between/)
   })
 
+  it('that never stops talking', async () => {
+    let sent = 0
+    const endless = await serve((_request, response) => {
+      const more = () => {
+        while (!response.destroyed && response.write(' '.repeat(1_024))) sent += 1_024
+        if (!response.destroyed) response.once('drain', more)
+      }
+      more()
+    })
+    await fails(enterBridge(endless, identity), 'MALFORMED', /is not a sticky-pubsub bridge/)
+    expect(sent).toBeGreaterThan(16 * 1_024)
+  })
+
   it('that is something else', async () => {
     const page = await serve((_request, response) => void response.end('<!doctype html>'))
     await fails(enterBridge(page, identity), 'MALFORMED', /is not a sticky-pubsub bridge\. Check the address/)
