@@ -24,17 +24,24 @@ import { MAX_MESSAGES_PER_REQUEST, topicMethods } from './wire.ts'
  * caller's deadline passes.
  */
 
-interface Outgoing {
-  message: VerifiedMessage
-  payload: Uint8Array | undefined
-  deadlineMs: number
-  /** Requests with it that may have stored it for all that is known: under way, or never answered. */
+/** A caller who waits, from its call on: its deadline counts though the own disk takes its time over the number. */
+interface Wait {
+  readonly deadlineMs: number
+  /** Who numbered its message; undefined until then. */
+  writer: Uint8Array | undefined
+  /** Requests with the message that may have stored it for all that is known: under way, or never answered. */
   unanswered: number
-  /** Who refused it: what only one holder says of it is not final where there are others. */
-  readonly refusedBy: Set<NodeId>
   settled: boolean
   resolve(receipt: PublishReceipt): void
   reject(error: StickyError): void
+}
+
+interface Outgoing {
+  readonly message: VerifiedMessage
+  readonly payload: Uint8Array | undefined
+  readonly wait: Wait
+  /** Who refused it: what only one holder says of it is not final where there are others. */
+  readonly refusedBy: Set<NodeId>
 }
 
 interface Outbox {
@@ -52,7 +59,7 @@ export class Publisher {
   /** Numbering, signing and queueing of one topic happen in call order. */
   readonly #order = new Map<string, Promise<unknown>>()
   /** Not settled yet. */
-  readonly #open = new Set<Outgoing>()
+  readonly #open = new Set<Wait>()
   /** New writers on their way, after publishes that were given up. */
   readonly #beginning = new Set<Promise<void>>()
   #isClosed = false
@@ -71,137 +78,110 @@ export class Publisher {
     checkTtl(options.ttlMs ?? LIMITS.defaultTtlMs)
     requireNotAborted(options.signal, 'The publish')
     const name = toHex(topicKey)
-    const turn = (this.#order.get(name) ?? Promise.resolve()).then(() =>
-      this.#enqueue(name, topicKey, bytes, options),
-    )
-    const settledTurn = turn.then(
-      () => undefined,
-      () => undefined,
-    )
-    this.#order.set(name, settledTurn)
-    void settledTurn.then(() => {
-      if (this.#order.get(name) === settledTurn) this.#order.delete(name)
+    const { wait, receipt } = this.#wait(topicKey, options)
+    const turn = (this.#order.get(name) ?? Promise.resolve())
+      .then(() => this.#enqueue(name, topicKey, bytes, wait, options.ttlMs))
+      .catch((error: unknown) => wait.reject(asStickyError(error, 'STORAGE_FAILED')))
+    this.#order.set(name, turn)
+    void turn.then(() => {
+      if (this.#order.get(name) === turn) this.#order.delete(name)
     })
-    const { receipt } = await turn
     return receipt
   }
 
+  /** Numbers the message, once, and puts it last in the outbox. */
   async #enqueue(
     name: string,
     topicKey: Uint8Array,
     data: Uint8Array,
-    options: PublishOptions,
-  ): Promise<{ receipt: Promise<PublishReceipt> }> {
+    wait: Wait,
+    ttlMs: number = LIMITS.defaultTtlMs,
+  ): Promise<void> {
+    if (wait.settled) return
     const outbox = this.#topics.get(name) ?? { waiting: [], running: false }
     if (outbox.waiting.length >= this.#options.maxQueuedPerTopic) {
       throw new StickyError('BUSY', `${outbox.waiting.length} publishes wait in this topic already.`)
     }
+    const { writer, sequence } = await this.#sequences.next(topicKey)
+    if (wait.settled) return this.#sequences.beginAnew(topicKey, writer)
+    wait.writer = writer
     const isLarge = data.byteLength > LIMITS.maxInlineBytes
-    const message = await this.#numbered(topicKey, data, isLarge, options)
-    const { promise, resolve, reject } = Promise.withResolvers<PublishReceipt>()
-    const deadlineMs =
-      this.#dht.runtime.monotonicNow() + (options.deadlineMs ?? this.#options.publishDeadlineMs)
-    const outgoing: Outgoing = {
-      message,
-      payload: isLarge ? data : undefined,
-      deadlineMs,
-      unanswered: 0,
-      refusedBy: new Set(),
-      settled: false,
-      resolve,
-      reject,
-    }
-    this.#watch(outgoing, options.signal)
-    outbox.waiting.push(outgoing)
+    const message = await createMessage({
+      topicKey,
+      identity: this.#identity,
+      writer,
+      sequence,
+      publishedAt: this.#dht.runtime.now(),
+      ttlMs,
+      ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
+    })
+    outbox.waiting.push({ message, payload: isLarge ? data : undefined, wait, refusedBy: new Set() })
     this.#topics.set(name, outbox)
     if (!outbox.running) void this.#drain(name, topicKey, outbox)
-    return { receipt: promise }
   }
 
-  /** The message, made once. A number that no message gets would be a hole for every reader, so a new writer follows. */
-  async #numbered(
+  /** The caller's deadline and signal end its wait, whatever the disk and the network do. */
+  #wait(
     topicKey: Uint8Array,
-    data: Uint8Array,
-    isLarge: boolean,
-    { ttlMs = LIMITS.defaultTtlMs, signal }: PublishOptions,
-  ): Promise<VerifiedMessage> {
-    const { writer, sequence } = await this.#sequences.next(topicKey)
-    try {
-      if (this.#isClosed) throw new StickyError('CLOSED', 'This node is closed.')
-      requireNotAborted(signal, 'The publish')
-      return await createMessage({
-        topicKey,
-        identity: this.#identity,
-        writer,
-        sequence,
-        publishedAt: this.#dht.runtime.now(),
-        ttlMs,
-        ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
-      })
-    } catch (error) {
-      await this.#sequences.beginAnew(topicKey, writer)
-      throw error
-    }
-  }
-
-  /** The caller's deadline and signal end its wait, whatever the network does. */
-  #watch(outgoing: Outgoing, signal: AbortSignal | undefined): void {
+    { deadlineMs = this.#options.publishDeadlineMs, signal }: PublishOptions,
+  ): { wait: Wait; receipt: Promise<PublishReceipt> } {
     const { runtime } = this.#dht
-    const onAbort = () => this.#giveUp(outgoing, new StickyError('ABORTED', 'The publish was aborted.'))
-    const timer = runtime.setTimer(
-      () =>
-        this.#giveUp(
-          outgoing,
-          new StickyError('QUORUM_FAILED', 'No replica could be reached before the deadline.'),
-        ),
-      outgoing.deadlineMs - runtime.monotonicNow(),
-    )
-    signal?.addEventListener('abort', onAbort, { once: true })
-    const { resolve, reject } = outgoing
-    this.#open.add(outgoing)
+    const { promise: receipt, resolve, reject } = Promise.withResolvers<PublishReceipt>()
     const done = () => {
-      outgoing.settled = true
-      this.#open.delete(outgoing)
+      wait.settled = true
+      this.#open.delete(wait)
       timer.clear()
       signal?.removeEventListener('abort', onAbort)
     }
-    outgoing.resolve = (receipt) => {
-      if (outgoing.settled) return
-      done()
-      this.counters.stored += 1
-      resolve(receipt)
+    const wait: Wait = {
+      deadlineMs: runtime.monotonicNow() + deadlineMs,
+      writer: undefined,
+      unanswered: 0,
+      settled: false,
+      resolve: (stored) => {
+        if (wait.settled) return
+        done()
+        this.counters.stored += 1
+        resolve(stored)
+      },
+      reject: (error) => {
+        if (wait.settled) return
+        done()
+        if (wait.writer !== undefined) this.#beginAnew(topicKey, wait.writer)
+        this.counters[error.code === 'OUTCOME_UNKNOWN' ? 'unknown' : 'failed'] += 1
+        reject(error)
+      },
     }
-    outgoing.reject = (error) => {
-      if (outgoing.settled) return
-      done()
-      const { topic, writer } = outgoing.message.body
-      const begun = this.#sequences.beginAnew(topic, writer).catch(() => undefined)
-      this.#beginning.add(begun)
-      void begun.finally(() => this.#beginning.delete(begun))
-      this.counters[error.code === 'OUTCOME_UNKNOWN' ? 'unknown' : 'failed'] += 1
-      reject(error)
-    }
-    if (signal?.aborted)
-      onAbort() // while it was being made
-    else if (this.#isClosed) this.#giveUp(outgoing, new StickyError('CLOSED', 'This node is closed.'))
+    const onAbort = () => this.#giveUp(wait, new StickyError('ABORTED', 'The publish was aborted.'))
+    const timer = runtime.setTimer(() => this.#giveUp(wait, tooLate(wait)), deadlineMs)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    this.#open.add(wait)
+    if (this.#isClosed) this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
+    return { wait, receipt }
+  }
+
+  /** A number that no message gets would be a hole for every reader, so a new writer follows. */
+  #beginAnew(topicKey: Uint8Array, writer: Uint8Array): void {
+    const begun = this.#sequences.beginAnew(topicKey, writer).catch(() => undefined)
+    this.#beginning.add(begun)
+    void begun.finally(() => this.#beginning.delete(begun))
   }
 
   /** Ends every wait; resolves once no number is left that belongs to a message which may never appear. */
   async close(): Promise<void> {
     this.#isClosed = true
-    for (const outgoing of [...this.#open])
-      this.#giveUp(outgoing, new StickyError('CLOSED', 'This node is closed.'))
-    await Promise.all(this.#beginning)
+    for (const wait of [...this.#open]) this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
+    await Promise.all([...this.#order.values(), ...this.#beginning])
   }
 
   /** Ends the caller's wait: with `error` itself only where no request can have stored the message. */
-  #giveUp(outgoing: Outgoing, error: StickyError): void {
-    if (outgoing.unanswered === 0) {
-      outgoing.reject(error)
+  #giveUp(wait: Wait, error: StickyError): void {
+    if (wait.unanswered === 0) {
+      wait.reject(error)
       return
     }
     const reason = `It was sent, but nobody confirmed it (${error.message}) It may or may not appear.`
-    outgoing.reject(new StickyError('OUTCOME_UNKNOWN', reason, { cause: error }))
+    wait.reject(new StickyError('OUTCOME_UNKNOWN', reason, { cause: error }))
   }
 
   async #drain(name: string, topicKey: Uint8Array, outbox: Outbox): Promise<void> {
@@ -218,7 +198,7 @@ export class Publisher {
   async #send(topicKey: Uint8Array, batch: Outgoing[]): Promise<void> {
     const tried = new Set<NodeId>()
     for (let attempt = 0; ; attempt++) {
-      const open = batch.filter((outgoing) => !outgoing.settled)
+      const open = batch.filter(({ wait }) => !wait.settled)
       if (open.length === 0) return
       const initiator = await this.#nextInitiator(topicKey, tried)
       try {
@@ -238,7 +218,7 @@ export class Publisher {
     const payloads = batch.flatMap((outgoing) => (outgoing.payload ? [outgoing.payload] : []))
     const messages = batch.map((outgoing) => outgoing.message.envelope)
     this.counters.requests += 1
-    for (const outgoing of batch) outgoing.unanswered += 1
+    for (const { wait } of batch) wait.unanswered += 1
     const answer = await this.#dht.rpc
       .request(
         initiator,
@@ -249,14 +229,14 @@ export class Publisher {
       .catch((error: unknown) => {
         const { code, retryable } = asStickyError(error, 'LINK_CLOSED')
         if ((!retryable && !MAYBE_STORED.has(code)) || NOTHING_STORED.has(code))
-          for (const outgoing of batch) outgoing.unanswered -= 1
+          for (const { wait } of batch) wait.unanswered -= 1
         throw error
       })
-    for (const outgoing of batch) outgoing.unanswered -= 1
+    for (const { wait } of batch) wait.unanswered -= 1
     const refused = new Map<Outgoing, StickyError>()
     for (const [i, outgoing] of batch.entries()) {
       const code = answer.results[i]
-      if (code === null) outgoing.resolve(receiptOf(outgoing.message, answer))
+      if (code === null) outgoing.wait.resolve(receiptOf(outgoing.message, answer))
       else refused.set(outgoing, refusal(code))
     }
     if (refused.size === 0) return
@@ -280,7 +260,7 @@ export class Publisher {
     for (const outgoing of refused) {
       const isRepeated = outgoing.refusedBy.has(initiator)
       outgoing.refusedBy.add(initiator)
-      if (isRepeated || outgoing.refusedBy.size >= enough) this.#giveUp(outgoing, errorOf(outgoing))
+      if (isRepeated || outgoing.refusedBy.size >= enough) this.#giveUp(outgoing.wait, errorOf(outgoing))
     }
   }
 
@@ -310,6 +290,14 @@ export class Publisher {
     return new Promise((resolve) => this.#dht.runtime.setTimer(resolve, waitMs))
   }
 }
+
+const tooLate = ({ writer }: Wait): StickyError =>
+  writer === undefined
+    ? new StickyError(
+        'STORAGE_FAILED',
+        'The disk of this node took longer than the deadline over the number.',
+      )
+    : new StickyError('QUORUM_FAILED', 'No replica could be reached before the deadline.')
 
 /** Neither says what became of a request that was sent. */
 const MAYBE_STORED: ReadonlySet<ErrorCode> = new Set(['CLOSED', 'ABORTED'])
@@ -352,7 +340,7 @@ function takeBatch(waiting: Outgoing[]): Outgoing[] {
     bytes += next.message.envelope.byteLength + 8
     if (batch.length > 0 && (next.payload !== undefined || bytes > LIMITS.maxDeltaBytes / 2)) break
     waiting.shift()
-    if (!next.settled) batch.push(next)
+    if (!next.wait.settled) batch.push(next)
     if (next.payload !== undefined) break
   }
   return batch

@@ -126,6 +126,21 @@ describe('a caller that gives up', () => {
     expect(gaps).toEqual([])
   })
 
+  it('by its deadline, while its own disk takes longer, has published nothing, and the next follows at once', async () => {
+    await network(2)
+    const disk = new FaultStorage()
+    const { pubsub } = await client(disk)
+    const { seen, gaps } = await listen(await client())
+    const go = disk.hold()
+    const late = [1, 2].map((data) => pubsub.publish('room', data, { deadlineMs: 100 }))
+    for (const publishing of late) await expect(publishing).rejects.toMatchObject({ code: 'STORAGE_FAILED' })
+    go()
+    await pubsub.publish('room', 3)
+    await until(() => seen.length === 1, 3_000)
+    expect(seen.map(({ data }) => data)).toEqual([3])
+    expect(gaps).toEqual([])
+  })
+
   it('with what cannot be published uses up no number', async () => {
     await network(2)
     const { pubsub } = await client()

@@ -1,0 +1,175 @@
+/**
+ * Mechanisms switched off one at a time, each by an edit of the source that ships, and a run in which the checker must
+ * then find what the mechanism is there to prevent. The edits fail when the source no longer has the line.
+ */
+
+export interface Edit {
+  file: string
+  from: string
+  to: string
+}
+
+export interface Control {
+  mechanism: string
+  edits: Edit[]
+  /** A run that passes with the mechanism; found by trying seeds. */
+  schedule: string
+  seed: number
+  /** The invariant that breaks without it. */
+  breaks: string
+}
+
+const UNION = 'src/pubsub/collection-union.ts'
+
+export const CONTROLS: Control[] = [
+  {
+    mechanism: 'a merge stamps anew what one side lacked',
+    edits: [
+      {
+        file: UNION,
+        from: 'if (other === undefined) return mergedVersion',
+        to: 'if (other === undefined) return mine.addedInVersion',
+      },
+      {
+        file: UNION,
+        from: 'if (!a.has(id)) merged.push({ ...entry, addedInVersion: mergedVersion })',
+        to: 'if (!a.has(id)) merged.push(entry)',
+      },
+      {
+        file: UNION,
+        from: 'if (!other.entries.has(id) && entry.addedInVersion <= otherSide.version) return false',
+        to: '',
+      },
+    ],
+    schedule: 'S2',
+    seed: 1,
+    breaks: 'I1',
+  },
+  {
+    mechanism: 'a publish is acknowledged at a majority',
+    edits: [
+      { file: 'src/dht/replicas.ts', from: 'const needed = Math.floor(set.length / 2) + 1', to: 'const needed = 1' },
+    ],
+    schedule: 'S1c',
+    seed: 1,
+    breaks: 'I3',
+  },
+  {
+    mechanism: 'an acknowledgement comes after the disk',
+    edits: [
+      {
+        file: 'src/dht/record.ts',
+        from: 'await this.#ports.storage.write(operations)\n    this.#logNext += 1',
+        to: 'void this.#ports.storage.write(operations)\n    this.#logNext += 1',
+      },
+      // and the operating system takes its time
+      { file: 'test/simulation/disk.ts', from: 'minWriteMs: 0.5, maxWriteMs: 4', to: 'minWriteMs: 3_000, maxWriteMs: 5_000' },
+    ],
+    schedule: 'S1b',
+    seed: 1,
+    breaks: 'I3',
+  },
+  {
+    mechanism: 'a head that diverged is joined, not replaced by the newer one',
+    edits: [
+      {
+        file: 'src/pubsub/coordinator.ts',
+        from: 'other.version > own.version &&\n  isAncestor(own.messages, other.messages, other.messageHistory) &&\n  isAncestor(own.subscribers, other.subscribers, other.subscriberHistory)',
+        to: 'other.version > own.version',
+      },
+      {
+        file: 'src/pubsub/merge.ts',
+        from: '  const nowMs = Math.max(first.lastModified, second.lastModified)',
+        to: '  if (first.version !== second.version)\n    return { head: first.version > second.version ? firstBytes : secondBytes, blocks: [] }\n  const nowMs = Math.max(first.lastModified, second.lastModified)',
+      },
+    ],
+    schedule: 'S2',
+    seed: 1,
+    breaks: 'I3',
+  },
+  {
+    mechanism: 'a subscription drops what it has delivered',
+    edits: [
+      {
+        file: 'src/pubsub/gaps.ts',
+        from: 'if (this.#delivered.get(numberOf(message, message.sequence))?.includes(message.id))\n      return { deliver: [], duplicate: true }',
+        to: 'if (this.#delivered.get(numberOf(message, message.sequence))?.includes(message.id))\n      return { deliver: [message], duplicate: false }',
+      },
+    ],
+    schedule: 'S4',
+    seed: 1,
+    breaks: 'I2',
+  },
+  {
+    mechanism: 'an initiator skips what is stored already',
+    edits: [
+      {
+        file: 'src/pubsub/stored-ids.ts',
+        from: 'for (const id of lacking.keys()) if (ids.has(id)) lacking.delete(id)',
+        to: 'void ids',
+      },
+    ],
+    schedule: 'S4',
+    seed: 1,
+    breaks: 'I19',
+  },
+  {
+    mechanism: 'holes in the numbers are waited for and told',
+    edits: [
+      {
+        file: 'src/pubsub/gaps.ts',
+        from: 'return this.#hold(writer, message, nowMs)',
+        to: 'writer.next = sequence\n    return { deliver: this.#advance(writer, [message]), duplicate: false }',
+      },
+    ],
+    schedule: 'S4',
+    seed: 1,
+    breaks: 'I4',
+  },
+  {
+    mechanism: 'holders compare heads and repair',
+    edits: [
+      {
+        file: 'src/dht/anti-entropy.ts',
+        from: "const { differing } = await this.#rpc.request(peer, recordMethods.compare, { kind, records: wire })",
+        to: 'const differing: number[] = []\n      void wire',
+      },
+    ],
+    schedule: 'S2',
+    seed: 1,
+    breaks: 'I8',
+  },
+  {
+    mechanism: 'a crash begins a new numbering',
+    edits: [{ file: 'src/pubsub/sequence.ts', from: 'saved?.clean', to: 'saved !== undefined' }],
+    schedule: 'S1b',
+    seed: 1,
+    breaks: 'I14',
+  },
+  {
+    mechanism: 'nothing expired is delivered',
+    edits: [
+      {
+        file: 'src/pubsub/reader.ts',
+        from: 'if (view.expiresAt <= this.#init.dht.runtime.now()) return',
+        to: '',
+      },
+    ],
+    schedule: 'S5',
+    seed: 1,
+    breaks: 'I6',
+  },
+  {
+    mechanism: 'the latest statement of a subscriber wins',
+    edits: [
+      {
+        file: 'src/pubsub/subscribers.ts',
+        from: 'a.body.issuedAt - b.body.issuedAt ||',
+        to: 'b.body.issuedAt - a.body.issuedAt ||',
+      },
+    ],
+    schedule: 'S2',
+    seed: 1,
+    breaks: 'I17',
+  },
+]
