@@ -88,6 +88,25 @@ async function handOver({ simulation, workload, crash, restart }: FaultContext):
   for (const node of away) await restart(node)
 }
 
+/** Their clients still reach them, and they each other: two of five must acknowledge nothing, for nobody else will have it. */
+async function cutOffAndErased({ simulation, workload, crash, restart }: FaultContext): Promise<void> {
+  const { random, hub, world, replicaSet, holders } = simulation
+  const victims = random.sample(replicaSet, 2)
+  for (const node of victims)
+    for (const other of holders) {
+      if (victims.includes(other)) continue
+      hub.cut(node.nodeId, other.nodeId)
+      hub.cut(other.nodeId, node.nodeId)
+    }
+  // less than it takes until they count the others as gone and go on as a network of two
+  await world.sleep(random.between(1_000, 3_000))
+  await workload.untilPublishing()
+  for (const node of victims) crash(node, { isSilent: random.chance(0.3), losesDisk: true })
+  hub.heal()
+  await world.sleep(random.between(5_000, 10_000))
+  await Promise.all(victims.map(restart))
+}
+
 async function crashAll({ simulation, workload, crash, restart }: FaultContext): Promise<void> {
   const { random, world } = simulation
   const victims = simulation.replicaSet
@@ -234,6 +253,11 @@ export const SCHEDULES: Record<string, Schedule> = {
     about: 'two of five holders lose their disks',
     needs: { crashes: true },
     faults: (c) => crashSome(c, true),
+  },
+  S1e: {
+    about: 'two of five holders are cut off from the others and lose their disks',
+    needs: { crashes: true, stalled: true },
+    faults: cutOffAndErased,
   },
   S1d: {
     about: 'holders hand over, then all nodes go down at once',

@@ -1,28 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { replayCommand, runScenario } from './scenario.ts'
 import { SCHEDULES } from './schedules.ts'
+import { SEEDS } from './seeds.ts'
 
 /** A few seeds per schedule; many more by `npm run test:sim -- --seeds 1-200`. */
-
-/** Odd seeds find holders by look-up, even ones from their routing tables. */
-const SEEDS: Record<string, number[]> = {
-  S1: [1, 2],
-  S1b: [1, 2],
-  S1c: [1],
-  S1d: [1, 2],
-  S2: [2, 3],
-  S2b: [2],
-  S2c: [2],
-  S2d: [2],
-  S3: [2],
-  S3b: [1],
-  S4: [2],
-  S5: [1, 2],
-  S6: [2, 3],
-  S6b: [1],
-  S7: [1],
-  churn: [1],
-}
 
 const load = 'short'
 const MAX_TOLD = 8
@@ -42,7 +23,7 @@ describe('the seeded world', () => {
 
 describe('invariants under faults', () => {
   for (const [schedule, { about }] of Object.entries(SCHEDULES))
-    for (const seed of SEEDS[schedule] ?? [1])
+    for (const seed of SEEDS[schedule as keyof typeof SEEDS])
       it(`${schedule}, seed ${seed}: ${about}`, async () => {
         const { violations, vacuous } = await runScenario({ schedule, seed, load })
         const wrong = violations.map(

@@ -1,0 +1,50 @@
+import { execFile } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { CONTROLS, type Control } from './controls.ts'
+import { SEEDS } from './seeds.ts'
+
+/** The checker finds what goes wrong without a mechanism, in a run that passes with it. */
+
+const ROOT = join(import.meta.dirname, '../..')
+
+/** A copy of the source with the edits. Throws where there is nothing to edit. */
+function edited(edits: Control['edits']): string {
+  const directory = mkdtempSync(join(tmpdir(), 'sticky-control-'))
+  for (const part of ['src', 'test/simulation', 'package.json'])
+    cpSync(join(ROOT, part), join(directory, part), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
+  for (const { file, from, to } of edits) {
+    const source = readFileSync(join(directory, file), 'utf8')
+    if (source.split(from).length !== 2) throw new Error(`${file} does not have this once: ${from}`)
+    writeFileSync(
+      join(directory, file),
+      source.replace(from, () => to),
+    )
+  }
+  return directory
+}
+
+async function outputOf({ edits, schedule, seed }: Control): Promise<string> {
+  const directory = edited(edits)
+  try {
+    const run = ['test/simulation/run.ts', '--quiet', '--load', 'short', '--schedule', schedule]
+    const ended = promisify(execFile)(process.execPath, [...run, '--seeds', String(seed)], { cwd: directory })
+    return (await ended.catch((error: { stdout: string }) => error)).stdout
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+}
+
+describe('without the mechanism that', () => {
+  for (const control of CONTROLS) {
+    const { mechanism, schedule, seed, breaks } = control
+    it(`${mechanism}: ${schedule}, seed ${seed}, breaks ${breaks}`, async () => {
+      expect(SEEDS[schedule]).toContain(seed)
+      expect(await outputOf(control)).toMatch(new RegExp(`^FAIL .*\\b${breaks} x`))
+    })
+  }
+})

@@ -1,0 +1,20 @@
+/** Runs in every `npm test`. Odd seeds find holders by look-up, even ones from their routing tables. */
+export const SEEDS = {
+  S1: [1, 2],
+  S1b: [1, 2],
+  S1c: [1],
+  S1d: [1, 2],
+  S1e: [3],
+  S2: [2, 3],
+  S2b: [2],
+  S2c: [2],
+  S2d: [2],
+  S3: [2],
+  S3b: [1],
+  S4: [2],
+  S5: [1, 2],
+  S6: [2, 3],
+  S6b: [1],
+  S7: [1],
+  churn: [1],
+} satisfies Record<string, number[]>
