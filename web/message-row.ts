@@ -48,10 +48,12 @@ function dayName(at: number): string {
 }
 
 function drawGap({ count, name }: GapEntry): TemplateResult {
-  const many = count === 1 ? '1 message' : `${count} messages`
+  const [what, why] =
+    count === 1
+      ? ['1 message', 'is missing: no node that keeps this room has it']
+      : [`${count} messages`, 'are missing: no node that keeps this room has them']
   return html`<div class="gap" role="note" data-testid="gap">
-    ${alertIcon}<span>${many} from <bdi>${name}</bdi> ${count === 1 ? 'is' : 'are'} missing: no node that keeps
-      this room has ${count === 1 ? 'it' : 'them'}</span>
+    ${alertIcon}<span>${what} from <bdi>${name}</bdi> ${why}</span>
   </div>`
 }
 

@@ -226,7 +226,7 @@ describe('chat interface', () => {
     await expect
       .poll(() => page.getByTestId('gap').allTextContents())
       .toEqual([
-        expect.stringMatching(/2 messages from .+ are missing: no node that keeps this room has it/s),
+        expect.stringMatching(/2 messages from .+ are missing: no node that keeps this room has them/s),
       ])
     await expect.poll(() => page.getByTestId('topic-state').getAttribute('data-state')).toBe('FAILED')
     expect(await page.getByTestId('topic-state').getAttribute('data-sync')).toBe('degraded')
