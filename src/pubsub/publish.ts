@@ -198,9 +198,11 @@ export class Publisher {
   async #send(topicKey: Uint8Array, batch: Outgoing[]): Promise<void> {
     const tried = new Set<NodeId>()
     for (let attempt = 0; ; attempt++) {
+      if (batch.every(({ wait }) => wait.settled)) return
+      const initiator = await this.#nextInitiator(topicKey, tried)
+      // only now: what was given up while holders were looked for, as failed, must not be sent
       const open = batch.filter(({ wait }) => !wait.settled)
       if (open.length === 0) return
-      const initiator = await this.#nextInitiator(topicKey, tried)
       try {
         if (initiator === undefined)
           throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')

@@ -242,6 +242,24 @@ describe('a publisher', () => {
     expect(await read(publisher, 'room')).toEqual(['y'])
   })
 
+  it('who was told that it failed while holders were looked for does not send it afterwards', async () => {
+    await network(3)
+    const { pubsub } = await client()
+    await pubsub.publish('room', 'base')
+    const found = pubsub.dht.replicas.set.bind(pubsub.dht.replicas)
+    const looking = Promise.withResolvers<void>()
+    pubsub.dht.replicas.set = async (key) => {
+      await looking.promise
+      return found(key)
+    }
+    await expect(pubsub.publish('room', 'given up', { deadlineMs: 100 })).rejects.toMatchObject({
+      code: 'QUORUM_FAILED',
+    })
+    looking.resolve()
+    await pubsub.publish('room', 'next')
+    expect(await read(await client(), 'room')).toEqual(['base', 'next'])
+  })
+
   it('whose holders are all silent is told that the outcome is unknown, before its deadline', async () => {
     const holders = await network(3)
     const publisher = await client()

@@ -1,16 +1,18 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { runAcceptance } from './acceptance.ts'
+import { ACCEPTANCE } from './acceptance-check.ts'
 import { describeEvent } from './history.ts'
 import { type RunResult, replayCommand, runScenario } from './scenario.ts'
 import { SCHEDULES } from './schedules.ts'
 import { LOADS } from './workload.ts'
 
-/** npm run test:sim -- --seeds 1-20 --schedule S2,S4 [--load short] [--trace FILE] [--quiet] */
+/** npm run test:sim -- --seeds 1-20 --schedule S2,S4,A1,A2 [--load short] [--trace FILE] [--quiet] */
 
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1-5' },
-    schedule: { type: 'string', default: Object.keys(SCHEDULES).join(',') },
+    schedule: { type: 'string', default: Object.keys({ ...SCHEDULES, ...ACCEPTANCE }).join(',') },
     load: { type: 'string', default: 'full' },
     trace: { type: 'string' },
     quiet: { type: 'boolean', default: false },
@@ -55,16 +57,22 @@ let runs = 0
 for (const schedule of values.schedule.split(',')) {
   for (const seed of seedsOf(values.seeds)) {
     const startedMs = performance.now()
-    const result = await runScenario({ schedule, seed, load, keepTrace: values.trace !== undefined })
+    const run = Object.hasOwn(ACCEPTANCE, schedule) ? runAcceptance : runScenario
+    const result = await run({ schedule, seed, load, keepTrace: values.trace !== undefined })
     runs += 1
     const { attempts, acks, weakAcks, unknown, failed, merges, gaps } = result.stats
+    const { late, total, joinedAfter, initiators } = result.stats
+    const acceptance =
+      total === undefined
+        ? ''
+        : `late subscriber after ${joinedAfter} got ${late} of ${total}, ${initiators} initiators, `
     if (values.trace !== undefined) writeFileSync(values.trace, `${result.trace.join('\n')}\n`)
     if (result.violations.length + result.vacuous.length > 0) {
       failures += 1
       report(schedule, seed, result)
     }
     console.log(
-      `${schedule} seed ${seed}: ${attempts} published, ${acks} stored (${weakAcks} at fewer than three), ${unknown} unknown, ${failed} failed, ${merges} merges, ${gaps} gaps, trace ${result.checksum}, ${Math.round(performance.now() - startedMs)} ms`,
+      `${schedule} seed ${seed}: ${attempts} published, ${acks} stored (${weakAcks} at fewer than three), ${unknown} unknown, ${failed} failed, ${merges} merges, ${gaps} gaps, ${acceptance}trace ${result.checksum}, ${Math.round(performance.now() - startedMs)} ms`,
     )
   }
 }

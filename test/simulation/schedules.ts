@@ -242,6 +242,23 @@ async function churn({ simulation, workload, crash, restart }: FaultContext): Pr
   }
 }
 
+/** Those that leave three of five disks whole whatever else goes on. */
+const COMBINABLE = ['S1', 'S1b', 'S2', 'S2b', 'S2c', 'S2d', 'S3', 'S3b', 'S4', 'churn']
+
+/** Two different ones at the same time, two or three times; in between one of them is over and the other goes on. */
+async function combined(context: FaultContext): Promise<void> {
+  const { random, world } = context.simulation
+  for (let round = random.int(2, 3); round > 0; round--) {
+    const names = random.sample(COMBINABLE, 2)
+    world.log('faults', names.join(' and '))
+    const faults = names.map(async (name) => {
+      await world.sleep(random.between(0, 5_000))
+      await SCHEDULES[name]?.faults(context)
+    })
+    await Promise.all(faults)
+  }
+}
+
 export const SCHEDULES: Record<string, Schedule> = {
   S1: {
     about: 'two of five holders are killed and come back with their disks',
@@ -295,6 +312,11 @@ export const SCHEDULES: Record<string, Schedule> = {
     about: 'one holder replays an old state and withholds all that is new',
     needs: { attack: true },
     faults: staleReplays,
+  },
+  S12: {
+    about: 'two of these at the same time, two or three times',
+    needs: {},
+    faults: combined,
   },
   churn: { about: 'holders come and go', needs: { crashes: true }, faults: churn },
 }

@@ -1,5 +1,7 @@
 /** Runs in every `npm test`. Odd seeds find holders by look-up, even ones from their routing tables. */
 export const SEEDS = {
+  A1: [1],
+  A2: [2],
   S1: [1, 2],
   S1b: [1, 2],
   S1c: [1],

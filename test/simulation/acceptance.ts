@@ -1,0 +1,209 @@
+import { ACCEPTANCE, type AcceptanceTest, checkWhole, DIVERGING, sizeOf } from './acceptance-check.ts'
+import { Joins } from './acceptance-joins.ts'
+import { check } from './checker.ts'
+import type { HistoryEvent } from './history.ts'
+import type { SimulatedNode } from './node.ts'
+import type { RunOptions, RunResult } from './scenario.ts'
+import { deliveredFrom, Simulation, TOPIC } from './simulation.ts'
+import { installSynchronousCrypto } from './synchronous-crypto.ts'
+import { Workload } from './workload.ts'
+
+/** One run of an acceptance test: the load, a subscriber that joins late, what makes initiators differ, the final reads. */
+
+const SETTLE_MS = 15_000
+const QUIET_MS = 10_000
+
+export async function runAcceptance(options: RunOptions): Promise<RunResult> {
+  const test = ACCEPTANCE[options.schedule]
+  if (test === undefined)
+    throw new Error(`No acceptance test ${options.schedule}: ${Object.keys(ACCEPTANCE)}`)
+  const restoreCrypto = installSynchronousCrypto()
+  const simulation = new Simulation({
+    seed: options.seed,
+    keepTrace: options.keepTrace ?? false,
+    drainTurns: options.drainTurns ?? 1,
+    maxVirtualMs: 10 * 60_000,
+  })
+  const { history } = simulation
+  const crashed = (where: string) => (error: unknown) =>
+    history.add({ type: 'crash', where, text: String((error as Error)?.stack ?? error) })
+  const onRejection = crashed('an unhandled rejection')
+  process.on('unhandledRejection', onRejection)
+  const run = new AcceptanceRun(simulation, test, options.load === 'short')
+  try {
+    await simulation.world.run(() => run.run())
+  } catch (error) {
+    crashed('the run itself')(error)
+  } finally {
+    process.off('unhandledRejection', onRejection)
+    restoreCrypto()
+  }
+  return {
+    violations: [
+      ...check(history.events, { settleMs: SETTLE_MS }),
+      ...checkWhole(history.events, { name: options.schedule, ...run.size }),
+    ],
+    vacuous: run.vacuity(),
+    events: history.events,
+    trace: simulation.world.trace,
+    checksum: simulation.world.checksum,
+    stats: run.stats(),
+  }
+}
+
+class AcceptanceRun {
+  readonly size: { publishers: number; each: number }
+  readonly #simulation: Simulation
+  readonly #test: AcceptanceTest
+  readonly #workload: Workload
+  readonly #total: number
+  readonly #joins = new Joins()
+  #joinedAfter = 0
+
+  constructor(simulation: Simulation, test: AcceptanceTest, isShort: boolean) {
+    this.#simulation = simulation
+    this.#test = test
+    this.size = sizeOf(test, isShort)
+    this.#total = this.size.publishers * this.size.each
+    this.#workload = new Workload(simulation, { deadlineMs: test.deadlineMs })
+  }
+
+  async run(): Promise<void> {
+    const { world, history } = this.#simulation
+    await this.#startNodes()
+    await this.#workload.subscribe(this.#node('early'))
+    await this.#workload.subscribe(this.#node('n1'))
+    const publishing = Array.from({ length: this.size.publishers }, (_, i) => this.#publish(i))
+    // a tenth, which is the first 100 of 1,000
+    while (this.#count('ack') < this.#total / 10) await world.sleep(5)
+    const cause = this.#test.diverges ? this.#diverge() : Promise.resolve()
+    await this.#workload.subscribe(this.#node('late'))
+    this.#joinedAfter = this.#count('ack')
+    await Promise.all([...publishing, cause])
+    await this.#workload.finish()
+    // nothing was wrong until here: this is where the checker ends to ask for speed
+    if (!this.#test.diverges) history.add({ type: 'phase', phase: 'faults' })
+    await world.sleep(SETTLE_MS)
+    history.add({ type: 'phase', phase: 'quiet' })
+    await world.sleep(QUIET_MS)
+    history.add({ type: 'phase', phase: 'end' })
+    await this.#observe()
+  }
+
+  async #startNodes(): Promise<void> {
+    const simulation = this.#simulation
+    for (let i = 0; i < 9; i++) await simulation.add({ label: `n${i}`, stores: true, durable: i % 3 !== 2 })
+    const clients = ['early', 'late', 'fresh']
+    for (let i = 0; i < this.size.publishers; i++) clients.push(`pub${i}`)
+    for (const label of clients) await simulation.add({ label, stores: false, durable: false })
+    for (const node of simulation.nodes) {
+      if (node.label === 'fresh') continue
+      await node.start()
+      if (node.init.stores) node.pubsub.dht.store.onAdvance(({ after }) => this.#joins.note(after))
+    }
+    await simulation.world.sleep(1_000)
+  }
+
+  #node(label: string): SimulatedNode {
+    return this.#simulation.nodes.find((node) => node.label === label) as SimulatedNode
+  }
+
+  get #publishers(): SimulatedNode[] {
+    return this.#simulation.clients.filter(({ label }) => label.startsWith('pub'))
+  }
+
+  #count(type: HistoryEvent['type']): number {
+    return this.#simulation.history.events.filter((event) => event.type === type).length
+  }
+
+  /** One message after the other in time, not waiting for answers. */
+  async #publish(index: number): Promise<void> {
+    const { world } = this.#simulation
+    const random = world.random(`publisher ${index}`)
+    const { minIntervalMs, maxIntervalMs } = this.#test
+    for (let n = 1; n <= this.size.each; n++) {
+      const pad = random.bytes(random.int(0, 200))
+      this.#workload.publish(this.#node(`pub${index}`), { token: `p${index}.${n}`, pad })
+      await world.sleep(random.between(minIntervalMs, maxIntervalMs))
+    }
+  }
+
+  /** Two initiators at once, by a cause that the seed picks. */
+  async #diverge(): Promise<void> {
+    const { random, world, hub, history } = this.#simulation
+    const first = await this.#firstHolder()
+    await world.sleep(random.between(0, this.size.each * 5))
+    history.add({ type: 'phase', phase: 'faults' })
+    await DIVERGING[random.pick(Object.keys(DIVERGING))]?.(this.#simulation, first, this.#publishers)
+    hub.heal()
+    history.add({ type: 'phase', phase: 'heal' })
+  }
+
+  /** Whom all publishers ask first. */
+  async #firstHolder(): Promise<SimulatedNode> {
+    const { topicKey, nodes } = this.#simulation
+    const set = await this.#node('pub0').pubsub.dht.replicas.set(topicKey)
+    const first = set.find(({ durable }) => durable)
+    return nodes.find(({ nodeId }) => nodeId === first?.nodeId) as SimulatedNode
+  }
+
+  async #observe(): Promise<void> {
+    const { history, replicaSet } = this.#simulation
+    for (const node of replicaSet) {
+      const unreadable = (error: unknown) => ({ head: `unreadable: ${error}`, messages: [] })
+      const state = await this.#simulation.messagesAt(node).catch(unreadable)
+      history.add({ type: 'replica', node: node.label, ...state })
+    }
+    const fresh = this.#node('fresh')
+    await fresh.start()
+    const messages = []
+    let before: string | undefined
+    do {
+      const page = await fresh.pubsub.history(TOPIC, { limit: 100, ...(before ? { before } : {}) })
+      messages.unshift(...page.messages.map(deliveredFrom))
+      before = page.before
+    } while (before !== undefined)
+    history.add({ type: 'fresh', messages })
+    const subscribers = await fresh.pubsub.subscribers(TOPIC)
+    history.add({ type: 'subscribers', nodes: subscribers.map(({ nodeId }) => nodeId) })
+  }
+
+  stats(): Record<string, number> {
+    const { history, world, merges, holders, hub } = this.#simulation
+    const late = history.events.filter(
+      (event) => event.type === 'deliver' && event.subscription.endsWith('@late'),
+    )
+    const storedBy = holders.map(({ isUp, pubsub }) => isUp && pubsub.counters().initiator?.groupedMessages)
+    return {
+      attempts: this.#count('attempt'),
+      acks: this.#count('ack'),
+      weakAcks: history.events.filter((event) => event.type === 'ack' && event.replicas < 3).length,
+      unknown: this.#count('unknown'),
+      failed: this.#count('fail'),
+      deliveries: this.#count('deliver'),
+      gaps: this.#count('gap'),
+      merges,
+      total: this.#total,
+      late: new Set(late.map((event) => event.type === 'deliver' && event.token)).size,
+      joinedAfter: this.#joinedAfter,
+      /** Holders that brought messages into the topic. */
+      initiators: storedBy.filter(Boolean).length,
+      joins: this.#joins.count,
+      ...hub.counters,
+      events: world.events,
+      virtualMs: Math.round(world.nowMs),
+    }
+  }
+
+  /** Without a late subscriber, or without a merge, the run proves nothing. */
+  vacuity(): string[] {
+    const { joinedAfter = 0, merges = 0, initiators = 0, joins = 0 } = this.stats()
+    const out: string[] = []
+    if (joinedAfter < this.#total / 10) out.push(`the late subscriber joined after ${joinedAfter} messages`)
+    if (joinedAfter >= this.#total) out.push('the late subscriber joined when everything was stored')
+    if (!this.#test.diverges) return out
+    if (initiators < 2) out.push('one initiator only')
+    if (merges === 0 || joins === 0) out.push('no merges')
+    return out
+  }
+}
