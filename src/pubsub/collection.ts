@@ -11,6 +11,7 @@ import {
   timestampMs,
   toHex,
 } from '../dht/index.ts'
+import { mapAhead } from './ahead.ts'
 import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 
@@ -194,7 +195,7 @@ async function* pagesOf(
   }
 }
 
-/** Pages fetched ahead of the one that is being delivered: hides round trips without holding a topic in memory. */
+/** Pages fetched ahead of the one that is being delivered. */
 const READ_AHEAD_PAGES = 6
 
 /** Entries added after `after`, in order. Pages wholly before it are not read. */
@@ -205,21 +206,9 @@ export async function* entriesAfter(
 ): AsyncGenerator<Entry> {
   const spine = await loadSpine(root, read)
   const pages = pagesOf(root.topic, spineRefs(spine), (ref) => ref.lastVersion > after, read)
-  const ahead: Promise<Entry[]>[] = []
-  for (let done = false; ; ) {
-    while (!done && ahead.length < READ_AHEAD_PAGES) {
-      const next = await pages.next()
-      if (next.done) done = true
-      else {
-        const reading = readPage(root.topic, next.value, read)
-        reading.catch(() => undefined) // reported when its turn comes
-        ahead.push(reading)
-      }
-    }
-    const entries = await ahead.shift()
-    if (entries === undefined) break
+  const readNext = (ref: PageRef) => readPage(root.topic, ref, read)
+  for await (const entries of mapAhead(pages, READ_AHEAD_PAGES, readNext))
     for (const entry of entries) if (entry.addedInVersion > after) yield entry
-  }
   yield* await readTail(
     root.tail.filter(([, addedInVersion]) => addedInVersion > after),
     read,

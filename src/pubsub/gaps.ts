@@ -73,6 +73,8 @@ export interface Released<T> {
 export interface Tracker<T extends Numbered> {
   /** `nowMs` of a clock that never goes back. */
   offer(message: T, nowMs?: number): Offered<T>
+  /** Whether it was delivered, as far as that is remembered. */
+  wasDelivered(message: Numbered): boolean
   /** Gives up holes that are older than the patience. */
   release(nowMs: number): Released<T>
   /** From here on, messages are new ones. */
@@ -141,9 +143,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   offer(message: T, nowMs = 0): Offered<T> {
-    // looked at first: its writer may be forgotten since
-    if (this.#delivered.get(numberOf(message, message.sequence))?.includes(message.id))
-      return { deliver: [], duplicate: true }
+    if (this.wasDelivered(message)) return { deliver: [], duplicate: true } // though its writer may be forgotten since
     const writer = this.#writerOf(message)
     const { sequence } = message
     if (sequence < writer.next) return this.#offerLate(writer, message)
@@ -152,6 +152,10 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       return { deliver, duplicate: false }
     }
     return this.#hold(writer, message, nowMs)
+  }
+
+  wasDelivered(message: Numbered): boolean {
+    return this.#delivered.get(numberOf(message, message.sequence))?.includes(message.id) ?? false
   }
 
   release(nowMs: number): Released<T> {

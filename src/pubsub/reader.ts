@@ -7,6 +7,7 @@ import {
   StickyError,
   toHex,
 } from '../dht/index.ts'
+import { mapAhead } from './ahead.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
 import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
 import { decodeCoordinator } from './coordinator.ts'
@@ -116,8 +117,8 @@ export class TopicReader {
   }
 
   async #takePrepared({ entries, read }: { entries: Entry[]; read: BlockReader }): Promise<void> {
-    for (let entry = entries[0]; entry !== undefined; entry = entries[0]) {
-      await this.#take(await openMessage(entry.envelope, this.#init.topicKey), entry.addedInVersion, read)
+    for await (const arrived of this.#arriving([...entries], read)) {
+      this.#take(arrived)
       entries.shift()
     }
   }
@@ -131,7 +132,7 @@ export class TopicReader {
   }
 
   async #takeMissing(source: NodeId, quorum: boolean): Promise<void> {
-    const { topicKey, signal } = this.#init
+    const { signal } = this.#init
     const head = await this.#headAt(source, quorum)
     if (head === null) return
     const coordinator = decodeCoordinator(head)
@@ -139,8 +140,9 @@ export class TopicReader {
     if (messages !== null) {
       const read = this.#blocksOf(source)
       const after = await this.#position.knownIn(coordinator, read)
-      for await (const entry of entriesAfter(await loadMessages(messages, read), after, read)) {
-        await this.#take(await openMessage(entry.envelope, topicKey), entry.addedInVersion, read)
+      const entries = entriesAfter(await loadMessages(messages, read), after, read)
+      for await (const arrived of this.#arriving(entries, read)) {
+        this.#take(arrived)
         signal.throwIfAborted()
       }
     }
@@ -157,9 +159,8 @@ export class TopicReader {
       entries.map(([, envelope]) => verifyMessage(envelope, { topicKey, verified })),
     )
     const read = this.#blocksOf(source)
-    for (const [i, message] of messages.entries()) {
-      await this.#take(message, (entries[i] as [number, Uint8Array])[0], read)
-    }
+    const arrived = messages.map((message, i) => this.#arrive(message, entries[i]?.[0] as number, read))
+    for (const one of await Promise.all(arrived)) this.#take(one)
     this.#position.moveTo(version, collection)
   }
 
@@ -200,16 +201,31 @@ export class TopicReader {
     return this.#init.dht.reader(COORDINATOR, this.#init.topicKey, source, this.#init.signal)
   }
 
-  /** Everything that can fail comes before the message counts as seen: a second attempt then delivers it. */
-  async #take(message: VerifiedMessage, addedInVersion: number, read: BlockReader): Promise<void> {
-    const { publisher, writer, sequence, publishedAt } = message.body
-    if (publishedAt < this.#wantedFromMs && this.#joined) return
-    const view = await toMessage(
-      message,
-      { topic: this.#init.topic, addedInVersion, historic: !this.#joined },
-      read,
+  #arriving(entries: Iterable<Entry> | AsyncIterable<Entry>, read: BlockReader) {
+    return mapAhead(entries, READ_AHEAD_MESSAGES, async ({ envelope, addedInVersion }) =>
+      this.#arrive(await openMessage(envelope, this.#init.topicKey), addedInVersion, read),
     )
-    const arrived = { view, id: view.id, publisher: toHex(publisher), writer: toHex(writer), sequence }
+  }
+
+  /**
+   * Everything that can fail comes before the message counts as seen: a second attempt then delivers it. Undefined where
+   * there is nothing to deliver.
+   */
+  async #arrive(
+    message: VerifiedMessage,
+    addedInVersion: number,
+    read: BlockReader,
+  ): Promise<Arrived | undefined> {
+    const { publisher, writer, sequence, publishedAt } = message.body
+    if (publishedAt < this.#wantedFromMs && this.#joined) return undefined
+    const name = { id: message.cid, publisher: toHex(publisher), writer: toHex(writer), sequence }
+    if (this.#tracker.wasDelivered(name)) return undefined // its data is not fetched again
+    const context = { topic: this.#init.topic, addedInVersion, historic: !this.#joined }
+    return { ...name, view: await toMessage(message, context, read) }
+  }
+
+  #take(arrived: Arrived | undefined): void {
+    if (arrived === undefined) return
     const { deliver } = this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow())
     for (const next of deliver) this.#deliver(next)
   }
@@ -231,3 +247,6 @@ function isLeftBehind(own: number, all: number[]): boolean {
 }
 
 const MAX_LAG_VERSIONS = 8
+
+/** Messages whose data is fetched at once: 2 MiB at most. */
+const READ_AHEAD_MESSAGES = 16

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { CONTROLS, type Control } from './controls.ts'
-import { SEEDS } from './seeds.ts'
 
 /** The checker finds what goes wrong without a mechanism, in a run that passes with it. */
 
@@ -28,11 +27,23 @@ function edited(edits: Control['edits']): string {
   return directory
 }
 
-async function outputOf({ edits, schedule, seed }: Control): Promise<string> {
+async function outputOf({ edits, schedule, breaks }: Control): Promise<string> {
   const directory = edited(edits)
   try {
-    const run = ['test/simulation/run.ts', '--quiet', '--load', 'short', '--schedule', schedule]
-    const ended = promisify(execFile)(process.execPath, [...run, '--seeds', String(seed)], { cwd: directory })
+    const options = [
+      '--schedule',
+      schedule,
+      '--seeds',
+      '1-8',
+      '--load',
+      'short',
+      '--quiet',
+      '--until',
+      breaks,
+    ]
+    const ended = promisify(execFile)(process.execPath, ['test/simulation/run.ts', ...options], {
+      cwd: directory,
+    })
     return (await ended.catch((error: { stdout: string }) => error)).stdout
   } finally {
     rmSync(directory, { recursive: true })
@@ -41,10 +52,9 @@ async function outputOf({ edits, schedule, seed }: Control): Promise<string> {
 
 describe('without the mechanism that', () => {
   for (const control of CONTROLS) {
-    const { mechanism, schedule, seed, breaks } = control
-    it(`${mechanism}: ${schedule}, seed ${seed}, breaks ${breaks}`, async () => {
-      expect(SEEDS[schedule]).toContain(seed)
-      expect(await outputOf(control)).toMatch(new RegExp(`^FAIL .*\\b${breaks} x`))
+    const { mechanism, schedule, breaks } = control
+    it(`${mechanism}: ${schedule} breaks ${breaks}`, async () => {
+      expect(await outputOf(control)).toMatch(new RegExp(`^FAIL .*\\b${breaks} x`, 'm'))
     })
   }
 })

@@ -7,7 +7,7 @@ import { type RunResult, replayCommand, runScenario } from './scenario.ts'
 import { SCHEDULES } from './schedules.ts'
 import { LOADS } from './workload.ts'
 
-/** npm run test:sim -- --seeds 1-20 --schedule S2,S4,A1,A2 [--load short] [--trace FILE] [--quiet] */
+/** npm run test:sim -- --seeds 1-20 --schedule S2,S4,A1,A2 [--load short] [--trace FILE] [--quiet] [--until I3: ends once that is broken] */
 
 const { values } = parseArgs({
   options: {
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     load: { type: 'string', default: 'full' },
     trace: { type: 'string' },
     quiet: { type: 'boolean', default: false },
+    until: { type: 'string' },
   },
 })
 
@@ -54,22 +55,25 @@ function report(schedule: string, seed: number, { violations, vacuous, events }:
 
 let failures = 0
 let runs = 0
+let isOver = false
 for (const schedule of values.schedule.split(',')) {
   for (const seed of seedsOf(values.seeds)) {
+    if (isOver) break
     const startedMs = performance.now()
     const run = Object.hasOwn(ACCEPTANCE, schedule) ? runAcceptance : runScenario
     const result = await run({ schedule, seed, load, keepTrace: values.trace !== undefined })
     runs += 1
     const { attempts, acks, weakAcks, unknown, failed, merges, gaps } = result.stats
-    const { late, total, joinedAfter, initiators } = result.stats
+    const { late, total, joinedAfter, initiators, joins } = result.stats
     const acceptance =
       total === undefined
         ? ''
-        : `late subscriber after ${joinedAfter} got ${late} of ${total}, ${initiators} initiators, `
+        : `late subscriber after ${joinedAfter} got ${late} of ${total}, ${initiators} initiators, ${joins} joins seen, `
     if (values.trace !== undefined) writeFileSync(values.trace, `${result.trace.join('\n')}\n`)
     if (result.violations.length + result.vacuous.length > 0) {
       failures += 1
       report(schedule, seed, result)
+      isOver = result.violations.some(({ invariant }) => invariant === values.until)
     }
     console.log(
       `${schedule} seed ${seed}: ${attempts} published, ${acks} stored (${weakAcks} at fewer than three), ${unknown} unknown, ${failed} failed, ${merges} merges, ${gaps} gaps, ${acceptance}trace ${result.checksum}, ${Math.round(performance.now() - startedMs)} ms`,
