@@ -119,7 +119,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxCheckMs: 10_000,
   avoidMs: 30_000,
   renewMs: 15 * 60_000,
-  gapPatienceMs: 6_000,
+  gapPatienceMs: 5_000,
   maxPushFailures: 3,
   maxAttachedTopics: 10_000,
   maxAttachedTopicsPerPeer: 1_000,
