@@ -34,6 +34,8 @@ export class RecordStore {
   readonly headKinds: ReadonlyMap<string, HeadKind>
   readonly blockKinds: ReadonlyMap<string, BlockKind>
   readonly #fetchMissing: RecordStoreInit['fetchMissing']
+  /** Joins that made a new head of two; taking over a newer one is none. */
+  readonly counters = { merges: 0 }
   readonly #loaded = new Map<string, Promise<HeldRecord>>()
   /** On their way out of memory: who asks for one meanwhile is given the same object. */
   readonly #unloading = new Map<string, Promise<HeldRecord>>()
@@ -158,6 +160,7 @@ export class RecordStore {
       this.#loaded.delete(headName(record.kind.name, record.key)) // it is stale: read it again
       throw error
     }
+    if (before !== undefined && !equalBytes(change.head, other)) this.counters.merges += 1
     this.#announce(record, before, undefined)
     return true
   }

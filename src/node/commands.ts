@@ -67,8 +67,8 @@ export async function runNode(
     )
     await untilAborted(signal)
     const counters = node.pubsub.counters()
-    const { commits, merges } = counters.commits
-    output.result({ event: 'stopped', counters }, `stopped after ${commits} commits and ${merges} merges`)
+    const told = `stopped after ${counters.commits.commits} commits and ${counters.merges} merges`
+    output.result({ event: 'stopped', counters }, told)
   } finally {
     await node.close()
   }

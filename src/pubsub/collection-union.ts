@@ -52,7 +52,7 @@ export async function uniteMessages(a: Side, b: Side, nowMs: number, read: Block
   if (equalBytes(encode(a.root), encode(b.root))) return sameOnBothSides(a, b, read)
   const [spineA, spineB] = await Promise.all([loadSpine(a.root, read), loadSpine(b.root, read)])
   const stampLimit = Math.min(a.version, b.version)
-  const { common, restA, restB } = await commonPrefix(
+  const { common, restA, restB, onTheWayA, onTheWayB } = await commonPrefix(
     a.root.topic,
     [spineRefs(spineA), spineRefs(spineB)],
     stampLimit,
@@ -61,8 +61,8 @@ export async function uniteMessages(a: Side, b: Side, nowMs: number, read: Block
   )
   const floor = common.at(-1)?.ref.lastVersion ?? 0
   const [contentA, contentB] = await Promise.all([
-    contentOf(restA, floor, spineA, a, nowMs, read),
-    contentOf(restB, floor, spineB, b, nowMs, read),
+    contentOf(restA, onTheWayA, floor, spineA, a, nowMs, read),
+    contentOf(restB, onTheWayB, floor, spineB, b, nowMs, read),
   ])
   return {
     aDominates: dominates(contentA, contentB, a, b),
@@ -101,13 +101,22 @@ async function commonPrefix(
   nowMs: number,
   read: BlockReader,
 ) {
-  const live = (refs: LeveledRef[]) => refs.filter(({ ref }) => !isGone(ref.expiresAt, nowMs))
-  const restA = live(refsA)
-  const restB = live(refsB)
+  const onTheWayA: OnTheWay = { gone: new Set(), isSound: true }
+  const onTheWayB: OnTheWay = { gone: new Set(), isSound: true }
+  const live = (refs: LeveledRef[], { gone }: OnTheWay) =>
+    refs.filter((one) => {
+      if (isGone(one.ref.expiresAt, nowMs)) gone.add(nameOf(one))
+      return !isGone(one.ref.expiresAt, nowMs)
+    })
+  const restA = live(refsA, onTheWayA)
+  const restB = live(refsB, onTheWayB)
   const common: LeveledRef[] = []
-  const open = async (rest: LeveledRef[]) => {
-    const opened = await openIndex(topicKey, rest.shift() as LeveledRef, read)
-    rest.unshift(...live(opened))
+  const open = async (rest: LeveledRef[], onTheWay: OnTheWay) => {
+    const index = rest.shift() as LeveledRef
+    const opened = await openIndex(topicKey, index, read)
+    const refs = opened.map(({ ref }) => ref)
+    onTheWay.isSound &&= sameRef(index.ref, indexRefOf(index.ref.id, refs))
+    rest.unshift(...live(opened, onTheWay))
   }
   for (let a = restA[0], b = restB[0]; a !== undefined && b !== undefined; a = restA[0], b = restB[0]) {
     const last = common.at(-1)
@@ -120,11 +129,21 @@ async function commonPrefix(
     } else if (a.level === 0 && b.level === 0) break
     else {
       const level = Math.max(a.level, b.level)
-      if (a.level === level) await open(restA)
-      if (b.level === level) await open(restB)
+      if (a.level === level) await open(restA, onTheWayA)
+      if (b.level === level) await open(restB, onTheWayB)
     }
   }
-  return { common, restA, restB }
+  return { common, restA, restB, onTheWayA, onTheWayB }
+}
+
+const nameOf = ({ ref, level }: LeveledRef) => toHex(encode([level, ref]))
+
+/** What was passed over or opened before the content of one side is read. */
+interface OnTheWay {
+  /** References that call themselves gone. Nobody reads behind them, so they may say anything. */
+  gone: Set<string>
+  /** The opened indexes hold what their references say. */
+  isSound: boolean
 }
 
 const inOrder = ({ firstVersion, lastVersion }: PageRef, floor: number, limit: number): boolean =>
@@ -135,10 +154,13 @@ interface Content {
   entries: Map<string, Entry>
   /** Its references say what their pages hold, and its stamps rise and stay within its version. */
   isSound: boolean
+  /** References that call themselves gone, met anywhere but inside what both have alike. */
+  gone: Set<string>
 }
 
 async function contentOf(
   refs: LeveledRef[],
+  onTheWay: OnTheWay,
   floor: number,
   spine: Spine,
   side: Side,
@@ -146,10 +168,17 @@ async function contentOf(
   read: BlockReader,
 ): Promise<Content> {
   const entries = new Map<string, Entry>()
-  const isSound = await walkSide(refs, floor, spine, side, nowMs, read, (entry) =>
-    entries.set(toHex(entry.id), entry),
-  )
-  return { entries, isSound }
+  const { gone } = onTheWay
+  const isSound = await walkSide(refs, floor, spine, side, nowMs, read, {
+    onEntry: (entry) => entries.set(toHex(entry.id), entry),
+    onGone: (ref) => gone.add(nameOf(ref)),
+  })
+  return { entries, isSound: isSound && onTheWay.isSound, gone }
+}
+
+interface Visitor {
+  onEntry(entry: Entry): void
+  onGone(ref: LeveledRef): void
 }
 
 /** Gives every entry that is not gone; true when references and stamps are what an honest holder writes. */
@@ -160,7 +189,7 @@ async function walkSide(
   { root, version }: Pick<Side, 'root' | 'version'>,
   nowMs: number,
   read: BlockReader,
-  onEntry: (entry: Entry) => void,
+  { onEntry, onGone }: Visitor,
 ): Promise<boolean> {
   const sealedCount = spine.levels.flat().reduce((sum, { count }) => sum + count, 0)
   let isSound = root.count === sealedCount + root.tail.length
@@ -172,7 +201,7 @@ async function walkSide(
   }
   const visits = new Visits()
   const walk = async ({ ref, level }: LeveledRef): Promise<void> => {
-    if (isGone(ref.expiresAt, nowMs)) return
+    if (isGone(ref.expiresAt, nowMs)) return onGone({ ref, level })
     visits.enter(ref.id)
     if (level === 0) {
       const page = await readPage(root.topic, ref, read)
@@ -194,13 +223,15 @@ async function walkSide(
   return isSound
 }
 
+const LOOK_ONLY: Visitor = { onEntry: () => undefined, onGone: () => undefined }
+
 /**
  * For a collection that is taken over whole: throws unless it is what an honest holder writes. What is not would be given
  * to others, and built upon.
  */
 export async function checkMessages(root: MessagesRoot, version: number, read: BlockReader): Promise<void> {
   const spine = await loadSpine(root, read)
-  if (!(await walkSide(spineRefs(spine), 0, spine, { root, version }, 0, read, () => undefined)))
+  if (!(await walkSide(spineRefs(spine), 0, spine, { root, version }, 0, read, LOOK_ONLY)))
     throw new StickyError('MALFORMED', 'A collection of messages that says of itself what is not so.')
 }
 
@@ -210,6 +241,7 @@ export async function checkMessages(root: MessagesRoot, version: number, read: B
  */
 function dominates(own: Content, other: Content, ownSide: Side, otherSide: Side): boolean {
   if (ownSide.numberIgnored || !own.isSound) return false
+  for (const name of own.gone) if (!other.gone.has(name)) return false
   const ignoresStamps = otherSide.numberIgnored || !other.isSound
   for (const [id, entry] of other.entries) {
     const mine = own.entries.get(id)

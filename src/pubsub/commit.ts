@@ -32,7 +32,7 @@ export class Committer {
   readonly #dht: Dht
   readonly #recovery: Recovery
   readonly #options: PubSubOptions
-  readonly counters = { commits: 0, conflicts: 0, merges: 0, retries: 0, failed: 0 }
+  readonly counters = { commits: 0, conflicts: 0, retries: 0, failed: 0 }
 
   constructor(dht: Dht, recovery: Recovery, options: PubSubOptions) {
     this.#dht = dht
@@ -171,8 +171,7 @@ export class Committer {
       this.counters.conflicts += 1
       const withinMs = Math.min(deadlineMs - this.#dht.runtime.monotonicNow(), this.#dht.options.maxSyncMs)
       try {
-        if (await this.#dht.pull(record.kind.name, record.key, head, peer, withinMs))
-          this.counters.merges += 1
+        await this.#dht.pull(record.kind.name, record.key, head, peer, withinMs)
         verified = true
       } catch (error) {
         if (asStickyError(error, 'UNREACHABLE').action === 'penalise') this.#dht.replicas.markDown(peer)

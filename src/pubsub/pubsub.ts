@@ -226,6 +226,7 @@ export class StickyPubSub implements PubSub {
       commits: this.#committer.counters,
       initiator: this.#initiator?.counters,
       delivery: this.#delivery?.counters,
+      merges: this.dht.store.counters.merges,
       antiEntropy: this.dht.antiEntropyCounters,
       loadedRecords: this.dht.store.loadedCount,
       attachedTopics: this.#delivery?.attachedTopics ?? 0,

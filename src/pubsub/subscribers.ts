@@ -163,7 +163,9 @@ const openStatement = async (envelope: Uint8Array): Promise<Statement> => {
   return { place: toHex(await sha256(body.client)), body, envelope }
 }
 
-const isGone = ({ body }: Statement, nowMs: number) => body.expiresAt + LIMITS.maxSkewMs < nowMs
+/** Not before every earlier word of the client is: the last one may have been for a shorter time. */
+const isGone = ({ body }: Statement, nowMs: number) =>
+  body.issuedAt + LIMITS.subscriptionTtlMs + LIMITS.maxSkewMs < nowMs
 
 type Loaded = { leaf: Statement[] } | { topic: Uint8Array; children: (Uint8Array | null)[] }
 

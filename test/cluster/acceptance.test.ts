@@ -135,9 +135,9 @@ async function mergesOf(nodes: RunningNode[]): Promise<number> {
   const merges = nodes.map(async ({ process: program }) => {
     await program.kill('SIGTERM')
     const stopped = program.events.find((event) => event.event === 'stopped') as
-      | { counters: { commits: { merges: number }; antiEntropy: { repaired: number } } }
+      | { counters: { merges: number } }
       | undefined
-    return (stopped?.counters.commits.merges ?? 0) + (stopped?.counters.antiEntropy.repaired ?? 0)
+    return stopped?.counters.merges ?? 0
   })
   return (await Promise.all(merges)).reduce((sum, count) => sum + count, 0)
 }

@@ -15,7 +15,7 @@ const hex = (head: Uint8Array | undefined) => (head === undefined ? 'none' : toH
 function law(
   name: string,
   holds: (world: World, branches: (Branch & { head: Uint8Array })[]) => Promise<void>,
-  numRuns = 20,
+  numRuns = 14,
 ) {
   it(name, { timeout: 120_000 }, async () => {
     await fc.assert(

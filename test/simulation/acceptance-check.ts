@@ -38,23 +38,28 @@ export const ACCEPTANCE: Record<string, AcceptanceTest> = {
   },
 }
 
-/** A fifth of the messages is for tests that run every time. */
-export const sizeOf = ({ publishers, each }: AcceptanceTest, isShort: boolean) => ({
-  publishers,
-  each: isShort ? each / 5 : each,
+const SHORT = 5
+
+/** For tests that run every time: a fifth of the messages in the same time. */
+export const shortened = (test: AcceptanceTest): AcceptanceTest => ({
+  ...test,
+  each: test.each / SHORT,
+  minIntervalMs: test.minIntervalMs * SHORT,
+  maxIntervalMs: test.maxIntervalMs * SHORT,
 })
 
 type Cause = (simulation: Simulation, first: SimulatedNode, publishers: SimulatedNode[]) => Promise<void>
 
 /** Some of the publishers lose their links to the first holder, and one direction of the way for a while. */
 async function cutOff(
-  { random, hub }: Simulation,
+  { random, hub, world }: Simulation,
   first: SimulatedNode,
   publishers: SimulatedNode[],
 ): Promise<void> {
   const share = random.int(3, publishers.length - 3)
   const isDeaf = random.chance(0.5)
-  for (const { nodeId } of random.sample(publishers, share)) {
+  for (const { nodeId, label } of random.sample(publishers, share)) {
+    world.log('net', `${label} loses its link to ${first.label}, ${isDeaf ? 'back' : 'forth'} is cut`)
     if (isDeaf) hub.cut(first.nodeId, nodeId)
     else hub.cut(nodeId, first.nodeId)
     for (const link of [...hub.links]) if (link.owner === nodeId && link.peer === first.nodeId) link.break()
@@ -66,12 +71,12 @@ export const DIVERGING: Record<string, Cause> = {
     await cutOff(simulation, first, publishers)
     await simulation.world.sleep(simulation.random.between(500, 4_000))
   },
-  /** It answers nobody for longer than a publisher waits, and then goes on with what waits at its door. */
+  /** Then it answers nobody, shorter or longer than a publisher waits, and goes on with what waits at its door. */
   pause: async (simulation, first, publishers) => {
     const { random, world, history } = simulation
     await cutOff(simulation, first, publishers)
-    await world.sleep(random.between(100, 500))
-    const forMs = Math.round(random.between(2_000, 9_000))
+    await world.sleep(random.between(300, 1_000))
+    const forMs = Math.round(random.between(1_000, 9_000))
     first.pause(forMs)
     history.add({ type: 'paused', publisher: first.nodeId, forMs })
     await world.sleep(forMs)

@@ -2,32 +2,27 @@ import { toHex } from '../../src/dht/index.ts'
 import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
 
 /**
- * Sees from the heads alone that messages of two lineages were united: a collection is made in one version, so two of the
- * same version are no ancestors of each other, and a head that has both behind it is a join.
+ * Sees from the heads alone that messages of two lineages were united, which the nodes' own counters do not tell from
+ * one lineage taking the place of the other: the two collections right behind such a head do not follow on each other.
  */
 export class Joins {
-  readonly #madeIn = new Map<string, number>()
-  readonly #joined = new Set<string>()
+  /** What lies behind each collection. */
+  readonly #behind = new Map<string, Set<string>>()
+  /** Collections that are a union. */
+  count = 0
 
-  /** Each head that a holder comes to, in any order. */
+  /** Each head that a holder comes to, as it does. */
   note(head: Uint8Array): void {
-    const { version, messages, messageHistory } = decodeCoordinator(head)
-    if (messages !== null) {
-      const root = toHex(messages)
-      this.#madeIn.set(root, Math.min(version, this.#madeIn.get(root) ?? version))
-    }
-    const rootOf = new Map<number, string>()
-    for (const root of messageHistory.map(toHex)) {
-      const madeIn = this.#madeIn.get(root)
-      if (madeIn === undefined) continue
-      const other = rootOf.get(madeIn)
-      if (other !== undefined) this.#joined.add([root, other].sort().join())
-      rootOf.set(madeIn, root)
-    }
+    const { messages, messageHistory } = decodeCoordinator(head)
+    if (messages === null || this.#behind.has(toHex(messages))) return
+    const history = messageHistory.map(toHex)
+    this.#behind.set(toHex(messages), new Set(history))
+    const [one, other] = history
+    if (one === undefined || other === undefined) return
+    if (!this.#isBehind(one, other) && !this.#isBehind(other, one)) this.count += 1
   }
 
-  /** Pairs of collections that were united. */
-  get count(): number {
-    return this.#joined.size
+  #isBehind(older: string, newer: string): boolean {
+    return this.#behind.get(newer)?.has(older) ?? false
   }
 }

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { runAcceptance } from './acceptance.ts'
-import { ACCEPTANCE, checkWhole, type Expected, sizeOf } from './acceptance-check.ts'
+import { ACCEPTANCE, checkWhole, type Expected, shortened } from './acceptance-check.ts'
 import type { HistoryEvent } from './history.ts'
 import { type RunResult, replayCommand } from './scenario.ts'
 import { SEEDS } from './seeds.ts'
 
-/** The acceptance tests with a fifth of the messages; in full and for many seeds by `npm run test:sim -- --schedule A1,A2`. */
+/** The acceptance tests with a fifth of the messages in the same time; in full and for many seeds by `npm run test:sim -- --schedule A1,A2`. */
 
 const load = 'short'
 
@@ -19,7 +19,7 @@ function told({ events }: RunResult, expected: Expected, plant: (own: HistoryEve
 describe('acceptance with a fifth of the messages', () => {
   for (const [schedule, test] of Object.entries(ACCEPTANCE))
     for (const seed of SEEDS[schedule as keyof typeof SEEDS]) {
-      const { publishers, each } = sizeOf(test, true)
+      const { publishers, each } = shortened(test)
       it(`${schedule}, ${publishers} x ${each}, seed ${seed}: ${test.about}`, async () => {
         const result = await runAcceptance({ schedule, seed, load })
         const wrong = result.violations.map(({ invariant, text }) => `${invariant}: ${text}`)

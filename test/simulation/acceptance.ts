@@ -1,4 +1,4 @@
-import { ACCEPTANCE, type AcceptanceTest, checkWhole, DIVERGING, sizeOf } from './acceptance-check.ts'
+import { ACCEPTANCE, type AcceptanceTest, checkWhole, DIVERGING, shortened } from './acceptance-check.ts'
 import { Joins } from './acceptance-joins.ts'
 import { check } from './checker.ts'
 import type { HistoryEvent } from './history.ts'
@@ -29,7 +29,7 @@ export async function runAcceptance(options: RunOptions): Promise<RunResult> {
     history.add({ type: 'crash', where, text: String((error as Error)?.stack ?? error) })
   const onRejection = crashed('an unhandled rejection')
   process.on('unhandledRejection', onRejection)
-  const run = new AcceptanceRun(simulation, test, options.load === 'short')
+  const run = new AcceptanceRun(simulation, options.load === 'short' ? shortened(test) : test)
   try {
     await simulation.world.run(() => run.run())
   } catch (error) {
@@ -41,7 +41,7 @@ export async function runAcceptance(options: RunOptions): Promise<RunResult> {
   return {
     violations: [
       ...check(history.events, { settleMs: SETTLE_MS }),
-      ...checkWhole(history.events, { name: options.schedule, ...run.size }),
+      ...checkWhole(history.events, { name: options.schedule, ...run.test }),
     ],
     vacuous: run.vacuity(),
     events: history.events,
@@ -52,19 +52,17 @@ export async function runAcceptance(options: RunOptions): Promise<RunResult> {
 }
 
 class AcceptanceRun {
-  readonly size: { publishers: number; each: number }
+  readonly test: AcceptanceTest
   readonly #simulation: Simulation
-  readonly #test: AcceptanceTest
   readonly #workload: Workload
   readonly #total: number
   readonly #joins = new Joins()
   #joinedAfter = 0
 
-  constructor(simulation: Simulation, test: AcceptanceTest, isShort: boolean) {
+  constructor(simulation: Simulation, test: AcceptanceTest) {
     this.#simulation = simulation
-    this.#test = test
-    this.size = sizeOf(test, isShort)
-    this.#total = this.size.publishers * this.size.each
+    this.test = test
+    this.#total = test.publishers * test.each
     this.#workload = new Workload(simulation, { deadlineMs: test.deadlineMs })
   }
 
@@ -73,16 +71,16 @@ class AcceptanceRun {
     await this.#startNodes()
     await this.#workload.subscribe(this.#node('early'))
     await this.#workload.subscribe(this.#node('n1'))
-    const publishing = Array.from({ length: this.size.publishers }, (_, i) => this.#publish(i))
+    const publishing = Array.from({ length: this.test.publishers }, (_, i) => this.#publish(i))
     // a tenth, which is the first 100 of 1,000
     while (this.#count('ack') < this.#total / 10) await world.sleep(5)
-    const cause = this.#test.diverges ? this.#diverge() : Promise.resolve()
+    const cause = this.test.diverges ? this.#diverge() : Promise.resolve()
     await this.#workload.subscribe(this.#node('late'))
     this.#joinedAfter = this.#count('ack')
     await Promise.all([...publishing, cause])
     await this.#workload.finish()
     // nothing was wrong until here: this is where the checker ends to ask for speed
-    if (!this.#test.diverges) history.add({ type: 'phase', phase: 'faults' })
+    if (!this.test.diverges) history.add({ type: 'phase', phase: 'faults' })
     await world.sleep(SETTLE_MS)
     history.add({ type: 'phase', phase: 'quiet' })
     await world.sleep(QUIET_MS)
@@ -94,7 +92,7 @@ class AcceptanceRun {
     const simulation = this.#simulation
     for (let i = 0; i < 9; i++) await simulation.add({ label: `n${i}`, stores: true, durable: i % 3 !== 2 })
     const clients = ['early', 'late', 'fresh']
-    for (let i = 0; i < this.size.publishers; i++) clients.push(`pub${i}`)
+    for (let i = 0; i < this.test.publishers; i++) clients.push(`pub${i}`)
     for (const label of clients) await simulation.add({ label, stores: false, durable: false })
     for (const node of simulation.nodes) {
       if (node.label === 'fresh') continue
@@ -120,8 +118,8 @@ class AcceptanceRun {
   async #publish(index: number): Promise<void> {
     const { world } = this.#simulation
     const random = world.random(`publisher ${index}`)
-    const { minIntervalMs, maxIntervalMs } = this.#test
-    for (let n = 1; n <= this.size.each; n++) {
+    const { minIntervalMs, maxIntervalMs } = this.test
+    for (let n = 1; n <= this.test.each; n++) {
       const pad = random.bytes(random.int(0, 200))
       this.#workload.publish(this.#node(`pub${index}`), { token: `p${index}.${n}`, pad })
       await world.sleep(random.between(minIntervalMs, maxIntervalMs))
@@ -132,7 +130,7 @@ class AcceptanceRun {
   async #diverge(): Promise<void> {
     const { random, world, hub, history } = this.#simulation
     const first = await this.#firstHolder()
-    await world.sleep(random.between(0, this.size.each * 5))
+    await world.sleep(random.between(0, 500))
     history.add({ type: 'phase', phase: 'faults' })
     await DIVERGING[random.pick(Object.keys(DIVERGING))]?.(this.#simulation, first, this.#publishers)
     hub.heal()
@@ -173,7 +171,9 @@ class AcceptanceRun {
     const late = history.events.filter(
       (event) => event.type === 'deliver' && event.subscription.endsWith('@late'),
     )
-    const storedBy = holders.map(({ isUp, pubsub }) => isUp && pubsub.counters().initiator?.groupedMessages)
+    const storedBy = holders
+      .filter(({ isUp }) => isUp)
+      .map(({ pubsub }) => pubsub.counters().initiator?.groupedMessages)
     return {
       attempts: this.#count('attempt'),
       acks: this.#count('ack'),
@@ -201,7 +201,7 @@ class AcceptanceRun {
     const out: string[] = []
     if (joinedAfter < this.#total / 10) out.push(`the late subscriber joined after ${joinedAfter} messages`)
     if (joinedAfter >= this.#total) out.push('the late subscriber joined when everything was stored')
-    if (!this.#test.diverges) return out
+    if (!this.test.diverges) return out
     if (initiators < 2) out.push('one initiator only')
     if (merges === 0 || joins === 0) out.push('no merges')
     return out

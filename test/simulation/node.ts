@@ -136,7 +136,6 @@ export class SimulatedNode {
 
   /** Joins of diverged heads at this node, over all its lives. */
   get merges(): number {
-    const counters = this.#process?.pubsub.counters()
-    return this.#mergesBefore + (counters?.commits.merges ?? 0) + (counters?.antiEntropy?.repaired ?? 0)
+    return this.#mergesBefore + (this.#process?.pubsub.counters().merges ?? 0)
   }
 }

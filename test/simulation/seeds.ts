@@ -1,7 +1,7 @@
 /** Runs in every `npm test`. Odd seeds find holders by look-up, even ones from their routing tables. */
 export const SEEDS = {
   A1: [1],
-  A2: [2],
+  A2: [7],
   S1: [1, 2],
   S1b: [1, 2],
   S1c: [1],
@@ -18,5 +18,6 @@ export const SEEDS = {
   S6: [2, 3],
   S6b: [1],
   S7: [1],
+  S12: [19],
   churn: [1],
 } satisfies Record<string, number[]>

@@ -32,7 +32,9 @@ function trunkHeads(): Promise<Line[]> {
   return trunk
 }
 
-export type DeepStep = { op: 'commit'; line: number; count: number } | { op: 'take'; line: number; from: number }
+export type DeepStep =
+  | { op: 'commit'; line: number; count: number }
+  | { op: 'take'; line: number; from: number }
 
 export interface DeepProgram {
   /** Commits before the replicas parted. */
@@ -77,7 +79,10 @@ export interface DeepLine extends Line {
 }
 
 const poor = (world: World, mask: number): BlockReader =>
-  without(world, (kind, id) => kind === 'snapshot' && (mask >> Number.parseInt(id.at(-1) as string, 16)) % 2 === 1)
+  without(
+    world,
+    (kind, id) => kind === 'snapshot' && (mask >> Number.parseInt(id.at(-1) as string, 16)) % 2 === 1,
+  )
 
 /** Each replica commits and joins with what it has. */
 export async function playDeep({ depth, steps, lost }: DeepProgram): Promise<DeepLine[]> {

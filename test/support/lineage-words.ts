@@ -6,6 +6,7 @@ import { Line, statementAt } from './lineage-line.ts'
 /** Three replicas that heard the subscriptions, renewals and unsubscribes of the same clients in different orders. */
 
 const LINES = 3
+export const LONG_INFO = 9
 
 export type WordStep =
   | { op: 'say'; on: number; client: number; kind: 'subscribe' | 'unsubscribe'; atMs: number; info: number }
@@ -29,7 +30,8 @@ const say: fc.Arbitrary<WordStep> = fc.record({
   kind: fc.constantFrom('subscribe', 'unsubscribe'),
   /** Few moments, so that two words of one client often have the same. */
   atMs: fc.integer({ min: 0, max: 2 }),
-  info: fc.integer({ min: 0, max: 1 }),
+  /** Enough for a subscribe to have larger bytes than an unsubscribe. */
+  info: fc.constantFrom(0, LONG_INFO),
 })
 const take: fc.Arbitrary<WordStep> = fc.record({ op: fc.constant('take' as const), line, from: line })
 const wait: fc.Arbitrary<WordStep> = fc.record({
