@@ -190,11 +190,14 @@ export class TopicReader {
     if (!quorum) return dht.headAt(COORDINATOR, topicKey, source)
     const answers = await dht.readHeads(COORDINATOR, topicKey, signal)
     const answer = answers.find(({ peer }) => peer === source)
+    // it may have nothing, or an old state, for ever: nobody repairs it
+    if (answer === undefined)
+      throw new StickyError('CONFLICT', `${source} is no replica of the topic any more.`)
     const versions = answers.map(({ head }) => (head === undefined ? 0 : decodeCoordinator(head).version))
-    if (answer?.head && isLeftBehind(decodeCoordinator(answer.head).version, versions))
+    if (answer.head && isLeftBehind(decodeCoordinator(answer.head).version, versions))
       throw new StickyError('CONFLICT', `${source} does not take what the other replicas have.`)
-    if (answer?.error !== undefined) throw answer.error
-    return answer === undefined ? dht.headAt(COORDINATOR, topicKey, source) : (answer.head ?? null)
+    if (answer.error !== undefined) throw answer.error
+    return answer.head ?? null
   }
 
   #blocksOf(source: NodeId): BlockReader {

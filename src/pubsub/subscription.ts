@@ -258,10 +258,13 @@ export class TopicSubscription implements Subscription {
 
   // --- watching
 
-  /** The safety net under pushes: has the source, or the next in rank, gone further than what was seen? */
+  /** The safety net under pushes: is the source a replica still, and has it, or the next in rank, gone further? */
   async #check(): Promise<void> {
     const source = this.#source
     if (source === undefined || this.#attaching !== undefined) return
+    const { dht, topicKey } = this.#init
+    const set = await dht.replicas.set(topicKey).catch(() => [])
+    if (set.length > 0 && !set.some(({ nodeId }) => nodeId === source)) return this.#reattach()
     const [own, other] = await Promise.all([
       this.#reader.versionAt(source),
       this.#standby === undefined ? 0 : this.#reader.versionAt(this.#standby).catch(() => 0),
