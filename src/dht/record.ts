@@ -108,10 +108,25 @@ export class HeldRecord {
    */
   async load(): Promise<void> {
     const checkpoint = await this.#savedCheckpoint()
-    if (checkpoint !== undefined) {
-      this.#logFrom = this.#logNext = checkpoint.logFrom
-      if (checkpoint.head.byteLength > 0) await this.#setHead(checkpoint.head)
+    this.#logFrom = checkpoint?.logFrom ?? 0
+    const hasHead = checkpoint !== undefined && checkpoint.head.byteLength > 0
+    if (hasHead) await this.#setHead(checkpoint.head)
+    try {
+      await this.#replayLog()
+    } catch (error) {
+      // The disk has lost what the checkpoint's head names, and nobody has it any more: the replicas have gone on, and
+      // what the log adds becomes a beginning of its own, which is joined with theirs.
+      if (!hasHead || !(error instanceof StickyError) || error.code !== 'NOT_FOUND') throw error
+      this.#head = this.#headId = undefined
+      this.#unsaved.clear()
+      this.#superseded = []
+      await this.#replayLog()
     }
+  }
+
+  async #replayLog(): Promise<void> {
+    this.#logNext = this.#logFrom
+    this.#logBytes = 0
     const prefix = logPrefix(this.kind.name, this.key)
     for await (const [name, value] of this.#ports.storage.entries(prefix)) {
       const at = Number(name.slice(prefix.length))

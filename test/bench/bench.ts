@@ -5,6 +5,7 @@ import { measureLatency, measureThroughput } from './delivery.ts'
 import { measureFloors } from './floors.ts'
 import { measureGrowth } from './growth.ts'
 import { GossipPeers, PEERS, StickyPeers } from './peers.ts'
+import { chosenSections } from './sections.ts'
 import { Results } from './statistics.ts'
 
 const HELP = `npm run bench -- [options]
@@ -27,13 +28,7 @@ const { values } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 })
-const only = new Set(values.only.split(','))
-const unknown = [...only].find((name) => !SECTIONS.includes(name))
-if (values.help || unknown !== undefined) {
-  if (unknown !== undefined) process.stderr.write(`There is no section ${unknown}.\n\n`)
-  process.stdout.write(HELP)
-  process.exit(unknown === undefined ? 0 : 2)
-}
+const only = chosenSections(values, SECTIONS, HELP)
 
 const say = (text: string) => process.stderr.write(`${text}\n`)
 const results = new Results()

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { installSynchronousCrypto } from '../simulation/synchronous-crypto.ts'
 import { churn } from './scale-churn.ts'
 import { growthWithMessages, growthWithNodes, growthWithSubscribers, loadOfTopics } from './scale-growth.ts'
+import { chosenSections } from './sections.ts'
 import { Results } from './statistics.ts'
 
 const HELP = `npm run bench:scale -- [options]
@@ -29,13 +30,7 @@ const { values } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 })
-const only = new Set(values.only.split(','))
-const unknown = [...only].find((name) => !SECTIONS.includes(name))
-if (values.help || unknown !== undefined) {
-  if (unknown !== undefined) process.stderr.write(`There is no section ${unknown}.\n\n`)
-  process.stdout.write(HELP)
-  process.exit(unknown === undefined ? 0 : 2)
-}
+const only = chosenSections(values, SECTIONS, HELP)
 
 const seed = Number(values.seed)
 const results = new Results()

@@ -3,8 +3,9 @@ import { Joins } from './acceptance-joins.ts'
 import { check } from './checker.ts'
 import type { HistoryEvent } from './history.ts'
 import type { SimulatedNode } from './node.ts'
+import { observe, onRecord } from './observe.ts'
 import type { RunOptions, RunResult } from './scenario.ts'
-import { deliveredFrom, Simulation, TOPIC } from './simulation.ts'
+import { Simulation } from './simulation.ts'
 import { installSynchronousCrypto } from './synchronous-crypto.ts'
 import { Workload } from './workload.ts'
 
@@ -25,19 +26,9 @@ export async function runAcceptance(options: RunOptions): Promise<RunResult> {
     maxVirtualMs: 10 * 60_000,
   })
   const { history } = simulation
-  const crashed = (where: string) => (error: unknown) =>
-    history.add({ type: 'crash', where, text: String((error as Error)?.stack ?? error) })
-  const onRejection = crashed('an unhandled rejection')
-  process.on('unhandledRejection', onRejection)
   const run = new AcceptanceRun(simulation, options.load === 'short' ? shortened(test) : test)
-  try {
-    await simulation.world.run(() => run.run())
-  } catch (error) {
-    crashed('the run itself')(error)
-  } finally {
-    process.off('unhandledRejection', onRejection)
-    restoreCrypto()
-  }
+  await onRecord(simulation, () => run.run())
+  restoreCrypto()
   return {
     violations: [
       ...check(history.events, { settleMs: SETTLE_MS }),
@@ -85,7 +76,7 @@ class AcceptanceRun {
     history.add({ type: 'phase', phase: 'quiet' })
     await world.sleep(QUIET_MS)
     history.add({ type: 'phase', phase: 'end' })
-    await this.#observe()
+    await observe(this.#simulation, this.#node('fresh'))
   }
 
   async #startNodes(): Promise<void> {
@@ -143,27 +134,6 @@ class AcceptanceRun {
     const set = await this.#node('pub0').pubsub.dht.replicas.set(topicKey)
     const first = set.find(({ durable }) => durable)
     return nodes.find(({ nodeId }) => nodeId === first?.nodeId) as SimulatedNode
-  }
-
-  async #observe(): Promise<void> {
-    const { history, replicaSet } = this.#simulation
-    for (const node of replicaSet) {
-      const unreadable = (error: unknown) => ({ head: `unreadable: ${error}`, messages: [] })
-      const state = await this.#simulation.messagesAt(node).catch(unreadable)
-      history.add({ type: 'replica', node: node.label, ...state })
-    }
-    const fresh = this.#node('fresh')
-    await fresh.start()
-    const messages = []
-    let before: string | undefined
-    do {
-      const page = await fresh.pubsub.history(TOPIC, { limit: 100, ...(before ? { before } : {}) })
-      messages.unshift(...page.messages.map(deliveredFrom))
-      before = page.before
-    } while (before !== undefined)
-    history.add({ type: 'fresh', messages })
-    const subscribers = await fresh.pubsub.subscribers(TOPIC)
-    history.add({ type: 'subscribers', nodes: subscribers.map(({ nodeId }) => nodeId) })
   }
 
   stats(): Record<string, number> {

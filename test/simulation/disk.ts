@@ -139,10 +139,11 @@ export class SimulatedDisk {
     this.values.clear()
   }
 
-  /** Changes one bit in `count` stored values under `prefix`. */
-  flipBits(prefix: string, count: number): void {
+  /** Changes one bit in `count` stored values under `prefix`. Gives their names. */
+  flipBits(prefix: string, count: number): string[] {
     const names = [...this.values.keys()].filter((key) => key.startsWith(prefix)).sort()
-    for (const name of this.#random.sample(names, count)) {
+    const chosen = this.#random.sample(names, count)
+    for (const name of chosen) {
       const value = (this.values.get(name) as Uint8Array).slice()
       if (value.byteLength === 0) continue
       const at = this.#random.int(0, value.byteLength - 1)
@@ -151,5 +152,6 @@ export class SimulatedDisk {
       this.counters.flippedBits += 1
       this.#world.log(this.label, `disk corrupts ${name}`)
     }
+    return chosen
   }
 }

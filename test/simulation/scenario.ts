@@ -1,8 +1,9 @@
 import { check, type Violation } from './checker.ts'
 import type { HistoryEvent } from './history.ts'
 import type { SimulatedNode } from './node.ts'
+import { observe, onRecord } from './observe.ts'
 import { type FaultContext, type Needs, SCHEDULES, type Schedule } from './schedules.ts'
-import { deliveredFrom, Simulation, TOPIC } from './simulation.ts'
+import { Simulation } from './simulation.ts'
 import { installSynchronousCrypto } from './synchronous-crypto.ts'
 import { LOADS, type LoadOptions, Workload } from './workload.ts'
 
@@ -46,22 +47,9 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     maxVirtualMs: 10 * 60_000,
   })
   const { history } = simulation
-  const onRejection = (error: unknown) =>
-    history.add({
-      type: 'crash',
-      where: 'an unhandled rejection',
-      text: String((error as Error)?.stack ?? error),
-    })
-  process.on('unhandledRejection', onRejection)
   const scenario = new Scenario(simulation, schedule, LOADS[options.load ?? 'full'])
-  try {
-    await simulation.world.run(() => scenario.run())
-  } catch (error) {
-    history.add({ type: 'crash', where: 'the run itself', text: String((error as Error)?.stack ?? error) })
-  } finally {
-    process.off('unhandledRejection', onRejection)
-    restoreCrypto()
-  }
+  await onRecord(simulation, () => scenario.run())
+  restoreCrypto()
   const settings = { skewMs: schedule.skewMs ?? 0, settleMs: SETTLE_MS }
   return {
     violations: check(history.events, settings),
@@ -108,7 +96,7 @@ class Scenario {
     history.add({ type: 'phase', phase: 'quiet' })
     await world.sleep(QUIET_MS)
     history.add({ type: 'phase', phase: 'end' })
-    await this.#observe()
+    await observe(this.#simulation, this.#client('fresh'))
   }
 
   async #startNodes(): Promise<void> {
@@ -182,27 +170,6 @@ class Scenario {
     for (const node of this.#simulation.holders.filter(({ isUp }) => isUp))
       heads.add((await this.#simulation.messagesAt(node).catch(() => ({ head: 'unreadable' }))).head)
     return heads.size
-  }
-
-  async #observe(): Promise<void> {
-    const { history, replicaSet } = this.#simulation
-    for (const node of replicaSet) {
-      const unreadable = (error: unknown) => ({ head: `unreadable: ${error}`, messages: [] })
-      const state = await this.#simulation.messagesAt(node).catch(unreadable)
-      history.add({ type: 'replica', node: node.label, ...state })
-    }
-    const fresh = this.#client('fresh')
-    await fresh.start()
-    const messages = []
-    let before: string | undefined
-    do {
-      const page = await fresh.pubsub.history(TOPIC, { limit: 100, ...(before ? { before } : {}) })
-      messages.unshift(...page.messages.map(deliveredFrom))
-      before = page.before
-    } while (before !== undefined)
-    history.add({ type: 'fresh', messages })
-    const subscribers = await fresh.pubsub.subscribers(TOPIC)
-    history.add({ type: 'subscribers', nodes: subscribers.map(({ nodeId }) => nodeId) })
   }
 
   stats(): Record<string, number> {

@@ -206,11 +206,11 @@ async function badDisks(context: FaultContext, flipsLog: boolean): Promise<void>
   }
   await workload.untilPublishing()
   crash(flipped)
-  flipped.disk.flipBits('block/', 6)
-  if (flipsLog) {
-    flipped.disk.flipBits('log/', 1)
-    simulation.history.add({ type: 'disk-lost', node: flipped.label }) // what follows in the log is lost with it
-  }
+  const blocks = flipped.disk.flipBits('block/', 6)
+  if (flipsLog) flipped.disk.flipBits('log/', 1)
+  // what follows in the log is lost with an entry; the state that the log goes on from, with what its head names
+  if (flipsLog || blocks.some((name) => !/^block\/(message|payload|page)\//.test(name)))
+    simulation.history.add({ type: 'disk-lost', node: flipped.label })
   await world.sleep(2_000)
   await restart(flipped)
   await world.sleep(2_000)

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { toHex } from '../../../src/dht/codec.ts'
+import { StickyError } from '../../../src/dht/errors.ts'
 import { headName } from '../../../src/dht/record.ts'
 import type { StorageOp } from '../../../src/dht/storage.ts'
 import { FaultStorage } from '../../support/fault-storage.ts'
@@ -244,6 +245,26 @@ describe('a block', () => {
       expect(new Set(asked)).toEqual(new Set([name]))
     })
   }
+
+  it('that a checkpoint needs and nobody has does not make the log unreadable: what it adds begins anew', async () => {
+    const holder = new Holder()
+    await holder.commit(70)
+    await holder.store.close()
+    const name = (await holder.storage.allKeys('block/messages/'))[0] as string
+    const good = (await holder.storage.get(name)) as Uint8Array
+    await holder.restart().commit(2, 1) // and is killed
+    await holder.storage.corrupt(name)
+
+    const unsure = holder.restart({
+      fetchMissing: () => Promise.reject(new StickyError('UNREACHABLE', 'Gone.')),
+    })
+    await expect(unsure.record()).rejects.toMatchObject({ code: 'UNREACHABLE' })
+    expect(await holder.restart({ fetchMissing: async () => good }).messageCount()).toBe(72)
+    const alone = holder.restart()
+    expect(await alone.messageCount()).toBe(2)
+    await alone.commit(1, 2)
+    expect(await holder.restart().messageCount()).toBe(3)
+  })
 
   it('is not asked of anybody while memory or disk has it', async () => {
     const holder = new Holder({ fetchMissing: () => Promise.reject(new Error('asked')) })
