@@ -1,3 +1,4 @@
+import type { ACCEPTANCE } from './acceptance-check.ts'
 import type { SCHEDULES } from './schedules.ts'
 
 /**
@@ -15,7 +16,7 @@ export interface Control {
   mechanism: string
   edits: Edit[]
   /** One of its first seeds breaks; all of them pass with the mechanism. */
-  schedule: keyof typeof SCHEDULES
+  schedule: keyof typeof SCHEDULES | keyof typeof ACCEPTANCE
   /** The invariant that breaks without it. */
   breaks: string
 }
@@ -73,7 +74,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S1d',
-    breaks: 'I3',
+    breaks: 'I7',
   },
   {
     mechanism: 'a head that diverged is joined, not replaced by the newer one',
@@ -113,7 +114,7 @@ export const CONTROLS: Control[] = [
         to: 'void ids',
       },
     ],
-    schedule: 'S6',
+    schedule: 'A2',
     breaks: 'I2',
   },
   {
@@ -127,18 +128,6 @@ export const CONTROLS: Control[] = [
     ],
     schedule: 'S2',
     breaks: 'I23',
-  },
-  {
-    mechanism: 'holders compare heads and repair',
-    edits: [
-      {
-        file: 'src/dht/anti-entropy.ts',
-        from: 'const { differing } = await this.#rpc.request(peer, recordMethods.compare, { kind, records: wire })',
-        to: 'const differing: number[] = []\n      void wire',
-      },
-    ],
-    schedule: 'S1b',
-    breaks: 'I1',
   },
   {
     mechanism: 'a crash begins a new numbering',

@@ -91,7 +91,8 @@ async function handOver({ simulation, workload, crash, restart }: FaultContext):
 /** Their clients still reach them, and they each other: two of five must acknowledge nothing, for nobody else will have it. */
 async function cutOffAndErased({ simulation, workload, crash, restart }: FaultContext): Promise<void> {
   const { random, hub, world, replicaSet, holders } = simulation
-  const victims = random.sample(replicaSet, 2)
+  const first = replicaSet.find(({ init }) => init.durable) as SimulatedNode // whom publishers ask first
+  const victims = [first, random.pick(replicaSet.filter((node) => node !== first))]
   for (const node of victims)
     for (const other of holders) {
       if (victims.includes(other)) continue
