@@ -26,7 +26,6 @@ import { MAX_MESSAGES_PER_REQUEST, topicMethods } from './wire.ts'
 
 /** A caller who waits, from its call on: its deadline counts though the own disk takes its time over the number. */
 interface Wait {
-  readonly deadlineMs: number
   /** Who numbered its message; undefined until then. */
   writer: Uint8Array | undefined
   /** Requests with the message that may have stored it for all that is known: under way, or never answered. */
@@ -58,8 +57,8 @@ export class Publisher {
   readonly #topics = new Map<string, Outbox>()
   /** Numbering, signing and queueing of one topic happen in call order. */
   readonly #order = new Map<string, Promise<unknown>>()
-  /** Not settled yet. */
-  readonly #open = new Set<Wait>()
+  /** Not settled yet, by topic. */
+  readonly #open = new Map<string, Set<Wait>>()
   /** New writers on their way, after publishes that were given up. */
   readonly #beginning = new Set<Promise<void>>()
   #isClosed = false
@@ -78,7 +77,8 @@ export class Publisher {
     checkTtl(options.ttlMs ?? LIMITS.defaultTtlMs)
     requireNotAborted(options.signal, 'The publish')
     const name = toHex(topicKey)
-    const { wait, receipt } = this.#wait(topicKey, options)
+    this.#requireRoom(this.#open.get(name)?.size ?? 0)
+    const { wait, receipt } = this.#wait(name, topicKey, options)
     const turn = (this.#order.get(name) ?? Promise.resolve())
       .then(() => this.#enqueue(name, topicKey, bytes, wait, options.ttlMs))
       .catch((error: unknown) => wait.reject(asStickyError(error, 'STORAGE_FAILED')))
@@ -87,6 +87,11 @@ export class Publisher {
       if (this.#order.get(name) === turn) this.#order.delete(name)
     })
     return receipt
+  }
+
+  #requireRoom(waiting: number): void {
+    if (waiting >= this.#options.maxQueuedPerTopic)
+      throw new StickyError('BUSY', `${waiting} publishes wait in this topic already.`)
   }
 
   /** Numbers the message, once, and puts it last in the outbox. */
@@ -99,9 +104,7 @@ export class Publisher {
   ): Promise<void> {
     if (wait.settled) return
     const outbox = this.#topics.get(name) ?? { waiting: [], running: false }
-    if (outbox.waiting.length >= this.#options.maxQueuedPerTopic) {
-      throw new StickyError('BUSY', `${outbox.waiting.length} publishes wait in this topic already.`)
-    }
+    this.#requireRoom(outbox.waiting.length) // given up, some of them, and not taken out yet
     const { writer, sequence } = await this.#sequences.next(topicKey)
     if (wait.settled) return this.#sequences.beginAnew(topicKey, writer)
     wait.writer = writer
@@ -122,19 +125,22 @@ export class Publisher {
 
   /** The caller's deadline and signal end its wait, whatever the disk and the network do. */
   #wait(
+    name: string,
     topicKey: Uint8Array,
     { deadlineMs = this.#options.publishDeadlineMs, signal }: PublishOptions,
   ): { wait: Wait; receipt: Promise<PublishReceipt> } {
     const { runtime } = this.#dht
     const { promise: receipt, resolve, reject } = Promise.withResolvers<PublishReceipt>()
+    const open = this.#open.get(name) ?? new Set()
+    this.#open.set(name, open)
     const done = () => {
       wait.settled = true
-      this.#open.delete(wait)
+      open.delete(wait)
+      if (open.size === 0) this.#open.delete(name)
       timer.clear()
       signal?.removeEventListener('abort', onAbort)
     }
     const wait: Wait = {
-      deadlineMs: runtime.monotonicNow() + deadlineMs,
       writer: undefined,
       unanswered: 0,
       settled: false,
@@ -155,7 +161,7 @@ export class Publisher {
     const onAbort = () => this.#giveUp(wait, new StickyError('ABORTED', 'The publish was aborted.'))
     const timer = runtime.setTimer(() => this.#giveUp(wait, tooLate(wait)), deadlineMs)
     signal?.addEventListener('abort', onAbort, { once: true })
-    this.#open.add(wait)
+    open.add(wait)
     if (this.#isClosed) this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
     return { wait, receipt }
   }
@@ -170,7 +176,8 @@ export class Publisher {
   /** Ends every wait; resolves once no number is left that belongs to a message which may never appear. */
   async close(): Promise<void> {
     this.#isClosed = true
-    for (const wait of [...this.#open]) this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
+    for (const wait of [...this.#open.values()].flatMap((open) => [...open]))
+      this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
     await Promise.all([...this.#order.values(), ...this.#beginning])
   }
 

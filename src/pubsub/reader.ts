@@ -159,8 +159,10 @@ export class TopicReader {
       entries.map(([, envelope]) => verifyMessage(envelope, { topicKey, verified })),
     )
     const read = this.#blocksOf(source)
-    const arrived = messages.map((message, i) => this.#arrive(message, entries[i]?.[0] as number, read))
-    for (const one of await Promise.all(arrived)) this.#take(one)
+    const arriving = mapAhead(messages.entries(), READ_AHEAD_MESSAGES, ([i, message]) =>
+      this.#arrive(message, entries[i]?.[0] as number, read),
+    )
+    for await (const arrived of arriving) this.#take(arrived)
     this.#position.moveTo(version, collection)
   }
 

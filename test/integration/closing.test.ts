@@ -141,6 +141,19 @@ describe('a caller that gives up', () => {
     expect(gaps).toEqual([])
   })
 
+  it('keeps waiting while a further one, beyond what may wait, is told so at once', async () => {
+    await network(2)
+    const disk = new FaultStorage()
+    const storage = { stores: false, durable: false, storage: disk, options: { maxQueuedPerTopic: 3 } }
+    const { pubsub } = await net.add(storage)
+    const go = disk.hold()
+    const waiting = [1, 2, 3].map((data) => pubsub.publish('room', data))
+    await expect(pubsub.publish('room', 4)).rejects.toMatchObject({ code: 'BUSY' })
+    go()
+    await Promise.all(waiting)
+    expect(await pubsub.publish('room', 5)).toMatchObject({ sequence: 4 })
+  })
+
   it('with what cannot be published uses up no number', async () => {
     await network(2)
     const { pubsub } = await client()
