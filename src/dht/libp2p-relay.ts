@@ -32,7 +32,8 @@ export const DEFAULT_RESERVATION_OPTIONS: ReservationOptions = {
 
 /**
  * Reserves again whenever one of `relays` (multiaddrs) has come back. libp2p does so for relays that it discovered, not
- * for those listened on by name: without this a node stays unreachable for good once its bridge has restarted.
+ * for those listened on by name: without this a node stays unreachable for good once its bridge has restarted. A relay
+ * that refuses is asked again while it is connected.
  */
 export function keepReservations(
   libp2p: Libp2p,

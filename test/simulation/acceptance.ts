@@ -59,14 +59,17 @@ class AcceptanceRun {
 
   async run(): Promise<void> {
     const { world, history } = this.#simulation
-    await this.#startNodes()
-    await this.#workload.subscribe(this.#node('early'))
-    await this.#workload.subscribe(this.#node('n1'))
+    const publishers = Array.from({ length: this.test.publishers }, (_, i) => `pub${i}`)
+    await this.#simulation.populate(['early', 'late', 'fresh', ...publishers])
+    for (const { pubsub } of this.#simulation.holders)
+      pubsub.dht.store.onAdvance(({ after }) => this.#joins.note(after))
+    await this.#workload.subscribe(this.#simulation.node('early'))
+    await this.#workload.subscribe(this.#simulation.node('n1'))
     const publishing = Array.from({ length: this.test.publishers }, (_, i) => this.#publish(i))
     // a tenth, which is the first 100 of 1,000
     while (this.#count('ack') < this.#total / 10) await world.sleep(5)
     const cause = this.test.diverges ? this.#diverge() : Promise.resolve()
-    await this.#workload.subscribe(this.#node('late'))
+    await this.#workload.subscribe(this.#simulation.node('late'))
     this.#joinedAfter = this.#count('ack')
     await Promise.all([...publishing, cause])
     await this.#workload.finish()
@@ -76,25 +79,7 @@ class AcceptanceRun {
     history.add({ type: 'phase', phase: 'quiet' })
     await world.sleep(QUIET_MS)
     history.add({ type: 'phase', phase: 'end' })
-    await observe(this.#simulation, this.#node('fresh'))
-  }
-
-  async #startNodes(): Promise<void> {
-    const simulation = this.#simulation
-    for (let i = 0; i < 9; i++) await simulation.add({ label: `n${i}`, stores: true, durable: i % 3 !== 2 })
-    const clients = ['early', 'late', 'fresh']
-    for (let i = 0; i < this.test.publishers; i++) clients.push(`pub${i}`)
-    for (const label of clients) await simulation.add({ label, stores: false, durable: false })
-    for (const node of simulation.nodes) {
-      if (node.label === 'fresh') continue
-      await node.start()
-      if (node.init.stores) node.pubsub.dht.store.onAdvance(({ after }) => this.#joins.note(after))
-    }
-    await simulation.world.sleep(1_000)
-  }
-
-  #node(label: string): SimulatedNode {
-    return this.#simulation.nodes.find((node) => node.label === label) as SimulatedNode
+    await observe(this.#simulation, this.#simulation.node('fresh'))
   }
 
   get #publishers(): SimulatedNode[] {
@@ -112,7 +97,7 @@ class AcceptanceRun {
     const { minIntervalMs, maxIntervalMs } = this.test
     for (let n = 1; n <= this.test.each; n++) {
       const pad = random.bytes(random.int(0, 200))
-      this.#workload.publish(this.#node(`pub${index}`), { token: `p${index}.${n}`, pad })
+      this.#workload.publish(this.#simulation.node(`pub${index}`), { token: `p${index}.${n}`, pad })
       await world.sleep(random.between(minIntervalMs, maxIntervalMs))
     }
   }
@@ -131,7 +116,7 @@ class AcceptanceRun {
   /** Whom all publishers ask first. */
   async #firstHolder(): Promise<SimulatedNode> {
     const { topicKey, nodes } = this.#simulation
-    const set = await this.#node('pub0').pubsub.dht.replicas.set(topicKey)
+    const set = await this.#simulation.node('pub0').pubsub.dht.replicas.set(topicKey)
     const first = set.find(({ durable }) => durable)
     return nodes.find(({ nodeId }) => nodeId === first?.nodeId) as SimulatedNode
   }

@@ -35,6 +35,7 @@ const QUIET_MS = 10_000
 /** Which of nine holders and six clients publish. */
 const PUBLISHING_HOLDERS = [0, 3, 5, 8]
 const PUBLISHING_CLIENTS = 6
+const CLIENTS = ['early', 'steady', 'cycling', 'late', 'end', 'fresh']
 
 export async function runScenario(options: RunOptions): Promise<RunResult> {
   const schedule = SCHEDULES[options.schedule]
@@ -81,7 +82,8 @@ class Scenario {
 
   async run(): Promise<void> {
     const { world, history } = this.#simulation
-    await this.#startNodes()
+    const publishers = Array.from({ length: PUBLISHING_CLIENTS }, (_, i) => `pub${i}`)
+    await this.#simulation.populate([...CLIENTS, ...publishers])
     const cycling = this.#startLoad()
     await world.sleep(CLEAN_MS)
     history.add({ type: 'phase', phase: 'faults' })
@@ -91,26 +93,12 @@ class Scenario {
     await this.#heal()
     await world.sleep(AFTER_HEAL_MS)
     await Promise.all([this.#workload.finish(), cycling, late])
-    await this.#workload.subscribe(this.#client('end'))
+    await this.#workload.subscribe(this.#simulation.node('end'))
     await world.sleep(SETTLE_MS)
     history.add({ type: 'phase', phase: 'quiet' })
     await world.sleep(QUIET_MS)
     history.add({ type: 'phase', phase: 'end' })
-    await observe(this.#simulation, this.#client('fresh'))
-  }
-
-  async #startNodes(): Promise<void> {
-    const simulation = this.#simulation
-    for (let i = 0; i < 9; i++) await simulation.add({ label: `n${i}`, stores: true, durable: i % 3 !== 2 })
-    const clients = ['early', 'steady', 'cycling', 'late', 'end', 'fresh']
-    for (let i = 0; i < PUBLISHING_CLIENTS; i++) clients.push(`pub${i}`)
-    for (const label of clients) await simulation.add({ label, stores: false, durable: false })
-    for (const node of simulation.nodes) if (node.label !== 'fresh') await node.start()
-    await simulation.world.sleep(1_000)
-  }
-
-  #client(label: string): SimulatedNode {
-    return this.#simulation.nodes.find((node) => node.label === label) as SimulatedNode
+    await observe(this.#simulation, this.#simulation.node('fresh'))
   }
 
   /** Resolves when the cycling subscriber has stopped. */
@@ -118,20 +106,24 @@ class Scenario {
     const { holders } = this.#simulation
     const publishers = [
       ...PUBLISHING_HOLDERS.map((i) => holders[i] as SimulatedNode),
-      ...Array.from({ length: PUBLISHING_CLIENTS }, (_, i) => this.#client(`pub${i}`)),
+      ...Array.from({ length: PUBLISHING_CLIENTS }, (_, i) => this.#simulation.node(`pub${i}`)),
     ]
     for (const [i, node] of publishers.entries()) this.#workload.startPublisher(node, i)
-    const subscribing = [this.#client('early'), this.#client('steady'), holders[1] as SimulatedNode]
+    const subscribing = [
+      this.#simulation.node('early'),
+      this.#simulation.node('steady'),
+      holders[1] as SimulatedNode,
+    ]
     for (const node of subscribing) {
       this.#resubscribe.add(node)
       void this.#workload.subscribe(node)
     }
-    return this.#workload.cycle(this.#client('cycling'), 5_000, 2_000)
+    return this.#workload.cycle(this.#simulation.node('cycling'), 5_000, 2_000)
   }
 
   async #subscribeLate(): Promise<void> {
     await this.#simulation.world.sleep(5_000)
-    await this.#workload.subscribe(this.#client('late'))
+    await this.#workload.subscribe(this.#simulation.node('late'))
   }
 
   #context(): FaultContext {

@@ -64,6 +64,18 @@ export class Simulation {
     return node
   }
 
+  /** Nine holders, two of three durable, and these clients; all but `fresh` are started. */
+  async populate(clients: string[]): Promise<void> {
+    for (let i = 0; i < 9; i++) await this.add({ label: `n${i}`, stores: true, durable: i % 3 !== 2 })
+    for (const label of clients) await this.add({ label, stores: false, durable: false })
+    for (const node of this.nodes) if (node.label !== 'fresh') await node.start()
+    await this.world.sleep(1_000)
+  }
+
+  node(label: string): SimulatedNode {
+    return this.nodes.find((node) => node.label === label) as SimulatedNode
+  }
+
   get holders(): SimulatedNode[] {
     return this.nodes.filter(({ init }) => init.stores)
   }
