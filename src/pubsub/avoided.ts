@@ -17,11 +17,17 @@ export class AvoidedReplicas {
     if (this.#until.size > MAX_AVOIDED) this.#until.delete(this.#until.keys().next().value as NodeId)
   }
 
+  delete(peer: NodeId): void {
+    this.#until.delete(peer)
+  }
+
+  has(peer: NodeId): boolean {
+    return (this.#until.get(peer) ?? 0) > this.#runtime.monotonicNow()
+  }
+
   /** The same replicas in the same order, but for the avoided ones, which come last. */
   last<T>(ranked: T[], nodeIdOf: (replica: T) => NodeId): T[] {
-    const now = this.#runtime.monotonicNow()
-    for (const [peer, untilMs] of this.#until) if (untilMs <= now) this.#until.delete(peer)
-    const isAvoided = (replica: T) => this.#until.has(nodeIdOf(replica))
+    const isAvoided = (replica: T) => this.has(nodeIdOf(replica))
     return [...ranked.filter((replica) => !isAvoided(replica)), ...ranked.filter(isAvoided)]
   }
 }

@@ -15,14 +15,8 @@ import type { Recovery } from './recovery.ts'
  * diverged merges and sends the merge, with backoff, until a majority has it or the deadline passes.
  */
 
-export interface Proposal {
-  delta: Uint8Array
-  /** Called once this node's disk has it, before anything else changes the record. */
-  applied(): void
-}
-
 /** Makes the delta for the head that the record has at that moment; nothing else changes the record meanwhile. */
-export type Propose = (record: HeldRecord) => Promise<Proposal>
+export type Propose = (record: HeldRecord) => Promise<Uint8Array>
 
 export interface CommitResult extends Acknowledgement {
   head: Uint8Array
@@ -101,7 +95,7 @@ export class Committer {
     if (set.length === 0) throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
     return record.exclusive(async () => {
       let attempt: Attempt | undefined
-      const { delta, applied } = await propose(record)
+      const delta = await propose(record)
       const written = Promise.withResolvers<void>()
       written.promise.catch(() => undefined)
       try {
@@ -109,7 +103,6 @@ export class Committer {
           attempt = this.#send(record, set, { base, head: change.head, delta }, written.promise)
         })
         written.resolve()
-        applied()
       } catch (error) {
         written.reject(error)
         if (attempt === undefined) throw error

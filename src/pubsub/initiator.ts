@@ -13,7 +13,7 @@ import { encodeDelta, type VerifiedMessages } from './delta.ts'
 import { checkData, checkFreshness, type VerifiedMessage, verifyMessage } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Recovery } from './recovery.ts'
-import { StoredIds } from './stored-ids.ts'
+import type { StoredIds } from './stored-ids.ts'
 import { checkStatementFreshness, type VerifiedStatement, verifyStatement } from './subscribers.ts'
 import { topicMethods } from './wire.ts'
 
@@ -43,7 +43,7 @@ export class Initiator {
   readonly #options: PubSubOptions
   readonly #verified: VerifiedMessages
   readonly #topics = new Map<string, TopicQueue>()
-  readonly #storedIds = new StoredIds()
+  readonly #storedIds: StoredIds
   readonly counters = { groups: 0, groupedMessages: 0, refused: 0 }
 
   constructor(
@@ -52,12 +52,14 @@ export class Initiator {
     recovery: Recovery,
     options: PubSubOptions,
     verified: VerifiedMessages,
+    storedIds: StoredIds,
   ) {
     this.#dht = dht
     this.#committer = committer
     this.#recovery = recovery
     this.#options = options
     this.#verified = verified
+    this.#storedIds = storedIds
     dht.rpc.handle(topicMethods.publish, (_from, request) => this.#publish(request))
     dht.rpc.handle(topicMethods.subscribe, async (_from, { topic, statement }) => {
       const verified = await verifyStatement(statement, { topicKey: topic })
@@ -134,8 +136,7 @@ export class Initiator {
     this.counters.groupedMessages += messages.length
     const propose = async (record: HeldRecord) => {
       const lacking = await this.#storedIds.lacking(record, messages)
-      const delta = encodeDelta({ nowMs: this.#dht.runtime.now(), messages: lacking, payloads, statements })
-      return { delta, applied: () => this.#storedIds.added(record, lacking) }
+      return encodeDelta({ nowMs: this.#dht.runtime.now(), messages: lacking, payloads, statements })
     }
     try {
       const deadlineMs = this.#dht.runtime.monotonicNow() + this.#options.commitDeadlineMs

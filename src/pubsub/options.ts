@@ -61,6 +61,8 @@ export const LIMITS = {
   maxHistoryDepth: 64,
   /** How many recent messages an initiator looks through for one that is sent a second time. */
   maxDuplicateScan: 1_024,
+  /** How long a replica waits, at most, for a commit that a publisher asks after. */
+  maxConfirmWaitMs: 10_000,
 } as const
 
 /** Name of the record kind that pubsub hands to the record store. */
@@ -72,6 +74,14 @@ export interface PubSubOptions {
   publishDeadlineMs: number
   /** One attempt at one initiator, commit included. */
   publishAttemptMs: number
+  /** How long a publisher waits, after an initiator's answer, for other replicas to say that they have it too. */
+  confirmMs: number
+  /** A replica that lacks what a majority has is given it after this long: mostly it has just come, and is being told. */
+  offerAfterMs: number
+  /** A replica that said nothing to a publisher is not waited for again for this long. */
+  silentMs: number
+  /** Requests of one peer that wait here for a commit; beyond, it is told to ask again. Each holds up to 8 KiB. */
+  maxWaitingConfirmsPerPeer: number
   /** How long an initiator goes on merging and sending one group. */
   commitDeadlineMs: number
   /** Backoff between attempts, doubling to the maximum (requirement A5). */
@@ -109,6 +119,10 @@ export interface PubSubOptions {
 export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   publishDeadlineMs: 12_000,
   publishAttemptMs: 6_000,
+  confirmMs: 600,
+  offerAfterMs: 3_000,
+  silentMs: 5_000,
+  maxWaitingConfirmsPerPeer: 64,
   commitDeadlineMs: 10_000,
   retryMs: 100,
   maxRetryMs: 30_000,

@@ -36,6 +36,11 @@ export class Position {
     if (this.#seen.length > MAX_REMEMBERED) this.#seen.splice(1, 1)
   }
 
+  /** Whether the reader has stood at this collection: then it brings nothing new. */
+  hasSeen(messages: Uint8Array): boolean {
+    return this.#seen.some((seen) => seen.messages !== undefined && equalBytes(seen.messages, messages))
+  }
+
   /** The version after which `head` holds everything that this reader lacks. */
   async knownIn(head: Coordinator, read: BlockReader): Promise<number> {
     const ids = new Set<string>(head.messages === null ? [] : [toHex(head.messages)])

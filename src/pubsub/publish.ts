@@ -13,10 +13,12 @@ import {
 } from '../dht/index.ts'
 import type { Data, PublishOptions, PublishReceipt } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
+import { Confirmation } from './confirm.ts'
 import { checkTtl, createMessage, type VerifiedMessage } from './message.ts'
+import { Offers } from './offers.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
+import { requestPublish, type Sent, takeBatch } from './publish-request.ts'
 import type { Sequences } from './sequence.ts'
-import { MAX_MESSAGES_PER_REQUEST, topicMethods } from './wire.ts'
 
 /**
  * The publisher's side. A message gets its id and number once; then it is sent, in order, one request per topic at a
@@ -35,9 +37,7 @@ interface Wait {
   reject(error: StickyError): void
 }
 
-interface Outgoing {
-  readonly message: VerifiedMessage
-  readonly payload: Uint8Array | undefined
+interface Outgoing extends Sent {
   readonly wait: Wait
   /** Who refused it: what only one holder says of it is not final where there are others. */
   readonly refusedBy: Set<NodeId>
@@ -62,7 +62,9 @@ export class Publisher {
   /** New writers on their way, after publishes that were given up. */
   readonly #beginning = new Set<Promise<void>>()
   #isClosed = false
-  readonly counters = { stored: 0, failed: 0, unknown: 0, requests: 0 }
+  readonly #silent: AvoidedReplicas
+  readonly #offers: Offers
+  readonly counters = { stored: 0, failed: 0, unknown: 0, requests: 0, unconfirmed: 0, offered: 0 }
 
   constructor(dht: Dht, identity: Identity, sequences: Sequences, options: PubSubOptions) {
     this.#dht = dht
@@ -70,6 +72,8 @@ export class Publisher {
     this.#sequences = sequences
     this.#options = options
     this.#avoided = new AvoidedReplicas(dht.runtime, options.avoidMs)
+    this.#silent = new AvoidedReplicas(dht.runtime, options.silentMs)
+    this.#offers = new Offers(dht, options, this.counters)
   }
 
   async publish(topicKey: Uint8Array, data: Data, options: PublishOptions): Promise<PublishReceipt> {
@@ -194,7 +198,7 @@ export class Publisher {
   async #drain(name: string, topicKey: Uint8Array, outbox: Outbox): Promise<void> {
     outbox.running = true
     while (outbox.waiting.length > 0) {
-      const batch = takeBatch(outbox.waiting)
+      const batch = takeBatch(outbox.waiting, ({ wait }) => !wait.settled)
       if (batch.length > 0) await this.#send(topicKey, batch)
     }
     outbox.running = false
@@ -224,37 +228,67 @@ export class Publisher {
   }
 
   async #request(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<void> {
-    const payloads = batch.flatMap((outgoing) => (outgoing.payload ? [outgoing.payload] : []))
-    const messages = batch.map((outgoing) => outgoing.message.envelope)
     this.counters.requests += 1
     for (const { wait } of batch) wait.unanswered += 1
-    const answer = await this.#dht.rpc
-      .request(
-        initiator,
-        topicMethods.publish,
-        { topic: topicKey, messages, payloads },
-        { timeoutMs: this.#options.publishAttemptMs },
-      )
-      .catch((error: unknown) => {
+    const confirmation = await this.#confirmation(topicKey, initiator, batch)
+    const answer = await requestPublish(this.#dht, this.#options, initiator, topicKey, batch).catch(
+      (error: unknown) => {
+        confirmation?.end()
         const { code, retryable } = asStickyError(error, 'LINK_CLOSED')
         if ((!retryable && !MAYBE_STORED.has(code)) || NOTHING_STORED.has(code))
           for (const { wait } of batch) wait.unanswered -= 1
         throw error
-      })
-    for (const { wait } of batch) wait.unanswered -= 1
+      },
+    )
     const refused = new Map<Outgoing, StickyError>()
     for (const [i, outgoing] of batch.entries()) {
       const code = answer.results[i]
-      if (code === null) outgoing.wait.resolve(receiptOf(outgoing.message, answer))
-      else refused.set(outgoing, refusal(code))
+      if (code === null) continue
+      outgoing.wait.unanswered -= 1
+      refused.set(outgoing, refusal(code))
     }
-    if (refused.size === 0) return
-    await this.#refuse(
+    if (refused.size > 0) {
+      confirmation?.end()
+      const errorOf = (outgoing: Outgoing) => refused.get(outgoing) as StickyError
+      await this.#refuse(topicKey, initiator, [...refused.keys()], errorOf)
+    }
+    const stored = batch.filter((outgoing) => !refused.has(outgoing))
+    if (stored.length === 0) return
+    const own = refused.size > 0 ? await this.#confirmation(topicKey, initiator, stored) : confirmation
+    const ack = own === undefined ? answer : await this.#confirmed(topicKey, own, initiator, stored)
+    for (const { wait, message } of stored) {
+      wait.unanswered -= 1
+      wait.resolve(receiptOf(message, { ...ack, version: answer.version }))
+    }
+  }
+
+  /** The others are asked too, but where this node is the initiator and has heard them itself. */
+  async #confirmation(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]) {
+    if (initiator === this.#dht.self) return undefined
+    const set = await this.#dht.replicas.set(topicKey).catch(() => [])
+    const silent = this.#silent
+    return new Confirmation({
+      dht: this.#dht,
+      options: this.#options,
       topicKey,
+      set,
       initiator,
-      [...refused.keys()],
-      (outgoing) => refused.get(outgoing) as StickyError,
-    )
+      batch,
+      silent,
+    })
+  }
+
+  /** Throws QUORUM_FAILED where the others do not have what the initiator says is stored: it is asked last from now on. */
+  async #confirmed(topicKey: Uint8Array, confirmation: Confirmation, initiator: NodeId, stored: Outgoing[]) {
+    const { acknowledged, lacking } = confirmation.settle()
+    void lacking.then((peers) => {
+      if (!this.#isClosed) for (const peer of peers) this.#offers.add(topicKey, peer, stored)
+    })
+    const ack = await acknowledged
+    if (ack !== undefined) return ack
+    this.#avoided.add(initiator)
+    this.counters.unconfirmed += 1
+    throw new StickyError('QUORUM_FAILED', `${initiator} says that it is stored; the other replicas lack it.`)
   }
 
   /** Final once a second holder says the same, or there is no second one. */
@@ -339,21 +373,6 @@ const refusal = (code: string | undefined): StickyError =>
     code !== undefined && isErrorCode(code) ? code : 'MALFORMED',
     `The replica refused the message: ${code}.`,
   )
-
-/** As many messages, in order, as one request carries; a large payload travels alone. Settled ones are dropped. */
-function takeBatch(waiting: Outgoing[]): Outgoing[] {
-  const batch: Outgoing[] = []
-  let bytes = 0
-  while (waiting.length > 0 && batch.length < MAX_MESSAGES_PER_REQUEST) {
-    const next = waiting[0] as Outgoing
-    bytes += next.message.envelope.byteLength + 8
-    if (batch.length > 0 && (next.payload !== undefined || bytes > LIMITS.maxDeltaBytes / 2)) break
-    waiting.shift()
-    if (!next.wait.settled) batch.push(next)
-    if (next.payload !== undefined) break
-  }
-  return batch
-}
 
 function encodeData(data: Data): Uint8Array {
   let bytes: Uint8Array

@@ -44,11 +44,13 @@ import { readCurrent } from './read-current.ts'
 import { Recovery } from './recovery.ts'
 import { Sequences } from './sequence.ts'
 import { Statements } from './statements.ts'
+import { StoredIds } from './stored-ids.ts'
 import { listSubscribers } from './subscribers.ts'
 import { TopicSubscription } from './subscription.ts'
 import { topicKeyOf } from './topic-key.ts'
 import { toCollectionView, toCoordinatorView, toReplicaView, toSubscriber } from './view.ts'
 import { topicMethods } from './wire.ts'
+import { Witness } from './witness.ts'
 
 export interface PubSubInit {
   network: PeerNetwork
@@ -70,6 +72,7 @@ export class StickyPubSub implements PubSub {
   readonly #publisher: Publisher
   readonly #delivery: Delivery | undefined
   readonly #initiator: Initiator | undefined
+  readonly #witness: Witness | undefined
   readonly #committer: Committer
   readonly #verified: VerifiedMessages
   readonly #history: HistoryReader
@@ -94,13 +97,16 @@ export class StickyPubSub implements PubSub {
     this.#committer = new Committer(this.dht, this.#recovery, this.#options)
     this.#publisher = new Publisher(this.dht, init.identity, this.#sequences, this.#options)
     if (init.network.stores) {
+      const storedIds = new StoredIds()
       this.#initiator = new Initiator(
         this.dht,
         this.#committer,
         this.#recovery,
         this.#options,
         this.#verified,
+        storedIds,
       )
+      this.#witness = new Witness(this.dht, this.#options, storedIds)
       this.#delivery = new Delivery(this.dht, this.#options)
     }
     this.#history = new HistoryReader((topic, signal) => this.#load(topic, signal))
@@ -230,6 +236,7 @@ export class StickyPubSub implements PubSub {
       antiEntropy: this.dht.antiEntropyCounters,
       loadedRecords: this.dht.store.loadedCount,
       attachedTopics: this.#delivery?.attachedTopics ?? 0,
+      waitingConfirms: this.#witness?.waiting ?? 0,
       subscriptions: [...this.#subscriptions.values()].reduce((sum, set) => sum + set.size, 0),
       downPeers: this.dht.replicas.downCount,
     }
@@ -247,6 +254,7 @@ export class StickyPubSub implements PubSub {
     steps.add(() => this.dht.close())
     steps.add(() => this.#sequences.close())
     steps.add(() => this.#delivery?.close())
+    steps.add(() => this.#witness?.close())
     steps.add(() => this.#recovery.close())
     steps.add(() => this.#publisher.close())
     for (const subscriptions of this.#subscriptions.values())

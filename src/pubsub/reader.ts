@@ -2,6 +2,7 @@ import {
   type BlockReader,
   type Dht,
   fromHex,
+  type HeadAnswer,
   type NodeId,
   nodeIdOf,
   StickyError,
@@ -10,7 +11,7 @@ import {
 import { mapAhead } from './ahead.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
 import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
-import { decodeCoordinator } from './coordinator.ts'
+import { type Coordinator, decodeCoordinator } from './coordinator.ts'
 import { createTracker, type Tracker } from './gaps.ts'
 import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
@@ -182,9 +183,29 @@ export class TopicReader {
     return this.position > version + LIMITS.maxVersionJump
   }
 
-  async versionAt(peer: NodeId): Promise<number> {
+  /** Undefined where a peer has nothing of the topic. */
+  async coordinatorAt(peer: NodeId): Promise<Coordinator | undefined> {
     const head = await this.#headAt(peer, false)
-    return head === null ? 0 : decodeCoordinator(head).version
+    return head === null ? undefined : decodeCoordinator(head)
+  }
+
+  /**
+   * Delivers what another replica has beyond what the source gave. What is in a collection is signed by its publishers,
+   * whoever shows it. Gives whether that was anything; the position stays, for it is the source's.
+   */
+  async takeBeside(peer: NodeId, coordinator: Coordinator): Promise<boolean> {
+    const { messages } = coordinator
+    if (messages === null || this.#position.hasSeen(messages)) return false
+    const read = this.#blocksOf(peer)
+    const after = await this.#position.knownIn(coordinator, read)
+    const entries = entriesAfter(await loadMessages(messages, read), after, read)
+    let isNew = false
+    for await (const arrived of this.#arriving(entries, read)) {
+      isNew ||= arrived !== undefined
+      this.#take(arrived)
+      this.#init.signal.throwIfAborted()
+    }
+    return isNew
   }
 
   async #headAt(source: NodeId, quorum: boolean): Promise<Uint8Array | null> {
@@ -195,10 +216,10 @@ export class TopicReader {
     // it may have nothing, or an old state, for ever: nobody repairs it
     if (answer === undefined)
       throw new StickyError('CONFLICT', `${source} is no replica of the topic any more.`)
-    const versions = answers.map(({ head }) => (head === undefined ? 0 : decodeCoordinator(head).version))
-    if (answer.head && isLeftBehind(decodeCoordinator(answer.head).version, versions))
-      throw new StickyError('CONFLICT', `${source} does not take what the other replicas have.`)
     if (answer.error !== undefined) throw answer.error
+    const versionOf = ({ head }: HeadAnswer) => (head === undefined ? 0 : decodeCoordinator(head).version)
+    if (isLeftBehind(versionOf(answer), answers.map(versionOf)))
+      throw new StickyError('CONFLICT', `${source} does not take what the other replicas have.`)
     return answer.head ?? null
   }
 

@@ -1,56 +1,76 @@
 import { equalBytes, type HeldRecord, toHex } from '../dht/index.ts'
-import { entriesBackward, loadMessages } from './collection.ts'
-import { decodeCoordinator } from './coordinator.ts'
+import { entriesAfter, entriesBackward, loadMessages } from './collection.ts'
+import { type Coordinator, decodeCoordinator } from './coordinator.ts'
 import type { VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 
 /**
- * Which of the last messages a topic has already: a message that is sent a second time, because its first answer was
- * lost, is not kept twice. Read from the collection when somebody else has changed it, remembered as long as nobody has.
+ * Which of the last messages a topic has already, `LIMITS.maxDuplicateScan` of them: an initiator does not keep twice what
+ * is sent a second time because its first answer was lost, and a replica can say what it has. Remembered per topic; when
+ * the topic has moved on, what it added is read.
  */
+
+interface Known {
+  headId: Uint8Array
+  version: number
+  messages: Uint8Array | null
+  ids: Set<string>
+}
+
 export class StoredIds {
   /** By topic, the longest unused first. */
-  readonly #topics = new Map<string, { headId: Uint8Array; ids: Set<string> }>()
+  readonly #topics = new Map<string, Known>()
 
-  /** Those that are not among the last `LIMITS.maxDuplicateScan`, each once. Called while nobody else changes the record. */
-  async lacking(record: HeldRecord, messages: VerifiedMessage[]): Promise<VerifiedMessage[]> {
-    const ids = await this.#idsOf(record)
-    const lacking = new Map(messages.map((message) => [toHex(message.id), message]))
-    for (const id of lacking.keys()) if (ids.has(id)) lacking.delete(id)
-    return [...lacking.values()]
-  }
-
-  /** After a commit of this node alone led from the head that `lacking` saw to the one the record has now. */
-  added(record: HeldRecord, messages: VerifiedMessage[]): void {
-    const topic = this.#topics.get(toHex(record.key))
-    if (topic === undefined || record.headId === undefined) return
-    topic.headId = record.headId
-    for (const { id } of messages) topic.ids.add(toHex(id))
-    for (const id of topic.ids) {
-      if (topic.ids.size <= LIMITS.maxDuplicateScan) break
-      topic.ids.delete(id)
-    }
-  }
-
-  async #idsOf(record: HeldRecord): Promise<Set<string>> {
+  /** In hex. Called while nobody else changes the record. */
+  async of(record: HeldRecord): Promise<ReadonlySet<string>> {
     const name = toHex(record.key)
     const known = this.#topics.get(name)
     this.#topics.delete(name)
-    const isCurrent =
-      known !== undefined && record.headId !== undefined && equalBytes(known.headId, record.headId)
-    const ids = isCurrent ? known.ids : await readIds(record)
-    if (record.headId !== undefined) this.#topics.set(name, { headId: record.headId, ids })
+    if (record.head === undefined || record.headId === undefined) return new Set()
+    const isCurrent = known !== undefined && equalBytes(known.headId, record.headId)
+    const current = isCurrent ? known : await readOn(record, record.head, record.headId, known)
+    this.#topics.set(name, current)
     if (this.#topics.size > MAX_TOPICS) this.#topics.delete(this.#topics.keys().next().value as string)
-    return ids
+    return current.ids
+  }
+
+  /** Those that are not there yet, each once. Called while nobody else changes the record. */
+  async lacking(record: HeldRecord, messages: VerifiedMessage[]): Promise<VerifiedMessage[]> {
+    const ids = await this.of(record)
+    const lacking = new Map(messages.map((message) => [toHex(message.id), message]))
+    for (const id of lacking.keys()) if (ids.has(id)) lacking.delete(id)
+    return [...lacking.values()]
   }
 }
 
 const MAX_TOPICS = 256
 
-async function readIds(record: HeldRecord): Promise<Set<string>> {
-  const root = record.head && decodeCoordinator(record.head).messages
-  if (!root) return new Set()
-  const collection = await loadMessages(root, record.read)
-  const entries = await entriesBackward(collection, undefined, LIMITS.maxDuplicateScan, record.read)
-  return new Set(entries.map(({ id }) => toHex(id)))
+/** From what was known on where that is an ancestor of the head, as after nearly every commit; else everything. */
+async function readOn(
+  { read }: HeldRecord,
+  head: Uint8Array,
+  headId: Uint8Array,
+  known: Known | undefined,
+): Promise<Known> {
+  const coordinator = decodeCoordinator(head)
+  const { version, messages } = coordinator
+  if (messages === null) return { headId, version, messages, ids: new Set() }
+  const collection = await loadMessages(messages, read)
+  if (known === undefined || !isAncestor(known.messages, coordinator)) {
+    const entries = await entriesBackward(collection, undefined, LIMITS.maxDuplicateScan, read)
+    return { headId, version, messages, ids: new Set(entries.map(({ id }) => toHex(id))) }
+  }
+  const { ids } = known
+  for await (const { id } of entriesAfter(collection, known.version, read)) ids.add(toHex(id))
+  for (const id of ids) {
+    if (ids.size <= LIMITS.maxDuplicateScan) break
+    ids.delete(id)
+  }
+  return { headId, version, messages, ids }
 }
+
+const isAncestor = (
+  messages: Uint8Array | null,
+  { messages: current, messageHistory }: Coordinator,
+): boolean =>
+  messages !== null && [current, ...messageHistory].some((id) => id !== null && equalBytes(id, messages))

@@ -1,5 +1,6 @@
 import {
   asStickyError,
+  type ClosestPeer,
   type Dht,
   delay,
   jittered,
@@ -9,6 +10,7 @@ import {
 } from '../dht/index.ts'
 import type { HistoryRequest, Message, Subscription, SubscriptionEvents, SyncStatus } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
+import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
@@ -41,9 +43,11 @@ export class TopicSubscription implements Subscription {
   readonly #emitter: Emitter<SubscriptionEvents>
   readonly #reader: TopicReader
   readonly #abort = new AbortController()
-  /** The replica that serves this subscriber, and the next in rank. */
+  /** The replica that serves this subscriber. */
   #source: NodeId | undefined
-  #standby: NodeId | undefined
+  #checks = 0
+  /** The replica that had what the source lacked at the last check. */
+  #ahead: NodeId | undefined
   #status: SyncStatus = 'joining'
   #queue: Promise<unknown> = Promise.resolve()
   #timers = new Set<Timer>()
@@ -191,12 +195,11 @@ export class TopicSubscription implements Subscription {
     this.#source = undefined
     const set = await dht.replicas.set(topicKey).catch(() => [])
     const ranked = this.#avoided.last(await assignedReplicas(dht.self, topicKey, set), (peer) => peer)
-    for (const [i, peer] of ranked.entries()) {
+    for (const peer of ranked) {
       if (this.#abort.signal.aborted) return
       try {
         await this.#attachTo(peer)
         this.#source = peer
-        this.#standby = ranked.find((other, rank) => rank !== i && other !== dht.self)
         this.#attachFailures = 0
         return
       } catch (error) {
@@ -258,21 +261,47 @@ export class TopicSubscription implements Subscription {
 
   // --- watching
 
-  /** The safety net under pushes: is the source a replica still, and has it, or the next in rank, gone further? */
+  /** The safety net under pushes: is the source a replica still, and has it, or another of them, gone further? */
   async #check(): Promise<void> {
     const source = this.#source
     if (source === undefined || this.#attaching !== undefined) return
     const { dht, topicKey } = this.#init
     const set = await dht.replicas.set(topicKey).catch(() => [])
     if (set.length > 0 && !set.some(({ nodeId }) => nodeId === source)) return this.#reattach()
-    const [own, other] = await Promise.all([
-      this.#reader.versionAt(source),
-      this.#standby === undefined ? 0 : this.#reader.versionAt(this.#standby).catch(() => 0),
+    const other = this.#nextOther(set, source)
+    const [own, others] = await Promise.all([
+      this.#reader.coordinatorAt(source).then((at) => at?.version ?? 0),
+      other === undefined ? undefined : this.#reader.coordinatorAt(other).catch(() => undefined),
     ]).catch((): [undefined, undefined] => [undefined, undefined])
     if (own === undefined) return this.#reattach()
-    const newest = Math.max(own, other)
-    if (newest <= this.#reader.position && !this.#reader.isForged(newest)) return
-    await this.#serially(() => this.#reader.catchUp(source, other > own))
+    const isAhead = (others?.version ?? 0) > own
+    const newest = Math.max(own, others?.version ?? 0)
+    if (newest > this.#reader.position || this.#reader.isForged(newest))
+      await this.#serially(() => this.#reader.catchUp(source, isAhead))
+    if (other !== undefined && others !== undefined)
+      await this.#serially(() => this.#compare(source, other, others))
+  }
+
+  /** The replicas beside the source in turn: one that is level with the source may withhold the same. */
+  #nextOther(set: ClosestPeer[], source: NodeId): NodeId | undefined {
+    const others = set.map(({ nodeId }) => nodeId).filter((nodeId) => nodeId !== source)
+    if (this.#ahead !== undefined && others.includes(this.#ahead)) return this.#ahead
+    this.#checks += 1
+    return others[this.#checks % others.length]
+  }
+
+  /**
+   * What another replica had before the source was last read, and the source did not give. Once that may be a commit on
+   * its way; a source that lacks such things still when it is looked at again withholds them.
+   */
+  async #compare(source: NodeId, other: NodeId, coordinator: Coordinator): Promise<void> {
+    const isBehind = await this.#reader.takeBeside(other, coordinator).catch(() => false) // its fault, not the source's
+    const wasBehind = this.#ahead === other
+    this.#ahead = isBehind && !wasBehind ? other : undefined
+    if (!isBehind || source !== this.#source) return
+    if (!wasBehind) return this.#after(RECHECK_MS, () => void this.#check())
+    this.#avoided.add(source)
+    void this.#reattach()
   }
 
   #setStatus(status: SyncStatus): void {
@@ -314,6 +343,9 @@ export class TopicSubscription implements Subscription {
 
 /** How exactly the patience with holes is kept; it costs nothing where nothing waits. */
 const RELEASE_INTERVAL_MS = 1_000
+
+/** Until a source that lacked something is looked at again: an honest one has joined by then what it was shown. */
+const RECHECK_MS = 1_000
 
 /** Pushes taken while something else is read: each may hold 256 KiB. */
 const MAX_WAITING_PUSHES = 32

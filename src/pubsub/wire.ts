@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { bytesOf, bytesUpTo, method, objectId } from '../dht/index.ts'
+import { bytesOf, bytesUpTo, integer, method, objectId } from '../dht/index.ts'
 import { LIMITS } from './options.ts'
 
 /** What nodes ask of each other about topics; the record store's own requests are in src/dht/wire.ts. */
@@ -27,6 +27,20 @@ export const topicMethods = {
       durableReplicas: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
       results: v.array(v.nullable(errorCode)),
     }),
+  ),
+  /**
+   * Publisher to replica: which of these are on your disk? Answered when all are, or after `waitMs`. One publish leads to
+   * as many of these as there are replicas.
+   */
+  confirm: method(
+    'topic/confirm',
+    { perSecond: 2_000, burst: 4_000 },
+    v.strictObject({
+      topic,
+      ids: v.pipe(v.array(objectId), v.minLength(1), v.maxLength(MAX_MESSAGES_PER_REQUEST)),
+      waitMs: integer(0, LIMITS.maxConfirmWaitMs),
+    }),
+    v.strictObject({ stored: v.pipe(v.array(v.boolean()), v.maxLength(MAX_MESSAGES_PER_REQUEST)) }),
   ),
   /** Client to initiator: a signed subscribe, renewal or unsubscribe. */
   subscribe: method(

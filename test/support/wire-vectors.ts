@@ -41,6 +41,10 @@ export const bodies: Record<string, { request: unknown; reply: unknown }> = {
     request: { topic: filled(32, 1), messages: [filled(9, 9)], payloads: [] },
     reply: { version: 1, replicas: 3, durableReplicas: 2, results: [null, 'EXPIRED'] },
   },
+  'topic/confirm': {
+    request: { topic: filled(32, 1), ids: [filled(32, 6)], waitMs: 6_000 },
+    reply: { stored: [true] },
+  },
   'topic/subscribe': { request: { topic: filled(32, 1), statement: filled(8, 7) }, reply: { version: 2 } },
   'topic/attach': { request: { topic: filled(32, 1), statement: filled(8, 7) }, reply: { version: 2 } },
   'topic/detach': { request: { topic: filled(32, 1) }, reply: {} },

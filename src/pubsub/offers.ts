@@ -1,0 +1,56 @@
+import { type Dht, type NodeId, toHex } from '../dht/index.ts'
+import type { PubSubOptions } from './options.ts'
+import { requestConfirm, requestPublish, type Sent, takeBatch } from './publish-request.ts'
+import { MAX_MESSAGES_PER_REQUEST } from './wire.ts'
+
+/**
+ * Sends to replicas that lack it what the others say they have: one request at a time to each, so that one that is merely
+ * slow is not given more than it can take.
+ */
+export class Offers {
+  readonly #dht: Dht
+  readonly #options: PubSubOptions
+  /** By topic and replica; the oldest are dropped beyond one request's worth. */
+  readonly #waiting = new Map<string, Sent[]>()
+  readonly #counters: { offered: number }
+
+  constructor(dht: Dht, options: PubSubOptions, counters: { offered: number }) {
+    this.#dht = dht
+    this.#options = options
+    this.#counters = counters
+  }
+
+  add(topicKey: Uint8Array, peer: NodeId, batch: readonly Sent[]): void {
+    const name = `${toHex(topicKey)} ${peer}`
+    const waiting = this.#waiting.get(name)
+    if (waiting === undefined) {
+      this.#waiting.set(name, [...batch])
+      void this.#send(name, topicKey, peer)
+    } else {
+      waiting.push(...batch)
+      waiting.splice(0, Math.max(0, waiting.length - MAX_MESSAGES_PER_REQUEST))
+    }
+  }
+
+  async #send(name: string, topicKey: Uint8Array, peer: NodeId): Promise<void> {
+    for (;;) {
+      const batch = takeBatch(this.#waiting.get(name) ?? [], () => true)
+      if (batch.length === 0) break
+      try {
+        const lacking = await this.#lacking(topicKey, peer, batch)
+        this.#counters.offered += lacking.length
+        if (lacking.length > 0) await requestPublish(this.#dht, this.#options, peer, topicKey, lacking)
+      } catch {
+        // it is not to be reached or has refused: the majority that has it hands it over when it can
+      }
+    }
+    this.#waiting.delete(name)
+  }
+
+  /** Mostly that replica has just come, and is being told by the others. */
+  async #lacking(topicKey: Uint8Array, peer: NodeId, batch: Sent[]): Promise<Sent[]> {
+    const waitMs = this.#options.offerAfterMs
+    const { stored } = await requestConfirm(this.#dht, peer, topicKey, batch, waitMs)
+    return batch.filter((_, i) => stored[i] !== true)
+  }
+}

@@ -1,0 +1,205 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { cidOf, encode, identityFromSeed } from '../../src/dht/index.ts'
+import { entriesAfter, loadMessages } from '../../src/pubsub/collection.ts'
+import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
+import type { Message } from '../../src/pubsub/index.ts'
+import { createMessage } from '../../src/pubsub/message.ts'
+import { COORDINATOR } from '../../src/pubsub/options.ts'
+import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
+import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
+import { topicMethods } from '../../src/pubsub/wire.ts'
+import { LyingHolder } from '../support/lying-holder.ts'
+import { MemoryNet, type MemoryNode, until } from '../support/memory-nodes.ts'
+
+/** Holders that take everything, keep nothing and say the opposite. Five replicas, `liars` of them such. */
+
+const TOPIC = 'room'
+const DHT_OPTIONS = { replication: 5 }
+const QUICK = { confirmMs: 200, offerAfterMs: 300 }
+
+let net: MemoryNet
+let liars: LyingHolder[] = []
+afterEach(async () => {
+  for (const { rpc } of liars) rpc.close()
+  await net.close()
+})
+
+async function network(
+  count: number,
+): Promise<{ key: Uint8Array; honest: MemoryNode[]; client: MemoryNode }> {
+  net = new MemoryNet()
+  const key = await topicKeyOf(TOPIC)
+  for (let i = 0; i < 5; i++) await net.add({ dhtOptions: DHT_OPTIONS })
+  const client = await net.add({ stores: false, durable: false, dhtOptions: DHT_OPTIONS, options: QUICK })
+  liars = await LyingHolder.join(net, key, count)
+  return { key, honest: net.nodes.slice(0, 5), client }
+}
+
+async function storedAt({ pubsub }: MemoryNode, key: Uint8Array): Promise<string[]> {
+  const record = await pubsub.dht.store.record(COORDINATOR, key)
+  const root = record.head && decodeCoordinator(record.head).messages
+  const ids: string[] = []
+  if (root)
+    for await (const { id } of entriesAfter(await loadMessages(root, record.read), 0, record.read))
+      ids.push(cidOf(id))
+  return ids
+}
+
+const holding = async (nodes: MemoryNode[], key: Uint8Array, id: string) =>
+  (await Promise.all(nodes.map((node) => storedAt(node, key)))).filter((ids) => ids.includes(id)).length
+
+describe('a publisher', () => {
+  it('does not believe the one replica that takes its message', async () => {
+    const { key, honest, client } = await network(1)
+    const { id, replicas } = await client.pubsub.publish(TOPIC, 'kept')
+    expect(liars[0]?.counters.publishes).toBe(1) // asked first, and it said yes
+    expect(client.pubsub.counters().publisher.unconfirmed).toBe(1)
+    expect(replicas).toBeGreaterThanOrEqual(3)
+    expect(await holding(honest, key, id)).toBeGreaterThanOrEqual(2) // the third that counts is the liar
+    await client.pubsub.publish(TOPIC, 'and another')
+    expect(liars[0]?.counters.publishes).toBe(1) // and is not asked again
+  })
+
+  it('does not believe two that vouch for each other', async () => {
+    const { key, honest, client } = await network(2)
+    const { id } = await client.pubsub.publish(TOPIC, 'kept')
+    expect(client.pubsub.counters().publisher.unconfirmed).toBeGreaterThan(0)
+    expect(await holding(honest, key, id)).toBeGreaterThanOrEqual(1)
+  })
+
+  it('gives an honest replica what a majority of liars keeps from it', async () => {
+    const { key, honest, client } = await network(4)
+    const { id } = await client.pubsub.publish(TOPIC, 'kept')
+    await until(async () => (await holding(honest, key, id)) > 0)
+    expect((await net.nodes[0]?.pubsub.history(TOPIC))?.messages.map(({ data }) => data)).toEqual(['kept'])
+  })
+
+  it('is not held up by a minority that says it has nothing', async () => {
+    const { client } = await network(2)
+    for (const liar of liars) liar.hasEverything = false
+    for (let i = 0; i < 5; i++)
+      expect(await client.pubsub.publish(TOPIC, i)).toMatchObject({ status: 'stored' })
+    const { messages } = await client.pubsub.history(TOPIC)
+    expect(messages.map(({ data }) => data)).toEqual([0, 1, 2, 3, 4])
+  })
+
+  it('asks one initiator and sends nothing twice where all are honest', async () => {
+    const { client, honest } = await network(0)
+    for (let i = 0; i < 20; i++) await client.pubsub.publish(TOPIC, i)
+    const { publisher } = client.pubsub.counters()
+    expect(publisher).toMatchObject({ stored: 20, requests: 20, unconfirmed: 0, offered: 0 })
+    const initiators = honest.filter(({ pubsub }) => (pubsub.counters().initiator?.groups ?? 0) > 0)
+    expect(initiators).toHaveLength(1)
+    expect(honest.map(({ pubsub }) => pubsub.counters().waitingConfirms)).toEqual([0, 0, 0, 0, 0])
+  })
+})
+
+describe('a subscriber', () => {
+  it('hears everything though its source and most of the others say that there is nothing', async () => {
+    const { client } = await network(4)
+    const subscriber = await net.add({
+      stores: false,
+      durable: false,
+      dhtOptions: DHT_OPTIONS,
+      options: { checkIntervalMs: 200 },
+    })
+    const seen: Message[] = []
+    await subscriber.pubsub.subscribe(TOPIC, { onMessage: (message) => seen.push(message) })
+    expect(liars.reduce((sum, { counters }) => sum + counters.attached, 0)).toBeGreaterThan(0)
+    for (let i = 0; i < 5; i++) await client.pubsub.publish(TOPIC, i)
+    await until(() => seen.length === 5, 20_000)
+    expect(seen.map(({ data }) => data)).toEqual([0, 1, 2, 3, 4])
+  })
+
+  it('stays with a source that gives it everything', async () => {
+    const { client } = await network(0)
+    const subscriber = await net.add({
+      stores: false,
+      durable: false,
+      dhtOptions: DHT_OPTIONS,
+      options: { checkIntervalMs: 50 },
+    })
+    const seen: Message[] = []
+    const subscription = await subscriber.pubsub.subscribe(TOPIC, {
+      onMessage: (message) => seen.push(message),
+    })
+    const { source } = subscription as TopicSubscription
+    for (let i = 0; i < 100; i++) await client.pubsub.publish(TOPIC, i)
+    await until(() => seen.length === 100)
+    expect(seen.map(({ data }) => data)).toEqual(Array.from({ length: 100 }, (_, i) => i))
+    expect((subscription as TopicSubscription).source).toBe(source)
+  })
+})
+
+describe('a replica that is asked what it has', () => {
+  const message = async (key: Uint8Array, node: MemoryNode) =>
+    createMessage({
+      topicKey: key,
+      identity: await identityFromSeed(node.seed),
+      writer: new Uint8Array(8),
+      sequence: 1,
+      publishedAt: Date.now(),
+      ttlMs: 60_000,
+      data: encode('x'),
+    })
+
+  it('answers when it has it on disk', async () => {
+    const { key, honest, client } = await network(0)
+    const { rpc } = client.pubsub.dht
+    const { id, envelope } = await message(key, client)
+    const asking = honest.map(({ pubsub }) =>
+      rpc.request(pubsub.nodeId, topicMethods.confirm, { topic: key, ids: [id], waitMs: 10_000 }),
+    )
+    await until(() => honest.every(({ pubsub }) => pubsub.counters().waitingConfirms === 1))
+    const [initiator] = await client.pubsub.dht.replicas.set(key)
+    await rpc.request(initiator?.nodeId as string, topicMethods.publish, {
+      topic: key,
+      messages: [envelope],
+      payloads: [],
+    })
+    expect(await Promise.all(asking)).toEqual(honest.map(() => ({ stored: [true] })))
+    expect(await Promise.all(honest.map((node) => storedAt(node, key)))).toEqual(
+      honest.map(() => [cidOf(id)]),
+    )
+  })
+
+  it('says no to what it does not have, and keeps nobody waiting for ever', async () => {
+    const { key, honest, client } = await network(0)
+    await client.pubsub.publish(TOPIC, 'something else')
+    const { id } = await message(key, client)
+    const ask = (waitMs: number) =>
+      client.pubsub.dht.rpc.request(honest[0]?.pubsub.nodeId as string, topicMethods.confirm, {
+        topic: key,
+        ids: [id],
+        waitMs,
+      })
+    expect(await ask(0)).toEqual({ stored: [false] })
+    expect(await ask(30)).toEqual({ stored: [false] })
+    expect(honest[0]?.pubsub.counters().waitingConfirms).toBe(0)
+  })
+
+  it('lets one peer have so many waiting, and others theirs', async () => {
+    net = new MemoryNet()
+    liars = []
+    const holder = await net.add({ options: { maxWaitingConfirmsPerPeer: 2 } })
+    const key = await topicKeyOf(TOPIC)
+    const [greedy, other] = [await net.add({ stores: false }), await net.add({ stores: false })]
+    const ask = async (from: MemoryNode, waitMs: number) =>
+      from.pubsub.dht.rpc
+        .request(holder.pubsub.nodeId, topicMethods.confirm, {
+          topic: key,
+          ids: [new Uint8Array(32)],
+          waitMs,
+        })
+        .then(
+          ({ stored }) => stored[0],
+          (error: { code: string }) => error.code,
+        )
+    const waiting = [ask(greedy, 200), ask(greedy, 200)]
+    await until(() => holder.pubsub.counters().waitingConfirms === 2)
+    expect(await ask(greedy, 200)).toBe('BUSY')
+    expect(await ask(other, 1)).toBe(false)
+    expect(await Promise.all(waiting)).toEqual([false, false])
+    expect(await ask(greedy, 1)).toBe(false) // its places are free again
+  })
+})

@@ -1,0 +1,54 @@
+import { DEFAULT_DHT_OPTIONS, identityFromSeed, type NodeId, systemRuntime } from '../../src/dht/index.ts'
+import { Rpc } from '../../src/dht/rpc.ts'
+import { recordMethods } from '../../src/dht/wire.ts'
+import { topicMethods } from '../../src/pubsub/wire.ts'
+import type { MemoryNet } from './memory-nodes.ts'
+
+/** A holder that says yes to everything, keeps nothing and shows nothing: among the closest to a topic by a ground id. */
+export class LyingHolder {
+  readonly nodeId: NodeId
+  readonly rpc: Rpc
+  readonly counters = { publishes: 0, attached: 0, confirms: 0 }
+  /** What it says when a publisher asks whether it has a message. */
+  hasEverything = true
+
+  private constructor(nodeId: NodeId, rpc: Rpc) {
+    this.nodeId = nodeId
+    this.rpc = rpc
+    const { counters } = this
+    rpc.handle(topicMethods.publish, (_from, { messages }) => {
+      counters.publishes += 1
+      return { version: 1, replicas: 5, durableReplicas: 5, results: messages.map(() => null) }
+    })
+    rpc.handle(topicMethods.confirm, (_from, { ids }) => {
+      counters.confirms += 1
+      return { stored: ids.map(() => this.hasEverything) }
+    })
+    rpc.handle(topicMethods.subscribe, () => ({ version: 1 }))
+    rpc.handle(topicMethods.attach, () => {
+      counters.attached += 1
+      return { version: 0 }
+    })
+    rpc.handle(topicMethods.detach, () => ({}))
+    rpc.handle(recordMethods.head, () => ({ head: null }))
+    rpc.handle(recordMethods.offer, (_from, { head }) => ({ head }))
+    rpc.handle(recordMethods.commit, (_from, { head }) => ({ outcome: 'stored' as const, head }))
+    rpc.handle(recordMethods.compare, () => ({ differing: [] }))
+    rpc.handle(recordMethods.blocks, (_from, { refs }) => ({ blocks: refs.map(() => null) }))
+  }
+
+  /** So many of them, all closer to the key than everybody who is there. */
+  static async join(net: MemoryNet, key: Uint8Array, count: number): Promise<LyingHolder[]> {
+    const honest = new Set(net.hub.peers.keys())
+    const liars: LyingHolder[] = []
+    while (liars.length < count) {
+      const { nodeId } = await identityFromSeed(crypto.getRandomValues(new Uint8Array(32)))
+      const network = net.hub.join(nodeId, { stores: true, durable: true })
+      const signal = new AbortController().signal
+      const closest = await network.closestPeers(key, { count: liars.length + 1, minDurable: 0, signal })
+      if (closest.some((peer) => honest.has(peer.nodeId))) net.hub.crash(nodeId)
+      else liars.push(new LyingHolder(nodeId, new Rpc(network, systemRuntime, { ...DEFAULT_DHT_OPTIONS })))
+    }
+    return liars
+  }
+}
