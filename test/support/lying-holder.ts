@@ -1,10 +1,37 @@
-import { DEFAULT_DHT_OPTIONS, identityFromSeed, type NodeId, systemRuntime } from '../../src/dht/index.ts'
+import {
+  type Change,
+  DEFAULT_DHT_OPTIONS,
+  encode,
+  equalBytes,
+  identityFromSeed,
+  type NodeId,
+  systemRuntime,
+} from '../../src/dht/index.ts'
 import { Rpc } from '../../src/dht/rpc.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
+import { applyDelta, encodeDelta, VerifiedMessages } from '../../src/pubsub/delta.ts'
+import { createMessage } from '../../src/pubsub/message.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
 import type { MemoryNet } from './memory-nodes.ts'
 
-/** A holder that says yes to everything, keeps nothing and shows nothing: among the closest to a topic by a ground id. */
+/** A topic with nothing in it but one message of a stranger: valid in every respect, and not what there is. */
+async function falseState(topicKey: Uint8Array): Promise<Change> {
+  const nowMs = Date.now()
+  const message = await createMessage({
+    topicKey,
+    identity: await identityFromSeed(new Uint8Array(32)),
+    writer: new Uint8Array(8),
+    sequence: 1,
+    publishedAt: nowMs - 1_000,
+    ttlMs: 60_000,
+    data: encode('nothing has been said here'),
+  })
+  const delta = encodeDelta({ nowMs, messages: [message], payloads: [], statements: [] })
+  const context = { verified: new VerifiedMessages(1), newestMs: undefined }
+  return applyDelta(topicKey, undefined, delta, () => Promise.reject(new Error('nothing to read')), context)
+}
+
+/** A holder that says yes to everything, keeps nothing and shows a false state: close to a topic by a ground id. */
 export class LyingHolder {
   readonly nodeId: NodeId
   readonly rpc: Rpc
@@ -12,7 +39,7 @@ export class LyingHolder {
   /** What it says when a publisher asks whether it has a message. */
   hasEverything = true
 
-  private constructor(nodeId: NodeId, rpc: Rpc) {
+  private constructor(nodeId: NodeId, rpc: Rpc, shown: Change) {
     this.nodeId = nodeId
     this.rpc = rpc
     const { counters } = this
@@ -30,16 +57,19 @@ export class LyingHolder {
       return { version: 0 }
     })
     rpc.handle(topicMethods.detach, () => ({}))
-    rpc.handle(recordMethods.head, () => ({ head: null }))
-    rpc.handle(recordMethods.offer, (_from, { head }) => ({ head }))
+    rpc.handle(recordMethods.head, () => ({ head: shown.head }))
+    rpc.handle(recordMethods.offer, () => ({ head: shown.head }))
     rpc.handle(recordMethods.commit, (_from, { head }) => ({ outcome: 'stored' as const, head }))
     rpc.handle(recordMethods.compare, () => ({ differing: [] }))
-    rpc.handle(recordMethods.blocks, (_from, { refs }) => ({ blocks: refs.map(() => null) }))
+    rpc.handle(recordMethods.blocks, (_from, { refs }) => ({
+      blocks: refs.map(([, id]) => shown.blocks.find((block) => equalBytes(block.id, id))?.bytes ?? null),
+    }))
   }
 
   /** So many of them, all closer to the key than everybody who is there. */
   static async join(net: MemoryNet, key: Uint8Array, count: number): Promise<LyingHolder[]> {
     const honest = new Set(net.hub.peers.keys())
+    const shown = await falseState(key)
     const liars: LyingHolder[] = []
     while (liars.length < count) {
       const { nodeId } = await identityFromSeed(crypto.getRandomValues(new Uint8Array(32)))
@@ -47,7 +77,10 @@ export class LyingHolder {
       const signal = new AbortController().signal
       const closest = await network.closestPeers(key, { count: liars.length + 1, minDurable: 0, signal })
       if (closest.some((peer) => honest.has(peer.nodeId))) net.hub.crash(nodeId)
-      else liars.push(new LyingHolder(nodeId, new Rpc(network, systemRuntime, { ...DEFAULT_DHT_OPTIONS })))
+      else
+        liars.push(
+          new LyingHolder(nodeId, new Rpc(network, systemRuntime, { ...DEFAULT_DHT_OPTIONS }), shown),
+        )
     }
     return liars
   }
