@@ -33,8 +33,8 @@ export interface Settled {
    * there is any; or undefined. As soon as a majority of all has it, at the latest after `confirmMs`.
    */
   acknowledged: Promise<Acknowledgement | undefined>
-  /** Those that say then that they lack it. */
-  lacking: Promise<NodeId[]>
+  /** Those that have not said by then that they have it. */
+  others: Promise<NodeId[]>
 }
 
 export class Confirmation {
@@ -73,16 +73,16 @@ export class Confirmation {
     }, options.confirmMs / 2)
     const giveUp = dht.runtime.setTimer(this.#over.resolve, options.confirmMs)
     this.#look()
-    const lacking = this.#over.promise.then(() => {
+    const others = this.#over.promise.then(() => {
       askAgain.clear()
       giveUp.clear()
       this.#abort.abort()
       for (const { nodeId } of silentOnes()) silent.add(nodeId)
       const spoken = this.#replicas.filter(({ answer }) => answer !== 'silent')
       this.#acknowledged.resolve(majority(spoken))
-      return spoken.filter(({ answer }) => answer === 'lacks').map(({ nodeId }) => nodeId)
+      return this.#replicas.filter(({ answer }) => answer !== 'has').map(({ nodeId }) => nodeId)
     })
-    return { acknowledged: this.#acknowledged.promise, lacking }
+    return { acknowledged: this.#acknowledged.promise, others }
   }
 
   async #ask(replica: Replica, waitMs: number): Promise<void> {

@@ -280,8 +280,8 @@ export class Publisher {
 
   /** Throws QUORUM_FAILED where the others do not have what the initiator says is stored: it is asked last from now on. */
   async #confirmed(topicKey: Uint8Array, confirmation: Confirmation, initiator: NodeId, stored: Outgoing[]) {
-    const { acknowledged, lacking } = confirmation.settle()
-    void lacking.then((peers) => {
+    const { acknowledged, others } = confirmation.settle()
+    void others.then((peers) => {
       if (!this.#isClosed) for (const peer of peers) this.#offers.add(topicKey, peer, stored)
     })
     const ack = await acknowledged
