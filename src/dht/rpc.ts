@@ -356,4 +356,9 @@ export class Rpc {
   get sessionId(): string {
     return toHex(this.#session)
   }
+
+  /** Requests of this node that are neither answered nor given up. */
+  get pendingCount(): number {
+    return this.#pending.size
+  }
 }

@@ -175,7 +175,10 @@ export async function syncFrom(
   const endMs = store.runtime.monotonicNow() + withinMs
   let current = head
   for (let attempt = 1; ; attempt++) {
-    await record.kind.verify(record.key, current)
+    const { expiresAtMs } = await record.kind.verify(record.key, current)
+    // who has let go of it is not given it back by those whose sweep comes later: it would never leave all of them
+    if (record.head === undefined && expiresAtMs < store.runtime.now())
+      throw new StickyError('EXPIRED', 'A record of which everything has expired.')
     try {
       await fetchReachable(store, rpc, record, current, source, endMs)
       const joined = current

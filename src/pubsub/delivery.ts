@@ -260,6 +260,11 @@ export class Delivery {
     return this.#topics.size
   }
 
+  /** Subscribers served, counted once for each of their topics. */
+  get attachedSubscribers(): number {
+    return [...this.#topics.values()].reduce((sum, { subscribers }) => sum + subscribers.size, 0)
+  }
+
   close(): void {
     for (const stop of this.#stop) stop()
     for (const topic of this.#topics.values()) topic.subscribers.clear()

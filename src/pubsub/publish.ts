@@ -93,6 +93,16 @@ export class Publisher {
     return receipt
   }
 
+  /** Callers that have not heard yet. */
+  get waitingCount(): number {
+    return [...this.#open.values()].reduce((sum, open) => sum + open.size, 0)
+  }
+
+  /** Topics with messages that were not sent yet, or whose request is under way. */
+  get queuedTopics(): number {
+    return this.#topics.size
+  }
+
   #requireRoom(waiting: number): void {
     if (waiting >= this.#options.maxQueuedPerTopic)
       throw new StickyError('BUSY', `${waiting} publishes wait in this topic already.`)

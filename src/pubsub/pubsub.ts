@@ -237,6 +237,11 @@ export class StickyPubSub implements PubSub {
       loadedRecords: this.dht.store.loadedCount,
       attachedTopics: this.#delivery?.attachedTopics ?? 0,
       waitingConfirms: this.#witness?.waiting ?? 0,
+      attachedSubscribers: this.#delivery?.attachedSubscribers ?? 0,
+      waitingPublishes: this.#publisher.waitingCount,
+      queuedTopics: this.#publisher.queuedTopics + (this.#initiator?.queuedTopics ?? 0),
+      pendingRequests: this.dht.rpc.pendingCount,
+      connectedPeers: this.dht.rpc.connectedPeers.length,
       subscriptions: [...this.#subscriptions.values()].reduce((sum, set) => sum + set.size, 0),
       downPeers: this.dht.replicas.downCount,
     }

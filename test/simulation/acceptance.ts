@@ -3,7 +3,8 @@ import { Joins } from './acceptance-joins.ts'
 import { check } from './checker.ts'
 import type { HistoryEvent } from './history.ts'
 import type { SimulatedNode } from './node.ts'
-import { observe, onRecord } from './observe.ts'
+import { observe, onRecord, wasLookedAt } from './observe.ts'
+import { noteResources } from './observe-resources.ts'
 import type { RunOptions, RunResult } from './scenario.ts'
 import { Simulation } from './simulation.ts'
 import { installSynchronousCrypto } from './synchronous-crypto.ts'
@@ -68,6 +69,7 @@ class AcceptanceRun {
     const publishing = Array.from({ length: this.test.publishers }, (_, i) => this.#publish(i))
     // a tenth, which is the first 100 of 1,000
     while (this.#count('ack') < this.#total / 10) await world.sleep(5)
+    noteResources(this.#simulation)
     const cause = this.test.diverges ? this.#diverge() : Promise.resolve()
     await this.#workload.subscribe(this.#simulation.node('late'))
     this.#joinedAfter = this.#count('ack')
@@ -153,7 +155,7 @@ class AcceptanceRun {
   /** Without a late subscriber, or without a merge, the run proves nothing. */
   vacuity(): string[] {
     const { joinedAfter = 0, merges = 0, initiators = 0, joins = 0 } = this.stats()
-    const out: string[] = []
+    const out = wasLookedAt(this.#simulation.history.events)
     if (joinedAfter < this.#total / 10) out.push(`the late subscriber joined after ${joinedAfter} messages`)
     if (joinedAfter >= this.#total) out.push('the late subscriber joined when everything was stored')
     if (!this.test.diverges) return out

@@ -1,8 +1,9 @@
-import { DEFAULT_DHT_OPTIONS, type Identity, publicKeyOf, StickyError } from '../../src/dht/index.ts'
+import { DEFAULT_DHT_OPTIONS, encode, type Identity, publicKeyOf, StickyError } from '../../src/dht/index.ts'
 import { blockName } from '../../src/dht/record.ts'
 import { Rpc } from '../../src/dht/rpc.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
-import { COORDINATOR } from '../../src/pubsub/options.ts'
+import { createMessage } from '../../src/pubsub/message.ts'
+import { COORDINATOR, LIMITS } from '../../src/pubsub/options.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
 import { simulatedIdentity } from './identity.ts'
 import { SimulatedNetwork } from './network.ts'
@@ -10,9 +11,13 @@ import type { SimulatedNode } from './node.ts'
 import type { Simulation } from './simulation.ts'
 import { SimulatedRuntime } from './world.ts'
 
+/** Of the replays, so many come with a forgery. */
+const FORGED_SHARE = 0.2
+
 /**
  * A holder that lies: it has kept a true, signed, old state of the topic and shows it to everybody, again and again. It
- * takes subscribers and never serves them, and answers commits with its old head. A program of its own over the wire.
+ * takes subscribers and never serves them, answers commits with its old head, and publishes in others' names what they
+ * never signed. A program of its own over the wire.
  */
 export class StaleReplayer {
   readonly #simulation: Simulation
@@ -22,7 +27,7 @@ export class StaleReplayer {
   readonly #network: SimulatedNetwork
   #head: Uint8Array | null = null
   readonly #blocks = new Map<string, Uint8Array>()
-  readonly counters = { replays: 0, lies: 0 }
+  readonly counters = { replays: 0, lies: 0, forgeries: 0 }
 
   static create(simulation: Simulation, label: string): StaleReplayer {
     // an id among the closest to the topic, as anybody can grind one
@@ -104,6 +109,22 @@ export class StaleReplayer {
     this.#head = head
   }
 
+  /** A message that looks like one of a holder's, to another holder. Counted when that one refuses it. */
+  async #forge(author: SimulatedNode, to: SimulatedNode): Promise<void> {
+    const message = await createMessage({
+      topicKey: this.#simulation.topicKey,
+      identity: { ...author.identity, sign: async () => this.#runtime.randomBytes(64) },
+      writer: this.#runtime.randomBytes(8),
+      sequence: 1,
+      publishedAt: this.#runtime.now(),
+      ttlMs: LIMITS.defaultTtlMs,
+      data: encode({ token: 'forged' }),
+    })
+    const request = { topic: this.#simulation.topicKey, messages: [message.envelope], payloads: [] }
+    const { results } = await this.#rpc.request(to.nodeId, topicMethods.publish, request)
+    if (results[0] === 'BAD_SIGNATURE') this.counters.forgeries += 1
+  }
+
   /** Remembers the state of now, and replays it to the holders for a while. */
   async replay(forMs: number, everyMs: number): Promise<void> {
     const { world, replicaSet, topicKey } = this.#simulation
@@ -113,6 +134,7 @@ export class StaleReplayer {
     await this.#remember(source)
     await world.sleep(2_000)
     const endMs = world.nowMs + forMs
+    const random = world.random('forgeries')
     while (world.nowMs < endMs && this.#head !== null) {
       for (const { nodeId } of replicaSet) {
         const offer = { kind: COORDINATOR, key, head: this.#head, source: publicKeyOf(this.nodeId) }
@@ -121,6 +143,8 @@ export class StaleReplayer {
         this.#rpc.request(nodeId, recordMethods.offer, offer).catch(() => undefined)
         this.#rpc.request(nodeId, recordMethods.commit, commit).catch(() => undefined)
       }
+      if (random.chance(FORGED_SHARE))
+        this.#forge(random.pick(replicaSet), random.pick(replicaSet)).catch(() => undefined)
       await world.sleep(everyMs)
     }
   }

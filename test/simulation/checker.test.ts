@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { check } from './checker.ts'
-import type { Delivered, HistoryEvent } from './history.ts'
+import type { BadBlock, Delivered, HistoryEvent, Resources } from './history.ts'
 
 /** The checker itself: a clean history passes, and each planted defect is caught under its own invariant. */
 
@@ -32,13 +32,39 @@ const deliver = (n: number, changes: Partial<Delivered> = {}, atMs = n * 100 + 3
   ...delivered(n, changes),
 })
 
+const resources = (
+  moment: 'load' | 'rest',
+  changes: Partial<Resources & { node: string }> = {},
+): HistoryEvent => ({
+  atMs: moment === 'load' ? 400 : 30_000,
+  type: 'resources',
+  node: 'n0',
+  moment,
+  waitingPublishes: 0,
+  queuedTopics: 0,
+  pendingRequests: 0,
+  attachedSubscribers: 0,
+  peers: 2,
+  links: 3,
+  timers: 7,
+  ...changes,
+})
+const disk = (bad: BadBlock[]): HistoryEvent => ({
+  atMs: 30_004,
+  type: 'disk',
+  node: 'n0',
+  blocks: 9,
+  hidden: 1,
+  bad,
+})
+
 const COUNT = 5
 const numbers = Array.from({ length: COUNT }, (_, i) => i + 1)
 const all = numbers.map((n) => delivered(n))
 
 /** Five messages, one subscriber, two replicas, all well. */
 function clean(): HistoryEvent[] {
-  return [
+  return inOrder([
     { atMs: 1, type: 'subscribed', subscription: 's', node: 'S' },
     ...numbers.flatMap((n) => [attempt(n), ack(n), deliver(n)]),
     { atMs: 1_000, type: 'advance', node: 'n0', before: 1, version: 2, bytes: 300, head: 'h' },
@@ -49,7 +75,10 @@ function clean(): HistoryEvent[] {
     { atMs: 30_001, type: 'replica', node: 'n1', head: 'h', messages: all },
     { atMs: 30_002, type: 'fresh', messages: all },
     { atMs: 30_003, type: 'subscribers', nodes: ['S'] },
-  ]
+    resources('load', { waitingPublishes: 3, queuedTopics: 1, pendingRequests: 9, timers: 20 }),
+    resources('rest'),
+    disk([]),
+  ])
 }
 
 const inOrder = (events: HistoryEvent[]) => events.sort((a, b) => a.atMs - b.atMs)
@@ -213,6 +242,98 @@ describe('the checker', () => {
     const unknown: HistoryEvent[] = [attempt(6), { atMs: 700, type: 'unknown', token: 'p6', code: 'CRASHED' }]
     expect(found(plus(...unknown))).toEqual([])
     expect(found(plus(...unknown, deliver(6)))).toEqual(['I19'])
+  })
+
+  it('allows half of an unknown outcome only to what went with the disks that had it', () => {
+    const halfOf = (lostMs: number, gotMs: number, ...more: HistoryEvent[]) =>
+      found(
+        plus(
+          attempt(6),
+          { atMs: 700, type: 'unknown', token: 'p6', code: 'CRASHED' },
+          { atMs: lostMs, type: 'disk-lost', node: 'n3' },
+          deliver(6, {}, gotMs),
+          ...more,
+        ),
+      )
+    expect(halfOf(800, 650)).toEqual([])
+    // it came after that disk, it was shown by somebody who still had it, or somebody has it
+    expect(halfOf(550, 650)).toEqual(['I19'])
+    expect(halfOf(800, 19_000)).toEqual(['I19'])
+    const messages = [...all, delivered(6)]
+    expect(halfOf(800, 650, { atMs: 30_001, type: 'replica', node: 'n2', head: 'h', messages })).toEqual([
+      'I19',
+    ])
+  })
+
+  it('finds a block that is not what its name says, and one that nobody should have stored', () => {
+    const name = 'block/message/00'
+    expect(found(plus(disk([{ name, isIntact: false, refusal: undefined }])))).toEqual(['I11'])
+    expect(found(plus(disk([{ name, isIntact: true, refusal: 'FROM_THE_FUTURE' }])))).toEqual(['I18'])
+    expect(found(plus(disk([{ name, isIntact: false, refusal: 'BAD_SIGNATURE' }])))).toEqual(['I11', 'I18'])
+  })
+
+  const LATER_MS = 2 * HOUR_MS
+
+  it('finds what is left once everything has expired, on disk and in memory', () => {
+    const kept = (names: string[], head: string): HistoryEvent[] => [
+      { atMs: 30_010, type: 'phase', phase: 'expiry' },
+      // what happens from here on is not judged as if the topic were in use
+      { atMs: 30_020, type: 'left', subscription: 's', node: 'S', how: 'unsubscribed' },
+      { atMs: 30_030, type: 'boot', node: 'n0', version: 0 },
+      { atMs: LATER_MS, type: 'kept', node: 'n0', before: 9, names, head },
+    ]
+    expect(found(plus(...kept([], '')))).toEqual([])
+    expect(found(plus(...kept(['head/coordinator/00'], '')))).toEqual(['I10'])
+    expect(found(plus(...kept([], 'h')))).toEqual(['I10'])
+    const unheard = without(isDelivery('p3'))
+    expect(found(inOrder([...unheard, ...kept([], '')]))).toEqual(['I1', 'I23'])
+    const crash: HistoryEvent = { atMs: LATER_MS, type: 'crash', where: 'a sweep', text: 'x' }
+    expect(found(plus(...kept([], ''), crash))).toEqual(['I22'])
+  })
+
+  it('finds a message that can be read long after it expired, and allows for grace, sweeps and clocks', () => {
+    const at = (overMs: number, skewMs = 0) => {
+      const fresh: HistoryEvent = { atMs: 30_002, type: 'fresh', messages: [] }
+      const expiresAtMs = fresh.atMs - HOUR_MS - 60_000 - overMs
+      fresh.messages = all.map((message) => ({ ...message, expiresAtMs }))
+      return found(plus(fresh), skewMs)
+    }
+    expect(at(-1)).toEqual([])
+    expect(at(1)).toEqual(['I10'])
+    expect(at(1, 1_000)).toEqual([])
+  })
+
+  it('finds what does not come to its end', () => {
+    const atRest = (changes: Partial<Resources>) => found(plus(resources('rest', changes)))
+    expect(atRest({})).toEqual([])
+    expect(atRest({ waitingPublishes: 1 })).toEqual(['I21'])
+    expect(atRest({ queuedTopics: 1 })).toEqual(['I21'])
+    expect(atRest({ pendingRequests: 1 })).toEqual(['I21'])
+    expect(atRest({ attachedSubscribers: 1 })).toEqual([])
+    expect(atRest({ attachedSubscribers: 2 })).toEqual(['I21'])
+    expect(atRest({ links: 6 })).toEqual([])
+    expect(atRest({ links: 7 })).toEqual(['I21'])
+    expect(atRest({ timers: 80 })).toEqual([])
+    expect(atRest({ timers: 81 })).toEqual(['I21'])
+  })
+
+  it('does not count who has left among those that may be served', () => {
+    const left = (how: 'closed' | 'unsure'): HistoryEvent => ({
+      atMs: 20_000,
+      type: 'left',
+      subscription: 's',
+      node: 'S',
+      how,
+    })
+    const served = resources('rest', { attachedSubscribers: 1 })
+    expect(found(plus(served, left('closed')))).toEqual(['I21'])
+    expect(found(plus(served, left('unsure')))).toEqual([])
+  })
+
+  it('compares a node that came later with the busiest of the others', () => {
+    const newcomer = (timers: number) => found(plus(resources('rest', { node: 'n9', timers })))
+    expect(newcomer(80)).toEqual([])
+    expect(newcomer(81)).toEqual(['I21'])
   })
 
   it('finds a publish that hangs, and allows for a publisher that stood still', () => {

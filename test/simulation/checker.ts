@@ -1,4 +1,6 @@
 import { checkSubscriptions } from './checks-delivery.ts'
+import { checkDisks, checkKept } from './checks-disk.ts'
+import { checkResources } from './checks-resources.ts'
 import { checkPublishers, checkReplicas, checkSubscriberList } from './checks-state.ts'
 import type { HistoryEvent } from './history.ts'
 
@@ -9,6 +11,8 @@ export interface CheckerSettings {
   skewMs: number
   /** Everything is to be right this long after the last fault was lifted. */
   settleMs: number
+  /** The longest time between two sweeps. */
+  sweepMs: number
 }
 
 export interface Violation {
@@ -17,9 +21,12 @@ export interface Violation {
   text: string
 }
 
-export const DEFAULT_CHECKER_SETTINGS: CheckerSettings = { skewMs: 0, settleMs: 15_000 }
+export const DEFAULT_CHECKER_SETTINGS: CheckerSettings = { skewMs: 0, settleMs: 15_000, sweepMs: 30_000 }
 
 export type EventOf<T extends HistoryEvent['type']> = Extract<HistoryEvent, { type: T }>
+
+export const ofType = <T extends HistoryEvent['type']>(events: HistoryEvent[], type: T): EventOf<T>[] =>
+  events.filter((event): event is EventOf<T> => event.type === type)
 
 export interface Attempt {
   event: EventOf<'attempt'>
@@ -29,6 +36,8 @@ export interface Attempt {
 /** The history by what the checks ask for. */
 export class Case {
   readonly events: HistoryEvent[]
+  /** From where on nobody uses the topic and everything in it expires; what comes there is no part of `events`. */
+  readonly afterwards: HistoryEvent[]
   readonly settings: CheckerSettings
   readonly attempts = new Map<string, Attempt>()
   readonly violations: Violation[] = []
@@ -36,21 +45,23 @@ export class Case {
   readonly healMs: number
 
   constructor(events: HistoryEvent[], settings: CheckerSettings) {
-    this.events = events
+    const expiryAt = events.findIndex((event) => event.type === 'phase' && event.phase === 'expiry')
+    this.afterwards = expiryAt < 0 ? [] : events.slice(expiryAt)
+    this.events = expiryAt < 0 ? events : events.slice(0, expiryAt)
     this.settings = settings
-    for (const event of events) {
+    for (const event of this.events) {
       if (event.type === 'attempt') this.attempts.set(event.token, { event, outcome: undefined })
       if (event.type === 'ack' || event.type === 'fail' || event.type === 'unknown') {
         const attempt = this.attempts.get(event.token)
         if (attempt !== undefined && attempt.outcome === undefined) attempt.outcome = event
       }
     }
-    this.endMs = events.at(-1)?.atMs ?? 0
+    this.endMs = this.events.at(-1)?.atMs ?? 0
     this.healMs = this.phaseMs('heal') ?? 0
   }
 
   of<T extends HistoryEvent['type']>(type: T): EventOf<T>[] {
-    return this.events.filter((event): event is EventOf<T> => event.type === type)
+    return ofType(this.events, type)
   }
 
   phaseMs(phase: string): number | undefined {
@@ -79,5 +90,8 @@ export function check(events: HistoryEvent[], settings: Partial<CheckerSettings>
   checkPublishers(history)
   checkReplicas(history)
   checkSubscriberList(history)
+  checkDisks(history)
+  checkKept(history)
+  checkResources(history)
   return history.violations
 }

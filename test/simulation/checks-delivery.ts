@@ -1,3 +1,4 @@
+import { DEFAULT_PUBSUB_OPTIONS } from '../../src/pubsub/options.ts'
 import type { Case, EventOf } from './checker.ts'
 
 /** I1–I6, I13, I16, I19, I23: what each subscription was given. */
@@ -6,6 +7,8 @@ import type { Case, EventOf } from './checker.ts'
 const LEAVE_SLACK_MS = 2_000
 /** A message is not cut off at the moment it expires. */
 const EXPIRY_SLACK_MS = 2_000
+/** A subscription waits with a message for those before it. */
+const HELD_BACK_MS = DEFAULT_PUBSUB_OPTIONS.gapPatienceMs + DEFAULT_PUBSUB_OPTIONS.checkIntervalMs
 
 interface Seen {
   name: string
@@ -124,14 +127,18 @@ function checkComplete(history: Case, { name, deliveries, gaps, joinedMs }: Seen
   }
 }
 
-/** What nobody could vouch for is there for everybody or for nobody. */
+/**
+ * What nobody could vouch for is there for everybody or for nobody. But a replica shows what its own disk has, and when all
+ * the disks that had it are lost before a majority got it, nobody can bring it to those that have not seen it.
+ */
 function checkUnknown(history: Case, subscriptions: Seen[]): void {
   const live = subscriptions.filter(
     ({ leftMs, joinedMs }) => leftMs === undefined && joinedMs < history.healMs,
   )
   const got = new Map(
-    live.map((seen) => [seen.name, new Set(seen.deliveries.map((delivery) => delivery.token))]),
+    live.map((seen) => [seen.name, new Map(seen.deliveries.map(({ token, atMs }) => [token, atMs]))]),
   )
+  const lastLossMs = Math.max(...history.of('disk-lost').map(({ atMs }) => atMs))
   const replicas = history.of('replica').map((event) => ({
     name: event.node,
     tokens: new Set(event.messages.map((message) => message.token)),
@@ -146,6 +153,10 @@ function checkUnknown(history: Case, subscriptions: Seen[]): void {
     const readers = live.filter(({ name }) => got.get(name)?.has(event.token))
     const isAll = holders.length === replicas.length && readers.length === live.length
     if (holders.length + readers.length === 0 || isAll) continue
+    const isFromBefore = readers.every(
+      ({ name }) => (got.get(name)?.get(event.token) ?? 0) <= lastLossMs + HELD_BACK_MS,
+    )
+    if (holders.length === 0 && event.atMs <= lastLossMs && isFromBefore) continue
     history.violate(
       'I19',
       history.endMs,

@@ -1,4 +1,4 @@
-import type { Case, EventOf } from './checker.ts'
+import { type Case, type EventOf, ofType } from './checker.ts'
 import type { Delivered } from './history.ts'
 
 /** I7–I9, I12, I14, I17, I20, I22: publishers, replicas, the list of subscribers. */
@@ -10,7 +10,7 @@ const DEADLINE_SLACK_MS = 500
 const QUICK_MS = 2_000
 
 export function checkPublishers(history: Case): void {
-  const crashes = history.of('crash')
+  const crashes = [...history.of('crash'), ...ofType(history.afterwards, 'crash')]
   const pauses = history.of('paused')
   for (const { where, text, atMs } of crashes) history.violate('I22', atMs, `error in ${where}: ${text}`)
   for (const { event, outcome } of history.attempts.values()) {

@@ -159,4 +159,46 @@ export const CONTROLS: Control[] = [
     schedule: 'S1b',
     breaks: 'I17',
   },
+  {
+    mechanism: 'a sweep forgets what has expired',
+    edits: [
+      {
+        file: 'src/dht/record-store.ts',
+        from: 'if (await this.#isExpired(kind, record)) {',
+        to: 'if (false) {',
+      },
+    ],
+    schedule: 'expiry',
+    breaks: 'I10',
+  },
+  {
+    mechanism: 'nobody is given back what has expired',
+    edits: [
+      {
+        file: 'src/dht/sync.ts',
+        from: 'if (record.head === undefined && expiresAtMs < store.runtime.now())',
+        to: 'if (false)',
+      },
+    ],
+    schedule: 'expiry',
+    breaks: 'I10',
+  },
+  {
+    mechanism: 'a block is compared with its name when it is read',
+    edits: [
+      {
+        file: 'src/dht/record.ts',
+        from: '(await this.#ports.blockKinds.get(ref.kind)?.matches(ref.id, bytes))',
+        to: 'this.#ports.blockKinds.has(ref.kind)',
+      },
+    ],
+    schedule: 'S6',
+    breaks: 'I11',
+  },
+  {
+    mechanism: 'a publisher forgets a caller who has heard',
+    edits: [{ file: 'src/pubsub/publish.ts', from: 'open.delete(wait)', to: '' }],
+    schedule: 'S3b',
+    breaks: 'I21',
+  },
 ]

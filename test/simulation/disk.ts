@@ -34,6 +34,8 @@ export class SimulatedDisk {
   readonly counters = { writes: 0, failedWrites: 0, lostWrites: 0, survivedWrites: 0, flippedBits: 0 }
   #pending: PendingWrite[] = []
   #freeAtMs = 0
+  /** What this disk corrupted, and whether the process of now has read it since. */
+  readonly #flipped = new Map<string, { bytes: Uint8Array; isRead: boolean }>()
 
   constructor(world: World, label: string) {
     this.#world = world
@@ -51,12 +53,16 @@ export class SimulatedDisk {
       [...this.values.keys()].filter((key) => key.startsWith(prefix)).sort()
     const read = () => this.#alive(runtime, this.#random.between(0.01, this.options.maxReadMs))
     const { values } = this
+    const flips = this.#flipped
     return {
       persistent: true,
       async get(key) {
         requireOpen()
         await read()
-        return values.get(key)?.slice()
+        const value = values.get(key)
+        const flipped = flips.get(key)
+        if (flipped !== undefined && flipped.bytes === value) flipped.isRead = true
+        return value?.slice()
       },
       async *entries(prefix) {
         requireOpen()
@@ -108,6 +114,7 @@ export class SimulatedDisk {
     this.#pending = this.#pending.filter((other) => other !== pending)
     if (this.fault !== undefined) {
       this.counters.failedWrites += 1
+      this.#forgetReads()
       this.#world.log(this.label, `disk refuses a write: ${this.fault}`)
       pending.reject(new StickyError(this.fault, 'The simulated disk refuses.'))
       return
@@ -125,6 +132,17 @@ export class SimulatedDisk {
     }
   }
 
+  /** Who had read it could not put it right. */
+  #forgetReads(): void {
+    for (const flipped of this.#flipped.values()) flipped.isRead = false
+  }
+
+  /** Corrupted by this disk, and nobody can know it yet. */
+  isHiddenDamage(name: string): boolean {
+    const flipped = this.#flipped.get(name)
+    return flipped !== undefined && !flipped.isRead && this.values.get(name) === flipped.bytes
+  }
+
   /** The process is gone. Of what it was writing the first few writes arrived, though nobody was told. */
   powerCut(): void {
     const survivors = this.#random.int(0, this.#pending.length)
@@ -133,6 +151,7 @@ export class SimulatedDisk {
     this.counters.lostWrites += this.#pending.length - survivors
     this.#pending = []
     this.#freeAtMs = this.#world.nowMs
+    this.#forgetReads()
   }
 
   erase(): void {
@@ -149,6 +168,7 @@ export class SimulatedDisk {
       const at = this.#random.int(0, value.byteLength - 1)
       value[at] = (value[at] as number) ^ (1 << this.#random.int(0, 7))
       this.values.set(name, value)
+      this.#flipped.set(name, { bytes: value, isRead: false })
       this.counters.flippedBits += 1
       this.#world.log(this.label, `disk corrupts ${name}`)
     }

@@ -14,8 +14,29 @@ export interface Delivered {
   data: string
 }
 
-export type HistoryEvent = { atMs: number } & (
-  | { type: 'phase'; phase: 'faults' | 'heal' | 'quiet' | 'end' }
+/** What a node has under way: amid the load, and when it has come to rest. */
+export interface Resources {
+  waitingPublishes: number
+  queuedTopics: number
+  pendingRequests: number
+  attachedSubscribers: number
+  /** Peers that it knows to be linked with, and the links that it has. */
+  peers: number
+  links: number
+  timers: number
+}
+
+/** A block that is not what its name says, or that its kind refuses for another reason. */
+export interface BadBlock {
+  name: string
+  isIntact: boolean
+  refusal: string | undefined
+}
+
+export type HistoryEvent = {
+  atMs: number
+} /** From `expiry` on nobody publishes or is subscribed, and time passes until all has expired. */ & (
+  | { type: 'phase'; phase: 'faults' | 'heal' | 'quiet' | 'end' | 'expiry' }
   | {
       type: 'attempt'
       token: string
@@ -49,8 +70,8 @@ export type HistoryEvent = { atMs: number } & (
   | { type: 'boot'; node: string; version: number }
   /** From here on its promises begin anew. */
   | { type: 'disk-lost'; node: string }
-  /** What the attacker did: old states shown unasked, and when asked. */
-  | { type: 'attack'; replays: number; lies: number }
+  /** What the attacker did: old states shown unasked, and when asked; messages with a false signature that were refused. */
+  | { type: 'attack'; replays: number; lies: number; forgeries: number }
   /** It can neither hear nor answer for so long. */
   | { type: 'paused'; publisher: string; forMs: number }
   /** What one replica of the final set holds once all is quiet. */
@@ -58,6 +79,11 @@ export type HistoryEvent = { atMs: number } & (
   /** What a node that was never there before reads at the end. */
   | { type: 'fresh'; messages: Delivered[] }
   | { type: 'subscribers'; nodes: string[] }
+  | ({ type: 'resources'; node: string; moment: 'load' | 'rest' } & Resources)
+  /** All blocks on one disk were looked at; `hidden` are those that it corrupted and nobody has read since. */
+  | { type: 'disk'; node: string; blocks: number; hidden: number; bad: BadBlock[] }
+  /** What one node has of records once everything in them has expired. */
+  | { type: 'kept'; node: string; before: number; names: string[]; head: string }
   | { type: 'crash'; where: string; text: string }
 )
 
@@ -104,7 +130,7 @@ export function describeEvent(event: NewEvent): string {
     case 'disk-lost':
       return `${event.node} lost its disk`
     case 'attack':
-      return `the attacker replayed ${event.replays} times and lied ${event.lies} times`
+      return `the attacker replayed ${event.replays} times and lied ${event.lies} times, and ${event.forgeries} forgeries were refused`
     case 'paused':
       return `${event.publisher.slice(-6)} stands still for ${event.forMs} ms`
     case 'replica':
@@ -113,6 +139,12 @@ export function describeEvent(event: NewEvent): string {
       return `a fresh node reads ${event.messages.length} messages`
     case 'subscribers':
       return `${event.nodes.length} subscribers listed`
+    case 'resources':
+      return `${event.node} at ${event.moment}: ${event.waitingPublishes} publishes, ${event.pendingRequests} requests, ${event.links} links to ${event.peers}, ${event.timers} timers`
+    case 'disk':
+      return `${event.node} has ${event.blocks} blocks on disk, ${event.hidden} corrupted, ${event.bad.length} wrong`
+    case 'kept':
+      return `${event.node} has ${event.names.length} of ${event.before} entries left`
     case 'crash':
       return `error in ${event.where}: ${event.text}`
   }

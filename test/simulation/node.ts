@@ -60,6 +60,11 @@ export class SimulatedNode {
     return this.#process.pubsub
   }
 
+  /** Live timers of its process. */
+  get timers(): number {
+    return this.#process?.runtime.timers ?? 0
+  }
+
   get skewMs(): number {
     return this.#skewMs
   }

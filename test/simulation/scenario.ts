@@ -1,7 +1,9 @@
 import { check, type Violation } from './checker.ts'
+import { outlive } from './expiry.ts'
 import type { HistoryEvent } from './history.ts'
 import type { SimulatedNode } from './node.ts'
-import { observe, onRecord } from './observe.ts'
+import { observe, onRecord, wasLookedAt } from './observe.ts'
+import { noteResources } from './observe-resources.ts'
 import { type FaultContext, type Needs, SCHEDULES, type Schedule } from './schedules.ts'
 import { Simulation } from './simulation.ts'
 import { installSynchronousCrypto } from './synchronous-crypto.ts'
@@ -48,7 +50,8 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     maxVirtualMs: 10 * 60_000,
   })
   const { history } = simulation
-  const scenario = new Scenario(simulation, schedule, LOADS[options.load ?? 'full'])
+  const load = { ...LOADS[options.load ?? 'full'], ...schedule.load }
+  const scenario = new Scenario(simulation, schedule, load)
   await onRecord(simulation, () => scenario.run())
   restoreCrypto()
   const settings = { skewMs: schedule.skewMs ?? 0, settleMs: SETTLE_MS }
@@ -86,6 +89,7 @@ class Scenario {
     await this.#simulation.populate([...CLIENTS, ...publishers])
     const cycling = this.#startLoad()
     await world.sleep(CLEAN_MS)
+    noteResources(this.#simulation)
     history.add({ type: 'phase', phase: 'faults' })
     const late = this.#subscribeLate()
     await this.#schedule.faults(this.#context())
@@ -99,6 +103,7 @@ class Scenario {
     await world.sleep(QUIET_MS)
     history.add({ type: 'phase', phase: 'end' })
     await observe(this.#simulation, this.#simulation.node('fresh'))
+    if (this.#schedule.expires) await outlive(this.#simulation, this.#workload, this.#schedule.skewMs ?? 0)
   }
 
   /** Resolves when the cycling subscriber has stopped. */
@@ -167,6 +172,8 @@ class Scenario {
   stats(): Record<string, number> {
     const { history, hub, world, merges } = this.#simulation
     const count = (type: HistoryEvent['type']) => history.events.filter((event) => event.type === type).length
+    const attackSum = (counter: 'lies' | 'forgeries') =>
+      history.events.reduce((sum, event) => sum + (event.type === 'attack' ? event[counter] : 0), 0)
     return {
       attempts: count('attempt'),
       acks: count('ack'),
@@ -179,7 +186,8 @@ class Scenario {
       merges,
       headsBeforeHeal: this.#headsBeforeHeal,
       openAtCrash: this.#openAtCrash,
-      lies: history.events.reduce((sum, event) => sum + (event.type === 'attack' ? event.lies : 0), 0),
+      lies: attackSum('lies'),
+      forgeries: attackSum('forgeries'),
       ...hub.counters,
       failedWrites: this.#diskSum('failedWrites'),
       flippedBits: this.#diskSum('flippedBits'),
@@ -212,11 +220,14 @@ class Scenario {
       ['resets', ['resets', 'lostPackets']],
       ['failedWrites', ['failedWrites']],
       ['flippedBits', ['flippedBits']],
-      ['attack', ['lies']],
+      ['attack', ['lies', 'forgeries']],
     ]
     for (const [need, counters] of required)
       for (const counter of counters)
         if (this.#schedule.needs[need] && !stats[counter]) out.push(`no ${counter}`)
+    out.push(...wasLookedAt(events))
+    if (this.#schedule.expires && !events.some((event) => event.type === 'kept' && event.before > 0))
+      out.push('nothing was there to expire')
     if (this.#schedule.needs.merges && this.#headsBeforeHeal < 2) out.push('one head only before the heal')
     return out
   }

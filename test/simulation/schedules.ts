@@ -1,7 +1,7 @@
 import { StaleReplayer } from './attacker.ts'
 import type { SimulatedNode } from './node.ts'
 import type { Simulation } from './simulation.ts'
-import type { Workload } from './workload.ts'
+import type { LoadOptions, Workload } from './workload.ts'
 
 /** The faults of invariants.md, each as a program that runs while the load goes on. What it broke, `heal` repairs. */
 
@@ -31,6 +31,10 @@ export interface Schedule {
   /** How far clocks are off, for the checker. */
   skewMs?: number
   needs: Needs
+  /** What differs from the load that was asked for. */
+  load?: Partial<LoadOptions>
+  /** In the end time passes until nothing may be left anywhere. */
+  expires?: boolean
   faults(context: FaultContext): Promise<void>
 }
 
@@ -190,6 +194,13 @@ async function clocks({ simulation }: FaultContext): Promise<void> {
   for (const node of nodes) node.skewMs = Math.max(-4 * MINUTE_MS, Math.min(4 * MINUTE_MS, node.skewMs))
 }
 
+/** Clocks stay off until the end. */
+async function beforeExpiry(context: FaultContext): Promise<void> {
+  const { random, nodes } = context.simulation
+  for (const node of nodes) if (random.chance(0.5)) node.skewMs = random.between(-4, 4) * MINUTE_MS
+  await crashSome(context, false)
+}
+
 async function badDisks(context: FaultContext, flipsLog: boolean): Promise<void> {
   const { simulation, workload, crash, restart } = context
   const { random, world, replicaSet } = simulation
@@ -223,7 +234,7 @@ async function staleReplays({ simulation }: FaultContext): Promise<void> {
   await attacker.join()
   await simulation.world.sleep(1_000)
   await attacker.replay(15_000, 200)
-  simulation.history.add({ type: 'attack', replays: attacker.counters.replays, lies: attacker.counters.lies })
+  simulation.history.add({ type: 'attack', ...attacker.counters })
 }
 
 async function churn({ simulation, workload, crash, restart }: FaultContext): Promise<void> {
@@ -310,7 +321,7 @@ export const SCHEDULES: Record<string, Schedule> = {
     faults: (c) => badDisks(c, true),
   },
   S7: {
-    about: 'one holder replays an old state and withholds all that is new',
+    about: 'one holder replays an old state, withholds all that is new, and forges messages',
     needs: { attack: true },
     faults: staleReplays,
   },
@@ -318,6 +329,14 @@ export const SCHEDULES: Record<string, Schedule> = {
     about: 'two of these at the same time, two or three times',
     needs: {},
     faults: combined,
+  },
+  expiry: {
+    about: 'everything expires while holders are killed and clocks are off by up to 4 min',
+    needs: { crashes: true },
+    skewMs: 4 * MINUTE_MS,
+    load: { longTtlMs: 15 * MINUTE_MS },
+    expires: true,
+    faults: beforeExpiry,
   },
   churn: { about: 'holders come and go', needs: { crashes: true }, faults: churn },
 }

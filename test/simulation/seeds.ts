@@ -19,5 +19,6 @@ export const SEEDS = {
   S6b: [1],
   S7: [1],
   S12: [19],
+  expiry: [1, 3],
   churn: [1],
 } satisfies Record<string, number[]>

@@ -22,11 +22,12 @@ export const TOPIC = 'room'
 /** Settings of the test, beside which the defaults are an hour's (invariants.md). */
 const REPLICATION = 5
 const MIN_DURABLE = 3
+export const SWEEP_MS = 20_000
 const DHT_OPTIONS = {
   replication: REPLICATION,
   minDurable: MIN_DURABLE,
   antiEntropyMs: 5_000,
-  sweepMs: 20_000,
+  sweepMs: SWEEP_MS,
 }
 
 export class Simulation {

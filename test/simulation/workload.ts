@@ -12,6 +12,7 @@ export interface LoadOptions {
   maxPauseMs: number
   deadlineMs: number
   shortTtlMs: number
+  longTtlMs: number
   /** Share of messages with the short time to live. */
   shortShare: number
   maxPadBytes: number
@@ -23,6 +24,7 @@ export const DEFAULT_LOAD: LoadOptions = {
   maxPauseMs: 2_000,
   deadlineMs: 12_000,
   shortTtlMs: 20_000,
+  longTtlMs: 24 * 3_600_000,
   shortShare: 0.2,
   maxPadBytes: 1_500,
 }
@@ -75,9 +77,9 @@ export class Workload {
 
   publish(node: SimulatedNode, data: { token: string; pad: Uint8Array }, isShort = false): void {
     const { history } = this.#simulation
-    const { deadlineMs, shortTtlMs } = this.#options
+    const { deadlineMs, shortTtlMs, longTtlMs } = this.#options
     const { token } = data
-    const ttlMs = isShort ? shortTtlMs : 24 * 3_600_000
+    const ttlMs = isShort ? shortTtlMs : longTtlMs
     history.add({ type: 'attempt', token, publisher: node.nodeId, data: checksumOf(data), ttlMs, deadlineMs })
     const { incarnation } = node
     const isSame = () => node.isUp && node.incarnation === incarnation
@@ -170,6 +172,11 @@ export class Workload {
       settled = true
     })
     while (!settled && isSame()) await this.#simulation.world.sleep(50) // a ghost never hears
+  }
+
+  /** Everybody leaves. */
+  async unsubscribeAll(): Promise<void> {
+    await Promise.all([...this.#live.keys()].map((name) => this.unsubscribe(name)))
   }
 
   /** The node is about to crash: its subscriptions end there. */

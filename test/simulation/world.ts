@@ -35,6 +35,7 @@ export class World {
   readonly #heap: WorldEvent[] = []
   #order = 0
   #nowMs = 0
+  #skippedMs = 0
   #traceChecksum = 0
   events = 0
 
@@ -47,6 +48,17 @@ export class World {
   /** ms since the beginning of the run. */
   get nowMs(): number {
     return this.#nowMs
+  }
+
+  /** By a wall clock that is right. */
+  get wallMs(): number {
+    return EPOCH_MS + this.#nowMs + this.#skippedMs
+  }
+
+  /** A stretch in which nobody does anything: wall clocks go on, timers wait. An hour in which all are idle costs nothing so. */
+  skip(forMs: number): void {
+    this.log('world', `${forMs} ms later`)
+    this.#skippedMs += forMs
   }
 
   get keepsTrace(): boolean {
@@ -167,6 +179,7 @@ export class SimulatedRuntime implements Runtime {
   /** Until this moment the process stands still, as after SIGSTOP. */
   pausedUntilMs = 0
   #isStopped = false
+  readonly #timers = new Set<object>()
 
   constructor(world: World, random: Random) {
     this.#world = world
@@ -178,7 +191,7 @@ export class SimulatedRuntime implements Runtime {
   }
 
   now(): number {
-    return EPOCH_MS + Math.floor(this.#world.nowMs + this.skewMs)
+    return Math.floor(this.#world.wallMs + this.skewMs)
   }
 
   monotonicNow(): number {
@@ -186,13 +199,30 @@ export class SimulatedRuntime implements Runtime {
   }
 
   setTimer(callback: () => void, delayMs: number): Timer {
-    let timer = this.#world.at(delayMs, () => {
+    const own = {}
+    const ring = () => {
       const pauseMs = this.pausedUntilMs - this.#world.nowMs
       if (this.#isStopped) return
-      if (pauseMs <= 0) return callback()
-      timer = this.setTimer(callback, pauseMs)
-    })
-    return { clear: () => timer.clear() }
+      if (pauseMs > 0) {
+        timer = this.#world.at(pauseMs, ring)
+        return
+      }
+      this.#timers.delete(own)
+      callback()
+    }
+    let timer = this.#world.at(delayMs, ring)
+    this.#timers.add(own)
+    return {
+      clear: () => {
+        this.#timers.delete(own)
+        timer.clear()
+      },
+    }
+  }
+
+  /** Timers that neither rang nor were cleared. */
+  get timers(): number {
+    return this.#timers.size
   }
 
   randomBytes(length: number): Uint8Array {

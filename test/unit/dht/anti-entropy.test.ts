@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { AntiEntropy } from '../../../src/dht/anti-entropy.ts'
 import { toHex } from '../../../src/dht/codec.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
+import { LIMITS } from '../../../src/pubsub/options.ts'
 import { DhtNet, type DhtNode, messageCount } from '../../support/dht-net.ts'
 import { KIND } from '../../support/holder.ts'
 import { topicKey } from '../../support/lineage.ts'
@@ -93,6 +94,24 @@ describe('a round', () => {
     for (const member of nodes.filter(isMember)) expect(await messageCount(member)).toBe(12)
     await round()
     expect(await other.head()).toBeUndefined()
+  })
+
+  it('brings nothing back that has expired to who has let go of it, and until then to everybody', async () => {
+    const [first, second, last] = [await net.add(), await net.add(), await net.add()]
+    await first.commit(70)
+    net.world.nowMs += LIMITS.defaultTtlMs + LIMITS.graceMs - 1_000
+    await round()
+    for (const node of net.nodes) expect(await messageCount(node)).toBe(70)
+    net.world.nowMs += 2_000
+    for (const node of [second, last, first]) {
+      for (let n = 0; n < 2; n++) await node.dht.sweep()
+      await round()
+      expect(await node.storage.allKeys()).toEqual([])
+      expect(await node.head()).toBeUndefined()
+    }
+    await second.commit(3) // the topic begins anew
+    await round()
+    for (const node of net.nodes) expect(await messageCount(node)).toBe(3)
   })
 
   it('goes on past a peer that does not answer as it should', async () => {
