@@ -43,6 +43,7 @@ const resources = (
   waitingPublishes: 0,
   queuedTopics: 0,
   pendingRequests: 0,
+  waitingConfirms: 0,
   attachedSubscribers: 0,
   peers: 2,
   links: 3,
@@ -309,6 +310,7 @@ describe('the checker', () => {
     expect(atRest({ waitingPublishes: 1 })).toEqual(['I21'])
     expect(atRest({ queuedTopics: 1 })).toEqual(['I21'])
     expect(atRest({ pendingRequests: 1 })).toEqual(['I21'])
+    expect(atRest({ waitingConfirms: 1 })).toEqual(['I21'])
     expect(atRest({ attachedSubscribers: 1 })).toEqual([])
     expect(atRest({ attachedSubscribers: 2 })).toEqual(['I21'])
     expect(atRest({ links: 6 })).toEqual([])

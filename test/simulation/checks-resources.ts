@@ -11,12 +11,13 @@ export function checkResources(history: Case): void {
   const busiest = Math.max(0, ...underLoad.map(({ timers }) => timers))
   const listening = subscribers(history)
   for (const event of all.filter(({ moment }) => moment === 'rest')) {
-    const { node, atMs, waitingPublishes, queuedTopics, pendingRequests, attachedSubscribers, peers, links } =
-      event
+    const { node, atMs, waitingPublishes, queuedTopics, pendingRequests, waitingConfirms } = event
+    const { attachedSubscribers, peers, links } = event
     const violate = (text: string) => history.violate('I21', atMs, `${node} ${text}`)
     if (waitingPublishes > 0) violate(`still has ${waitingPublishes} publishes waiting`)
     if (queuedTopics > 0) violate(`still has ${queuedTopics} queues`)
     if (pendingRequests > 0) violate(`still has ${pendingRequests} requests under way`)
+    if (waitingConfirms > 0) violate(`still has ${waitingConfirms} questions of publishers waiting`)
     if (attachedSubscribers > listening)
       violate(`serves ${attachedSubscribers} subscribers of ${listening} that there are`)
     if (links > peers * maxLinksPerPeer) violate(`has ${links} links to ${peers} peers`)

@@ -19,6 +19,7 @@ export interface Resources {
   waitingPublishes: number
   queuedTopics: number
   pendingRequests: number
+  waitingConfirms: number
   attachedSubscribers: number
   /** Peers that it knows to be linked with, and the links that it has. */
   peers: number

@@ -9,14 +9,16 @@ const REST_WITHIN_MS = 10_000
 const LOOK_EVERY_MS = 50
 
 export function resourcesOf({ hub }: Simulation, node: SimulatedNode): Resources {
-  const { waitingPublishes, queuedTopics, pendingRequests, attachedSubscribers, connectedPeers } =
+  const { waitingPublishes, queuedTopics, pendingRequests, waitingConfirms, ...others } =
     node.pubsub.counters()
+  const { attachedSubscribers, connectedPeers } = others
   const links = [...hub.links].filter(({ owner }) => owner === node.nodeId).length
   const { timers } = node
   return {
     waitingPublishes,
     queuedTopics,
     pendingRequests,
+    waitingConfirms,
     attachedSubscribers,
     peers: connectedPeers,
     links,
@@ -39,8 +41,9 @@ export async function observeResources(simulation: Simulation): Promise<void> {
   for (;;) {
     busy = busy.filter((node) => {
       const resources = resourcesOf(simulation, node)
-      const { waitingPublishes, queuedTopics, pendingRequests } = resources
-      if (waitingPublishes + queuedTopics + pendingRequests > 0 && world.nowMs < endMs) return true
+      const { waitingPublishes, queuedTopics, pendingRequests, waitingConfirms } = resources
+      if (waitingPublishes + queuedTopics + pendingRequests + waitingConfirms > 0 && world.nowMs < endMs)
+        return true
       history.add({ type: 'resources', node: node.label, moment: 'rest', ...resources })
       return false
     })
