@@ -44,6 +44,28 @@ export function decode<S extends v.GenericSchema>(
   return result.output
 }
 
+/**
+ * Decodes the same bytes once as long as somebody holds them: a head or an envelope is looked at many times on its way.
+ * The bytes are never changed, and neither may the value be, so it is frozen.
+ */
+export function remembered<T>(decodeBytes: (bytes: Uint8Array) => T): (bytes: Uint8Array) => T {
+  const known = new WeakMap<Uint8Array, T>()
+  return (bytes) => {
+    let value = known.get(bytes)
+    if (value === undefined) {
+      value = frozen(decodeBytes(bytes))
+      known.set(bytes, value)
+    }
+    return value
+  }
+}
+
+function frozen<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value
+  for (const part of Object.values(value)) frozen(part)
+  return Object.freeze(value)
+}
+
 /** Decodes an application's value (any DAG-CBOR), canonical form required. */
 export const decodeAny = (bytes: Uint8Array, maxBytes: number): unknown =>
   decode(bytes, maxBytes, v.unknown())

@@ -7,6 +7,7 @@ import {
   equalBytes,
   integer,
   objectId,
+  remembered,
   StickyError,
   timestampMs,
   toHex,
@@ -84,10 +85,10 @@ const pageSchema = v.strictObject({
   ),
 })
 
-export const decodeRoot = (bytes: Uint8Array) => decode(bytes, LIMITS.maxRootBytes, rootSchema)
-export const decodeSpine = (bytes: Uint8Array) => decode(bytes, LIMITS.maxSpineBytes, spineSchema)
-export const decodeIndex = (bytes: Uint8Array) => decode(bytes, LIMITS.maxSpineBytes, indexSchema)
-export const decodePage = (bytes: Uint8Array) => decode(bytes, LIMITS.maxPageBytes, pageSchema)
+export const decodeRoot = remembered((bytes) => decode(bytes, LIMITS.maxRootBytes, rootSchema))
+export const decodeSpine = remembered((bytes) => decode(bytes, LIMITS.maxSpineBytes, spineSchema))
+export const decodeIndex = remembered((bytes) => decode(bytes, LIMITS.maxSpineBytes, indexSchema))
+export const decodePage = remembered((bytes) => decode(bytes, LIMITS.maxPageBytes, pageSchema))
 
 export interface MessageCollection {
   rootId: Uint8Array

@@ -9,6 +9,7 @@ import {
   integer,
   objectId,
   type Relation,
+  remembered,
   timestampMs,
 } from '../dht/index.ts'
 import { LIMITS } from './options.ts'
@@ -39,8 +40,9 @@ const coordinatorSchema = v.strictObject({
 })
 export type Coordinator = v.InferOutput<typeof coordinatorSchema>
 
-export const decodeCoordinator = (bytes: Uint8Array) =>
-  decode(bytes, LIMITS.maxCoordinatorBytes, coordinatorSchema)
+export const decodeCoordinator = remembered((bytes) =>
+  decode(bytes, LIMITS.maxCoordinatorBytes, coordinatorSchema),
+)
 
 export const emptyCoordinator = (topicKey: Uint8Array, nowMs: number): Coordinator => ({
   v: 1,

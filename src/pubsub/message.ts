@@ -11,6 +11,7 @@ import {
   type Identity,
   integer,
   objectId,
+  remembered,
   StickyError,
   sha256,
   timestampMs,
@@ -151,10 +152,10 @@ export function checkFreshness({ body }: VerifiedMessage, now: number): void {
     throw new StickyError('EXPIRED', 'Its time to live has passed.')
 }
 
-function decodeEnvelope(envelope: Uint8Array) {
+const decodeEnvelope = remembered((envelope) => {
   const { body: bodyBytes, signature } = decode(envelope, LIMITS.maxEnvelopeBytes, envelopeSchema)
   return { bodyBytes, signature, body: decode(bodyBytes, LIMITS.maxEnvelopeBytes, bodySchema) }
-}
+})
 
 function brand(id: Uint8Array, body: MessageBody, envelope: Uint8Array): VerifiedMessage {
   return {

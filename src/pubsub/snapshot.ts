@@ -7,6 +7,7 @@ import {
   encode,
   integer,
   objectId,
+  remembered,
   StickyError,
   sha256,
   timestampMs,
@@ -28,7 +29,7 @@ const snapshotSchema = v.strictObject({
 })
 export type Snapshot = v.InferOutput<typeof snapshotSchema>
 
-export const decodeSnapshot = (bytes: Uint8Array) => decode(bytes, LIMITS.maxSnapshotBytes, snapshotSchema)
+export const decodeSnapshot = remembered((bytes) => decode(bytes, LIMITS.maxSnapshotBytes, snapshotSchema))
 
 export async function snapshotBlock(snapshot: Snapshot): Promise<Block> {
   const bytes = encode(snapshot)

@@ -13,6 +13,7 @@ import {
   integer,
   nodeIdOf,
   objectId,
+  remembered,
   StickyError,
   sha256,
   timestampMs,
@@ -149,7 +150,7 @@ const branchSchema = v.strictObject({
 })
 const nodeSchema = v.union([leafSchema, branchSchema])
 export type TrieNode = v.InferOutput<typeof nodeSchema>
-export const decodeTrieNode = (bytes: Uint8Array) => decode(bytes, LIMITS.maxSubscriberNodeBytes, nodeSchema)
+export const decodeTrieNode = remembered((bytes) => decode(bytes, LIMITS.maxSubscriberNodeBytes, nodeSchema))
 
 interface Statement {
   place: string

@@ -15,7 +15,8 @@ import { MemoryNet, type MemoryNode, until } from '../support/memory-nodes.ts'
 
 const TOPIC = 'room'
 const DHT_OPTIONS = { replication: 5 }
-const QUICK = { confirmMs: 200, offerAfterMs: 300 }
+/** Long enough for an honest replica on a busy machine: silence counts neither way. */
+const PATIENT = { confirmMs: 2_000, offerAfterMs: 300 }
 
 let net: MemoryNet
 let liars: LyingHolder[] = []
@@ -30,7 +31,7 @@ async function network(
   net = new MemoryNet()
   const key = await topicKeyOf(TOPIC)
   for (let i = 0; i < 5; i++) await net.add({ dhtOptions: DHT_OPTIONS })
-  const client = await net.add({ stores: false, durable: false, dhtOptions: DHT_OPTIONS, options: QUICK })
+  const client = await net.add({ stores: false, durable: false, dhtOptions: DHT_OPTIONS, options: PATIENT })
   liars = await LyingHolder.join(net, key, count)
   return { key, honest: net.nodes.slice(0, 5), client }
 }
