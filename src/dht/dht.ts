@@ -1,11 +1,11 @@
 import { AntiEntropy } from './anti-entropy.ts'
-import { equalBytes, toHex } from './codec.ts'
-import { asStickyError, requireNotAborted, StickyError } from './errors.ts'
+import { asStickyError, StickyError } from './errors.ts'
 import { serveRecords } from './holder.ts'
-import { type NodeId, publicKeyOf } from './identity.ts'
+import type { NodeId } from './identity.ts'
 import type { BlockKind, BlockReader, BlockRef, HeadKind } from './kinds.ts'
 import type { PeerNetwork } from './network.ts'
 import { DEFAULT_DHT_OPTIONS, type DhtOptions } from './options.ts'
+import { ReadRepair } from './read-repair.ts'
 import { blockName, type HeldRecord } from './record.ts'
 import { RecordStore } from './record-store.ts'
 import { remoteReader } from './remote-record.ts'
@@ -88,9 +88,11 @@ export class Dht {
     return syncFrom(this.store, this.rpc, record, head, source, withinMs)
   }
 
-  /** The head one holder has now, null when it holds none. */
+  /** The head one holder has now, null when it holds none. Throws what `verify` of its kind throws. */
   async headAt(kind: string, key: Uint8Array, peer: NodeId): Promise<Uint8Array | null> {
-    return (await this.rpc.request(peer, recordMethods.head, { kind, key })).head
+    const { head } = await this.rpc.request(peer, recordMethods.head, { kind, key })
+    if (head !== null) await this.store.headKind(kind).verify(key, head)
+    return head
   }
 
   /** A verified reader of a record's blocks: the own store, or else `source`, and for what it lacks the other holders. */
@@ -111,75 +113,12 @@ export class Dht {
 
   /**
    * The heads of a key at a majority of its holders, with those behind repaired: after this every holder that answered
-   * has joined every head that was found. Gives the answers, best first: joined by the most recent holder.
+   * has joined every head that was found and is one.
    */
   async readHeads(kind: string, key: Uint8Array, signal?: AbortSignal): Promise<HeadAnswer[]> {
     const answers = await this.replicas.heads(kind, key, signal)
-    const found = answers.filter((answer) => answer.head !== undefined)
-    const distinct = new Map(found.map((answer) => [toHex(answer.head as Uint8Array), answer]))
-    if (distinct.size === 0) return answers
-    const lacking = answers.filter((answer) => answer.head === undefined && answer.error === undefined)
-    if (distinct.size === 1 && lacking.length === 0) return answers
-    return this.#repair(kind, key, answers, signal)
-  }
-
-  /** Shows the first holder every other head, then shows its join to those that have another. */
-  async #repair(
-    kind: string,
-    key: Uint8Array,
-    answers: HeadAnswer[],
-    signal: AbortSignal | undefined,
-  ): Promise<HeadAnswer[]> {
-    const alive = answers.filter((answer) => answer.error === undefined)
-    const first = alive.find((answer) => answer.head !== undefined) as HeadAnswer
-    for (const answer of alive) {
-      if (answer.head === undefined || equalBytes(answer.head, first.head as Uint8Array)) continue
-      try {
-        first.head = await this.#offer(kind, key, answer.head, answer.peer, first.peer, signal)
-      } catch (error) {
-        // who cannot be joined now stays behind until anti-entropy reaches it
-        if (asStickyError(error, 'UNREACHABLE').code === 'TIMEOUT') break
-      }
-    }
-    requireNotAborted(signal, 'The read')
-    await Promise.all(
-      alive.map(async (answer) => {
-        if (
-          answer === first ||
-          (answer.head !== undefined && equalBytes(answer.head, first.head as Uint8Array))
-        )
-          return
-        try {
-          answer.head = await this.#offer(
-            kind,
-            key,
-            first.head as Uint8Array,
-            first.peer,
-            answer.peer,
-            signal,
-          )
-        } catch (error) {
-          answer.error = asStickyError(error, 'UNREACHABLE')
-        }
-      }),
-    )
+    await new ReadRepair(this.store, this.rpc, kind, key, signal).run(answers)
     return answers
-  }
-
-  async #offer(
-    kind: string,
-    key: Uint8Array,
-    head: Uint8Array,
-    source: NodeId,
-    to: NodeId,
-    signal: AbortSignal | undefined,
-  ): Promise<Uint8Array> {
-    const request = { kind, key, head, source: publicKeyOf(source) }
-    const answer = await this.rpc.request(to, recordMethods.offer, request, {
-      timeoutMs: this.options.readRepairMs,
-      ...(signal ? { signal } : {}),
-    })
-    return answer.head
   }
 
   /** A block of an own record that its disk has lost or corrupted; from then on it is there again. */

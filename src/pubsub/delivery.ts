@@ -169,7 +169,7 @@ export class Delivery {
     messages: Uint8Array,
     added: [number, Uint8Array][] | undefined,
   ): void {
-    if (attachment.pushedVersion > version + LIMITS.maxVersionJump) {
+    if (attachment.pushedVersion > version + LIMITS.forgedLead) {
       attachment.pushedVersion = 0 // the number was a forged one, and a merge has dropped it
       attachment.targetVersion = 0
     }

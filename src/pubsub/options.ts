@@ -52,6 +52,11 @@ export const LIMITS = {
   versionEpochMs: 1_735_689_600_000,
   /** A version this far above the other's is accepted for its contents and ignored for its number. */
   maxVersionJump: 1_000_000,
+  /**
+   * A version seen this far above a holder's own was one that a merge has let go of since. Half of the jump: holders have
+   * counted on by the time a reader looks, so who asked for the whole distance could wait for ever.
+   */
+  forgedLead: 500_000,
   maxDeltaBytes: 224 * 1024,
   maxDeltaMessages: 512,
   maxDeltaPayloads: 16,

@@ -41,6 +41,11 @@ export class Position {
     return this.#seen.some((seen) => seen.messages !== undefined && equalBytes(seen.messages, messages))
   }
 
+  /** The numbers fell, and what was stamped meanwhile may lie below any of them: from here on all is read again. */
+  beginAnew(): void {
+    this.#seen.splice(1)
+  }
+
   /** The version after which `head` holds everything that this reader lacks. */
   async knownIn(head: Coordinator, read: BlockReader): Promise<number> {
     const ids = new Set<string>(head.messages === null ? [] : [toHex(head.messages)])

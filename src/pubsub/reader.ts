@@ -138,6 +138,7 @@ export class TopicReader {
     if (head === null) return
     const coordinator = decodeCoordinator(head)
     const { messages, version } = coordinator
+    if (this.isForged(version)) this.#position.beginAnew()
     if (messages !== null) {
       const read = this.#blocksOf(source)
       const after = await this.#position.knownIn(coordinator, read)
@@ -180,7 +181,7 @@ export class TopicReader {
 
   /** The position is so far beyond `version` that it can only come from a forged number: it counts for nothing. */
   isForged(version: number): boolean {
-    return this.position > version + LIMITS.maxVersionJump
+    return this.position > version + LIMITS.forgedLead
   }
 
   /** Undefined where a peer has nothing of the topic. */

@@ -350,6 +350,30 @@ describe('the checker', () => {
     expect(found(plus(...expired, { atMs: 500, type: 'phase', phase: 'faults' }))).toEqual([])
   })
 
+  it('finds slow publishes, and those that were not stored, under an attack that must slow nobody', () => {
+    const settings = { quickUntil: 'heal' } as const
+    const attack: HistoryEvent = { atMs: 300, type: 'phase', phase: 'faults' }
+    const healed = clean().map((event) =>
+      event.type === 'phase' && event.phase === 'heal' ? { ...event, atMs: 9_000 } : event,
+    )
+    const speeds = (...events: HistoryEvent[]) =>
+      check(inOrder([...healed, attack, ...events]), settings).map(({ invariant }) => invariant)
+    expect(speeds()).toEqual([])
+    expect(speeds(attempt(6, 10_000), { ...ack(6), atMs: 4_000 }, deliver(6, {}, 4_001))).toEqual(['I20'])
+    expect(speeds(attempt(6, 10_000), { atMs: 700, type: 'fail', token: 'p6', code: 'BUSY' })).toEqual([
+      'I20',
+    ])
+  })
+
+  it('lets go of a forged version, and of no other', () => {
+    const advance = (atMs: number, before: number, version: number): HistoryEvent => {
+      return { atMs, type: 'advance', node: 'n0', before, version, bytes: 300, head: 'h' }
+    }
+    const leap = [advance(1_100, 2, 1_000_001), advance(1_200, 1_000_001, 3)]
+    expect(found(plus(...leap))).toEqual([])
+    expect(found(plus(...leap, advance(1_300, 3, 2)))).toEqual(['I7'])
+  })
+
   it('finds an error that nobody caught', () => {
     expect(found(plus({ atMs: 500, type: 'crash', where: 'a test', text: 'x' }))).toEqual(['I22'])
   })

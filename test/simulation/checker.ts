@@ -13,6 +13,8 @@ export interface CheckerSettings {
   settleMs: number
   /** The longest time between two sweeps. */
   sweepMs: number
+  /** Until this phase publishes are stored quickly. */
+  quickUntil: 'faults' | 'heal'
 }
 
 export interface Violation {
@@ -21,7 +23,12 @@ export interface Violation {
   text: string
 }
 
-export const DEFAULT_CHECKER_SETTINGS: CheckerSettings = { skewMs: 0, settleMs: 15_000, sweepMs: 30_000 }
+export const DEFAULT_CHECKER_SETTINGS: CheckerSettings = {
+  skewMs: 0,
+  settleMs: 15_000,
+  sweepMs: 30_000,
+  quickUntil: 'faults',
+}
 
 export type EventOf<T extends HistoryEvent['type']> = Extract<HistoryEvent, { type: T }>
 

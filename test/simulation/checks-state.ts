@@ -6,6 +6,8 @@ import type { Delivered } from './history.ts'
 const MAX_COORDINATOR_BYTES = 1_024
 /** A caller hears at its deadline, give or take the event that tells it. */
 const DEADLINE_SLACK_MS = 500
+/** A number so far beyond the others' is let go of when it meets them (`LIMITS.maxVersionJump`). */
+const FORGED_JUMP = 900_000
 /** With a majority in reach a publish is stored this soon. */
 const QUICK_MS = 2_000
 
@@ -30,16 +32,25 @@ export function checkPublishers(history: Case): void {
   checkSpeed(history)
 }
 
-/** While nothing is wrong, storing is quick: 99 of 100 within two seconds. */
+/** As long as the schedule asks for it, storing is quick: 99 of 100 within two seconds. */
 function checkSpeed(history: Case): void {
-  const faultsMs = history.phaseMs('faults') ?? 0
-  const tookMs = [...history.attempts.values()]
-    .filter(({ event, outcome }) => event.atMs < faultsMs - QUICK_MS && outcome?.type === 'ack')
-    .map(({ event, outcome }) => (outcome?.atMs ?? 0) - event.atMs)
+  const { quickUntil } = history.settings
+  const untilMs = history.phaseMs(quickUntil) ?? 0
+  const timed = [...history.attempts.values()].filter(({ event }) => event.atMs < untilMs - QUICK_MS)
+  // where it must be quick under an attack, one that was not stored at all took for ever
+  const counted = quickUntil === 'heal' ? timed : timed.filter(({ outcome }) => outcome?.type === 'ack')
+  const tookMs = counted
+    .map(({ event, outcome }) =>
+      outcome?.type === 'ack' ? outcome.atMs - event.atMs : Number.POSITIVE_INFINITY,
+    )
     .sort((a, b) => a - b)
   const p99 = tookMs[Math.ceil(tookMs.length * 0.99) - 1] ?? 0
   if (p99 > QUICK_MS)
-    history.violate('I20', faultsMs, `one publish in 100 takes ${Math.round(p99)} ms though nothing is wrong`)
+    history.violate(
+      'I20',
+      untilMs,
+      `one publish in 100 takes ${Math.round(p99)} ms though no holder is out of reach`,
+    )
 }
 
 function checkIds(history: Case): void {
@@ -112,9 +123,10 @@ function checkAdvances(history: Case): void {
     if (event.type === 'disk-lost') known.delete(event.node)
     if (event.type !== 'advance' && event.type !== 'boot') continue
     const { node, version, atMs } = event
-    if (version < (known.get(node) ?? 0))
-      history.violate('I7', atMs, `${node} went back from v${known.get(node)} to v${version}`)
-    known.set(node, Math.max(version, known.get(node) ?? 0))
+    const before = known.get(node) ?? 0
+    if (version < before && before - version < FORGED_JUMP)
+      history.violate('I7', atMs, `${node} went back from v${before} to v${version}`)
+    known.set(node, before - version < FORGED_JUMP ? Math.max(version, before) : version)
     if (event.type === 'boot') continue
     if (!Number.isSafeInteger(version) || event.bytes > MAX_COORDINATOR_BYTES)
       history.violate('I12', atMs, `${node} has a coordinator of ${event.bytes} bytes, v${version}`)

@@ -201,4 +201,38 @@ export const CONTROLS: Control[] = [
     schedule: 'S3b',
     breaks: 'I21',
   },
+  {
+    mechanism: 'a message is its publisher’s by its signature',
+    edits: [
+      {
+        file: 'src/pubsub/message.ts',
+        from: 'if (!(await verifySignature(body.publisher, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {',
+        to: 'if (signature.byteLength === 0) {',
+      },
+    ],
+    schedule: 'S7b',
+    breaks: 'I5',
+  },
+  {
+    mechanism: 'no version is beyond the clock, or stands where it is beyond the others',
+    edits: [
+      {
+        file: 'src/pubsub/kinds.ts',
+        from: ' || version > newestMs() - LIMITS.versionEpochMs',
+        to: '',
+      },
+      {
+        file: 'src/pubsub/merge.ts',
+        from: 'numberIgnored: own.version > other.version + LIMITS.maxVersionJump',
+        to: 'numberIgnored: false',
+      },
+      {
+        file: 'src/pubsub/merge.ts',
+        from: 'high > low + LIMITS.maxVersionJump ? low : high',
+        to: 'high',
+      },
+    ],
+    schedule: 'S7b',
+    breaks: 'I1',
+  },
 ]

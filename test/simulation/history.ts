@@ -71,8 +71,8 @@ export type HistoryEvent = {
   | { type: 'boot'; node: string; version: number }
   /** From here on its promises begin anew. */
   | { type: 'disk-lost'; node: string }
-  /** What the attacker did: old states shown unasked, and when asked; messages with a false signature that were refused. */
-  | { type: 'attack'; replays: number; lies: number; forgeries: number }
+  /** What an attacker did, by name. */
+  | { type: 'attack'; counts: Record<string, number> }
   /** It can neither hear nor answer for so long. */
   | { type: 'paused'; publisher: string; forMs: number }
   /** What one replica of the final set holds once all is quiet. */
@@ -105,6 +105,11 @@ export class History {
   }
 }
 
+export const describeCounts = (counts: Record<string, number>): string =>
+  Object.entries(counts)
+    .map(([name, count]) => `${name} ${count}`)
+    .join(', ')
+
 export function describeEvent(event: NewEvent): string {
   switch (event.type) {
     case 'phase':
@@ -131,7 +136,7 @@ export function describeEvent(event: NewEvent): string {
     case 'disk-lost':
       return `${event.node} lost its disk`
     case 'attack':
-      return `the attacker replayed ${event.replays} times and lied ${event.lies} times, and ${event.forgeries} forgeries were refused`
+      return `an attacker: ${describeCounts(event.counts)}`
     case 'paused':
       return `${event.publisher.slice(-6)} stands still for ${event.forMs} ms`
     case 'replica':

@@ -33,6 +33,8 @@ export interface SimulatedNetworkInit {
   bootstrap: NodeId[]
   /** With at most so many peers known no look-up is made, as in the libp2p network (20 there). */
   smallNetworkPeers?: number
+  /** Answers routing questions in the place of the true table. */
+  lie?: (target: Uint8Array) => NodeId[]
 }
 
 interface Profile {
@@ -51,6 +53,7 @@ export class SimulatedNetwork implements PeerNetwork {
   readonly #hub: SimulatedHub
   readonly #bootstrap: NodeId[]
   readonly #smallNetworkPeers: number
+  readonly #lie: SimulatedNetworkInit['lie']
   readonly #runtime: SimulatedRuntime
   readonly #table: RoutingTable
   readonly #durableTable: RoutingTable
@@ -68,6 +71,7 @@ export class SimulatedNetwork implements PeerNetwork {
     this.durable = init.durable
     this.#bootstrap = init.bootstrap.filter((nodeId) => nodeId !== init.self)
     this.#smallNetworkPeers = init.smallNetworkPeers ?? 0
+    this.#lie = init.lie
     this.#runtime = new SimulatedRuntime(init.hub.world, init.hub.world.random(`network ${init.label}`))
     const changed = () => this.#topologyChanged()
     this.#table = new RoutingTable(this.self, changed)
@@ -175,14 +179,13 @@ export class SimulatedNetwork implements PeerNetwork {
 
   #answer(asker: NodeId, profile: Profile, target: Uint8Array, durableOnly: boolean) {
     this.#heardOf(asker, profile)
+    const own: Profile = { stores: this.stores, durable: this.durable }
+    if (this.#lie !== undefined) return { profile: own, closer: this.#lie(target) }
     const table = durableOnly ? this.#durableTable : this.#table
     const closer = byDistance(table.all(), target)
       .filter(({ nodeId }) => nodeId !== asker)
       .slice(0, BUCKET_SIZE)
-    return {
-      profile: { stores: this.stores, durable: this.durable },
-      closer: closer.map(({ nodeId }) => nodeId),
-    }
+    return { profile: own, closer: closer.map(({ nodeId }) => nodeId) }
   }
 
   /** Only nodes that store are entries of anybody's routing table; clients merely ask. */

@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { runAcceptance } from './acceptance.ts'
 import { ACCEPTANCE } from './acceptance-check.ts'
-import { describeEvent } from './history.ts'
-import { type RunResult, replayCommand, runScenario } from './scenario.ts'
-import { SCHEDULES } from './schedules.ts'
+import { describeCounts, describeEvent } from './history.ts'
+import { attackCounts, type RunResult, replayCommand, runScenario } from './scenario.ts'
+import { SEEDS } from './seeds.ts'
 import { LOADS } from './workload.ts'
 
 /** npm run test:sim -- --seeds 1-20 --schedule S2,S4,A1,A2 [--load short] [--trace FILE] [--quiet] [--until I3: ends once that is broken] */
@@ -12,7 +12,7 @@ import { LOADS } from './workload.ts'
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1-5' },
-    schedule: { type: 'string', default: Object.keys({ ...SCHEDULES, ...ACCEPTANCE }).join(',') },
+    schedule: { type: 'string', default: Object.keys(SEEDS).join(',') },
     load: { type: 'string', default: 'full' },
     trace: { type: 'string' },
     quiet: { type: 'boolean', default: false },
@@ -69,6 +69,7 @@ for (const schedule of values.schedule.split(',')) {
       total === undefined
         ? ''
         : `late subscriber after ${joinedAfter} got ${late} of ${total}, ${initiators} initiators, ${joins} joins seen, `
+    const attack = describeCounts(attackCounts(result.events))
     if (values.trace !== undefined) writeFileSync(values.trace, `${result.trace.join('\n')}\n`)
     if (result.violations.length + result.vacuous.length > 0) {
       failures += 1
@@ -76,7 +77,7 @@ for (const schedule of values.schedule.split(',')) {
       isOver = result.violations.some(({ invariant }) => invariant === values.until)
     }
     console.log(
-      `${schedule} seed ${seed}: ${attempts} published, ${acks} stored (${weakAcks} at fewer than three), ${unknown} unknown, ${failed} failed, ${merges} merges, ${gaps} gaps, ${acceptance}trace ${result.checksum}, ${Math.round(performance.now() - startedMs)} ms`,
+      `${schedule} seed ${seed}: ${attempts} published, ${acks} stored (${weakAcks} at fewer than three), ${unknown} unknown, ${failed} failed, ${merges} merges, ${gaps} gaps, ${acceptance}${attack && `attack: ${attack}, `}trace ${result.checksum}, ${Math.round(performance.now() - startedMs)} ms`,
     )
   }
 }

@@ -1,4 +1,4 @@
-import { check, type Violation } from './checker.ts'
+import { type CheckerSettings, check, type Violation } from './checker.ts'
 import { outlive } from './expiry.ts'
 import type { HistoryEvent } from './history.ts'
 import type { SimulatedNode } from './node.ts'
@@ -7,7 +7,7 @@ import { noteResources } from './observe-resources.ts'
 import { type FaultContext, type Needs, SCHEDULES, type Schedule } from './schedules.ts'
 import { Simulation } from './simulation.ts'
 import { installSynchronousCrypto } from './synchronous-crypto.ts'
-import { LOADS, type LoadOptions, Workload } from './workload.ts'
+import { LOADS, Workload } from './workload.ts'
 
 /** One run: load, faults, heal, quiet, and the final read by a node that was never there. */
 
@@ -17,6 +17,8 @@ export interface RunOptions {
   keepTrace?: boolean
   drainTurns?: number
   load?: keyof typeof LOADS
+  /** How many, for a schedule with attackers in any number. */
+  attackers?: number | undefined
 }
 
 export interface RunResult {
@@ -50,11 +52,11 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     maxVirtualMs: 10 * 60_000,
   })
   const { history } = simulation
-  const load = { ...LOADS[options.load ?? 'full'], ...schedule.load }
-  const scenario = new Scenario(simulation, schedule, load)
+  const scenario = new Scenario(simulation, schedule, options)
   await onRecord(simulation, () => scenario.run())
   restoreCrypto()
-  const settings = { skewMs: schedule.skewMs ?? 0, settleMs: SETTLE_MS }
+  const { skewMs = 0, quickUntil = 'faults' } = schedule
+  const settings: Partial<CheckerSettings> = { skewMs, quickUntil, settleMs: SETTLE_MS }
   return {
     violations: check(history.events, settings),
     vacuous: scenario.vacuity(),
@@ -69,18 +71,29 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
 export const replayCommand = ({ schedule, seed, load = 'full' }: RunOptions): string =>
   `npm run test:sim -- --seeds ${seed} --schedule ${schedule} --load ${load} --trace trace.txt`
 
+/** What attackers did, all together, by name. */
+export function attackCounts(events: HistoryEvent[]): Record<string, number> {
+  const sums: Record<string, number> = {}
+  for (const event of events)
+    if (event.type === 'attack')
+      for (const [name, count] of Object.entries(event.counts)) sums[name] = (sums[name] ?? 0) + count
+  return sums
+}
+
 class Scenario {
   readonly #simulation: Simulation
   readonly #workload: Workload
   readonly #schedule: Schedule
+  readonly #attackers: number | undefined
   readonly #resubscribe = new Set<SimulatedNode>()
   #headsBeforeHeal = 0
   #openAtCrash = 0
 
-  constructor(simulation: Simulation, schedule: Schedule, load: Partial<LoadOptions>) {
+  constructor(simulation: Simulation, schedule: Schedule, { load = 'full', attackers }: RunOptions) {
     this.#simulation = simulation
     this.#schedule = schedule
-    this.#workload = new Workload(simulation, load)
+    this.#attackers = attackers
+    this.#workload = new Workload(simulation, { ...LOADS[load], ...schedule.load })
   }
 
   async run(): Promise<void> {
@@ -135,6 +148,7 @@ class Scenario {
     return {
       simulation: this.#simulation,
       workload: this.#workload,
+      attackers: this.#attackers,
       crash: (node, options) => {
         if (!node.isUp) return
         this.#openAtCrash += this.#workload.openPublishes
@@ -172,8 +186,6 @@ class Scenario {
   stats(): Record<string, number> {
     const { history, hub, world, merges } = this.#simulation
     const count = (type: HistoryEvent['type']) => history.events.filter((event) => event.type === type).length
-    const attackSum = (counter: 'lies' | 'forgeries') =>
-      history.events.reduce((sum, event) => sum + (event.type === 'attack' ? event[counter] : 0), 0)
     return {
       attempts: count('attempt'),
       acks: count('ack'),
@@ -186,8 +198,7 @@ class Scenario {
       merges,
       headsBeforeHeal: this.#headsBeforeHeal,
       openAtCrash: this.#openAtCrash,
-      lies: attackSum('lies'),
-      forgeries: attackSum('forgeries'),
+      ...attackCounts(history.events),
       ...hub.counters,
       failedWrites: this.#diskSum('failedWrites'),
       flippedBits: this.#diskSum('flippedBits'),
@@ -220,7 +231,7 @@ class Scenario {
       ['resets', ['resets', 'lostPackets']],
       ['failedWrites', ['failedWrites']],
       ['flippedBits', ['flippedBits']],
-      ['attack', ['lies', 'forgeries']],
+      ['attack', this.#schedule.needs.attack ?? []],
     ]
     for (const [need, counters] of required)
       for (const counter of counters)

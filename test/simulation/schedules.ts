@@ -1,4 +1,4 @@
-import { StaleReplayer } from './attacker.ts'
+import { ATTACKS } from './attacks.ts'
 import type { SimulatedNode } from './node.ts'
 import type { Simulation } from './simulation.ts'
 import type { LoadOptions, Workload } from './workload.ts'
@@ -12,6 +12,8 @@ export interface FaultContext {
   crash(node: SimulatedNode, options?: { isSilent?: boolean; losesDisk?: boolean }): void
   /** Starts it again, with the subscription it had. */
   restart(node: SimulatedNode): Promise<void>
+  /** How many attackers; where nothing is said the seed says it. */
+  attackers?: number | undefined
 }
 
 /** What must have happened for a run to count. */
@@ -23,13 +25,16 @@ export interface Needs {
   resets?: boolean
   failedWrites?: boolean
   flippedBits?: boolean
-  attack?: boolean
+  /** What attackers must have done, by the names of their counters. */
+  attack?: string[]
 }
 
 export interface Schedule {
   about: string
   /** How far clocks are off, for the checker. */
   skewMs?: number
+  /** Publishes are stored quickly until then; where nothing is said, until the faults begin. */
+  quickUntil?: 'heal'
   needs: Needs
   /** What differs from the load that was asked for. */
   load?: Partial<LoadOptions>
@@ -228,15 +233,6 @@ async function badDisks(context: FaultContext, flipsLog: boolean): Promise<void>
   await world.sleep(2_000)
 }
 
-/** It stays until the end, so what the others hold must come right beside it. */
-async function staleReplays({ simulation }: FaultContext): Promise<void> {
-  const attacker = StaleReplayer.create(simulation, 'evil')
-  await attacker.join()
-  await simulation.world.sleep(1_000)
-  await attacker.replay(15_000, 200)
-  simulation.history.add({ type: 'attack', ...attacker.counters })
-}
-
 async function churn({ simulation, workload, crash, restart }: FaultContext): Promise<void> {
   const { random, world } = simulation
   for (let i = 0; i < 8; i++) {
@@ -320,11 +316,7 @@ export const SCHEDULES: Record<string, Schedule> = {
     needs: { crashes: true, failedWrites: true, flippedBits: true },
     faults: (c) => badDisks(c, true),
   },
-  S7: {
-    about: 'one holder replays an old state, withholds all that is new, and forges messages',
-    needs: { attack: true },
-    faults: staleReplays,
-  },
+  ...ATTACKS,
   S12: {
     about: 'two of these at the same time, two or three times',
     needs: {},

@@ -21,9 +21,11 @@ describe('the seeded world', () => {
   })
 })
 
+const seedsOf: Record<string, number[] | undefined> = SEEDS
+
 describe('invariants under faults', () => {
   for (const [schedule, { about }] of Object.entries(SCHEDULES))
-    for (const seed of SEEDS[schedule as keyof typeof SEEDS])
+    for (const seed of seedsOf[schedule] ?? [])
       it(`${schedule}, seed ${seed}: ${about}`, async () => {
         const { violations, vacuous } = await runScenario({ schedule, seed, load })
         const wrong = violations.map(

@@ -30,6 +30,9 @@ const DHT_OPTIONS = {
   sweepMs: SWEEP_MS,
 }
 
+/** Whom it asks first is known by itself. */
+type NewNode = Pick<NodeInit, 'label' | 'stores' | 'durable'> & Partial<Pick<NodeInit, 'bootstrap'>>
+
 export class Simulation {
   readonly world: World
   readonly hub: SimulatedHub
@@ -50,11 +53,11 @@ export class Simulation {
     this.smallNetworkPeers = options.seed % 2 === 0 ? 20 : 0
   }
 
-  async add(init: Pick<NodeInit, 'label' | 'stores' | 'durable'>): Promise<SimulatedNode> {
+  async add(init: NewNode): Promise<SimulatedNode> {
     this.topicKey = await topicKeyOf(TOPIC)
     const node = new SimulatedNode(this.hub, {
-      ...init,
       bootstrap: this.holders.slice(0, 3).map(({ nodeId }) => nodeId),
+      ...init,
       smallNetworkPeers: this.smallNetworkPeers,
       // often, so that both ways of starting again are seen: from a checkpoint, and from a long log
       dhtOptions: { ...DHT_OPTIONS, checkpointCommits: this.world.seed % 3 === 0 ? 8 : 64 },

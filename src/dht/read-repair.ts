@@ -1,0 +1,137 @@
+import { equalBytes, toHex } from './codec.ts'
+import { asStickyError, type ErrorCode, requireNotAborted, type StickyError } from './errors.ts'
+import { type NodeId, publicKeyOf } from './identity.ts'
+import type { RecordStore } from './record-store.ts'
+import type { HeadAnswer } from './replicas.ts'
+import type { Rpc } from './rpc.ts'
+import { recordMethods } from './wire.ts'
+
+/**
+ * What a reader does with heads that differ: one holder is shown all of them, and its join is shown to the others. No
+ * holder is believed for that: a head that does not verify is an error of who gave it, and one that joins what most of the
+ * others then refuse is left out, and another one asked to join.
+ */
+export class ReadRepair {
+  readonly #store: RecordStore
+  readonly #rpc: Rpc
+  readonly #kind: string
+  readonly #key: Uint8Array
+  readonly #signal: AbortSignal | undefined
+
+  constructor(store: RecordStore, rpc: Rpc, kind: string, key: Uint8Array, signal: AbortSignal | undefined) {
+    this.#store = store
+    this.#rpc = rpc
+    this.#kind = kind
+    this.#key = key
+    this.#signal = signal
+  }
+
+  /** After it every holder that answered has joined every head that it could; the others' answers are errors. */
+  async run(answers: HeadAnswer[]): Promise<void> {
+    await Promise.all(answers.map((answer) => this.#checkGiven(answer)))
+    for (;;) {
+      const alive = answers.filter(({ error }) => error === undefined)
+      const first = mostShown(alive)
+      if (first === undefined || alive.every(({ head }) => isSame(head, first.head))) return
+      if (!(await this.#joinAt(first, alive))) continue
+      requireNotAborted(this.#signal, 'The read')
+      const others = alive.filter((answer) => answer !== first)
+      const refusals = await this.#showTo(others, first)
+      const isBelieved = refusals.length * 2 <= others.length
+      if (!isBelieved) {
+        Object.assign(first, { head: undefined, error: refusals[0]?.error })
+        continue
+      }
+      for (const { answer, error } of refusals) answer.error = error
+      return
+    }
+  }
+
+  async #checkGiven(answer: HeadAnswer): Promise<void> {
+    if (answer.head === undefined) return
+    try {
+      await this.#store.headKind(this.#kind).verify(this.#key, answer.head)
+    } catch (error) {
+      answer.head = undefined
+      answer.error = asStickyError(error, 'MALFORMED')
+    }
+  }
+
+  /** False when what it then shows is no head: it is an error from there on. */
+  async #joinAt(first: HeadAnswer, alive: HeadAnswer[]): Promise<boolean> {
+    for (const answer of alive) {
+      if (answer.head === undefined || isSame(answer.head, first.head)) continue
+      try {
+        first.head = await this.#offer(answer.head, answer.peer, first.peer)
+      } catch (error) {
+        // who cannot be joined now stays behind until anti-entropy reaches it
+        if (asStickyError(error, 'UNREACHABLE').code === 'TIMEOUT') break
+        continue
+      }
+      await this.#checkGiven(first)
+      if (first.error !== undefined) return false
+    }
+    return true
+  }
+
+  /** Those that refuse what `first` shows. Whoever did not get as far is an error for reasons of its own. */
+  async #showTo(others: HeadAnswer[], first: HeadAnswer): Promise<Refusal[]> {
+    const refusals: Refusal[] = []
+    const show = async (answer: HeadAnswer) => {
+      if (isSame(answer.head, first.head)) return
+      try {
+        answer.head = await this.#offer(first.head as Uint8Array, first.peer, answer.peer)
+        await this.#checkGiven(answer)
+      } catch (error) {
+        const failure = asStickyError(error, 'UNREACHABLE')
+        if (REFUSALS.has(failure.code)) refusals.push({ answer, error: failure })
+        else answer.error = failure
+      }
+    }
+    await Promise.all(others.map(show))
+    return refusals
+  }
+
+  async #offer(head: Uint8Array, source: NodeId, to: NodeId): Promise<Uint8Array> {
+    const request = { kind: this.#kind, key: this.#key, head, source: publicKeyOf(source) }
+    const answer = await this.#rpc.request(to, recordMethods.offer, request, {
+      timeoutMs: this.#store.options.readRepairMs,
+      ...(this.#signal ? { signal: this.#signal } : {}),
+    })
+    return answer.head
+  }
+}
+
+interface Refusal {
+  answer: HeadAnswer
+  error: StickyError
+}
+
+const isSame = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
+  a === undefined || b === undefined ? a === b : equalBytes(a, b)
+
+/** The first in order of those whose head the most have. Undefined where nobody has one. */
+function mostShown(answers: HeadAnswer[]): HeadAnswer | undefined {
+  const holders = new Map<string, HeadAnswer[]>()
+  for (const answer of answers) {
+    if (answer.head === undefined) continue
+    const name = toHex(answer.head)
+    holders.set(name, [...(holders.get(name) ?? []), answer])
+  }
+  let most: HeadAnswer[] = []
+  for (const same of holders.values()) if (same.length > most.length) most = same
+  return most[0]
+}
+
+/** What a holder says of a head that it will not have, or of the blocks that it names. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set([
+  'MALFORMED',
+  'NOT_CANONICAL',
+  'TOO_LARGE',
+  'WRONG_HASH',
+  'BAD_SIGNATURE',
+  'WRONG_TOPIC',
+  'FROM_THE_FUTURE',
+  'UNKNOWN_KIND',
+  'NOT_FOUND',
+])
