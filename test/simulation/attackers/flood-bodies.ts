@@ -55,6 +55,11 @@ const USELESS: Record<string, Make> = {
     messages: [pool.envelopes.length > 0 ? pool.random.pick(pool.envelopes) : pool.random.bytes(300)],
     payloads: pool.random.chance(0.1) ? [pool.random.bytes(500)] : [],
   }),
+  [topicMethods.confirm.name]: (pool) => ({
+    topic: keyOf(pool),
+    ids: Array.from({ length: pool.random.int(1, 40) }, () => pool.random.bytes(32)),
+    waitMs: pool.random.int(0, 10_000),
+  }),
   [topicMethods.subscribe.name]: (pool) => ({ topic: keyOf(pool), statement: pool.statement }),
   [topicMethods.attach.name]: (pool) => ({ topic: pool.topicKey, statement: pool.statement }),
   [topicMethods.detach.name]: (pool) => ({ topic: pool.random.bytes(32) }),

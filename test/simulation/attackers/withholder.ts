@@ -28,6 +28,7 @@ export class Withholder extends Attacker {
       const results = messages.map(() => null)
       return { version: 1, replicas: CLAIMED_REPLICAS, durableReplicas: CLAIMED_DURABLE, results }
     })
+    rpc.handle(topicMethods.confirm, (_from, { ids }) => ({ stored: ids.map(() => true) }))
     rpc.handle(recordMethods.commit, (_from, { head }) => {
       this.count('falselyStored')
       return { outcome: 'stored' as const, head }
