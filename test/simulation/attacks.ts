@@ -27,7 +27,7 @@ async function forgeries({ simulation }: FaultContext): Promise<void> {
 async function flood({ simulation }: FaultContext): Promise<void> {
   const attacker = Flooder.create(simulation, 'flooder')
   await attacker.join()
-  await attacker.flood(3_000, 1_000, 500)
+  await attacker.flood(1_500, 1_000, 300)
   attacker.tell()
 }
 
@@ -79,7 +79,7 @@ export const ATTACKS = {
     faults: forgeries,
   },
   S7c: {
-    about: 'a client sends 1,000 requests a second of every kind, 500 subscriptions, and drops links',
+    about: 'a client sends 1,000 requests a second of every kind, 300 subscriptions, and drops links',
     needs: {
       attack: [
         'random',
