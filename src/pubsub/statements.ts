@@ -1,8 +1,9 @@
-import type { ClosestPeer } from '../dht/index.ts'
+import type { BlockReader, ClosestPeer } from '../dht/index.ts'
 import {
   asStickyError,
   compareBytes,
   type Dht,
+  equalBytes,
   framed,
   type Identity,
   type NodeId,
@@ -10,8 +11,9 @@ import {
   StickyError,
   sha256,
 } from '../dht/index.ts'
-import { LIMITS, type PubSubOptions } from './options.ts'
-import { createStatement, type VerifiedStatement } from './subscribers.ts'
+import { decodeCoordinator } from './coordinator.ts'
+import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
+import { createStatement, decodeTrieNode, placeOf, type VerifiedStatement } from './subscribers.ts'
 import { topicMethods } from './wire.ts'
 
 /** Signed subscribe, renewal and unsubscribe: made here, brought into the topic by whichever holder is reached first. */
@@ -41,11 +43,15 @@ export class Statements {
     })
   }
 
-  /** Resolves with the topic's version once a majority of its replicas has the statement. */
+  /**
+   * Resolves with the topic's version once a majority of its replicas has the statement, as a replica says and another one
+   * shows; where those that answer show nothing of it, the next one is asked to store it.
+   */
   async send(topicKey: Uint8Array, statement: VerifiedStatement): Promise<number> {
     const { replicas, rpc } = this.#dht
     const set = await replicas.set(topicKey)
     const ranked = [...set.filter((peer) => peer.durable), ...set.filter((peer) => !peer.durable)]
+    let version: number | undefined
     let last = new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
     for (const { nodeId } of ranked) {
       try {
@@ -53,15 +59,63 @@ export class Statements {
         const answer = await rpc.request(nodeId, topicMethods.subscribe, request, {
           timeoutMs: this.#options.publishAttemptMs,
         })
-        return answer.version
+        const others = ranked.filter((peer) => peer.nodeId !== nodeId)
+        if (nodeId === this.#dht.self || !(await this.#isDenied(topicKey, statement, others)))
+          return answer.version
+        version = answer.version
       } catch (error) {
         // a refusal too is only what this one says
         last = asStickyError(error, 'UNREACHABLE')
         replicas.noteFailure(nodeId, last)
       }
     }
-    throw last
+    if (version === undefined) throw last
+    return version // all were asked to store it: more cannot be done
   }
+
+  /** Whether others answer, and none of them shows it. */
+  async #isDenied(
+    topicKey: Uint8Array,
+    statement: VerifiedStatement,
+    others: ClosestPeer[],
+  ): Promise<boolean> {
+    let isDenied = false
+    const place = await placeOf(statement.body.client)
+    const from = Math.floor(this.#dht.runtime.random() * others.length)
+    const asked = [...others.slice(from), ...others.slice(0, from)].slice(0, MAX_ASKED)
+    for (const { nodeId } of asked) {
+      try {
+        const head = await this.#dht.headAt(COORDINATOR, topicKey, nodeId)
+        const root = head === null ? null : decodeCoordinator(head).subscribers
+        const read = this.#dht.reader(COORDINATOR, topicKey, nodeId)
+        const shown = await statementsAt(root, place, read)
+        if (shown.some((envelope) => equalBytes(envelope, statement.envelope))) return false
+        isDenied = true
+      } catch {
+        // silence says nothing
+      }
+    }
+    return isDenied
+  }
+}
+
+/** Replicas that are asked for a statement; the first one shows it where all are honest. */
+const MAX_ASKED = 3
+
+/** What a list of subscribers holds in the leaf to which a client belongs. */
+async function statementsAt(
+  rootId: Uint8Array | null,
+  place: string,
+  read: BlockReader,
+): Promise<readonly Uint8Array[]> {
+  let id = rootId
+  for (const nibble of place) {
+    if (id === null) break
+    const node = decodeTrieNode(await read({ kind: 'subscribers', id }))
+    if ('statements' in node) return node.statements
+    id = node.children[Number.parseInt(nibble, 16)] ?? null
+  }
+  return []
 }
 
 /**

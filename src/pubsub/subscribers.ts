@@ -161,8 +161,11 @@ interface Statement {
 const openStatement = async (envelope: Uint8Array): Promise<Statement> => {
   const { body: bodyBytes } = decode(envelope, LIMITS.maxStatementBytes, envelopeSchema)
   const body = decode(bodyBytes, LIMITS.maxStatementBytes, bodySchema)
-  return { place: toHex(await sha256(body.client)), body, envelope }
+  return { place: await placeOf(body.client), body, envelope }
 }
+
+/** Where a client's statement stands: the nibbles of this lead to its leaf. */
+export const placeOf = async (client: Uint8Array): Promise<string> => toHex(await sha256(client))
 
 /** Not before every earlier word of the client is: the last one may have been for a shorter time. */
 const isGone = ({ body }: Statement, nowMs: number) =>

@@ -37,6 +37,12 @@ export interface SubscriptionInit {
   onClosed(subscription: TopicSubscription): void
 }
 
+/** What a replica beside the source shows. */
+interface Elsewhere {
+  peer: NodeId
+  coordinator: Coordinator
+}
+
 export class TopicSubscription implements Subscription {
   readonly topic: string
   readonly #init: SubscriptionInit
@@ -268,36 +274,43 @@ export class TopicSubscription implements Subscription {
     const { dht, topicKey } = this.#init
     const set = await dht.replicas.set(topicKey).catch(() => [])
     if (set.length > 0 && !set.some(({ nodeId }) => nodeId === source)) return this.#reattach()
-    const other = this.#nextOther(set, source)
-    const [own, others] = await Promise.all([
+    const [own, other] = await Promise.all([
       this.#reader.coordinatorAt(source).then((at) => at?.version ?? 0),
-      other === undefined ? undefined : this.#reader.coordinatorAt(other).catch(() => undefined),
+      this.#lookElsewhere(set, source),
     ]).catch((): [undefined, undefined] => [undefined, undefined])
     if (own === undefined) return this.#reattach()
-    const isAhead = (others?.version ?? 0) > own
-    const newest = Math.max(own, others?.version ?? 0)
+    const newest = Math.max(own, other?.coordinator.version ?? 0)
     if (newest > this.#reader.position || this.#reader.isForged(newest))
-      await this.#serially(() => this.#reader.catchUp(source, isAhead))
-    if (other !== undefined && others !== undefined)
-      await this.#serially(() => this.#compare(source, other, others))
+      await this.#serially(() => this.#reader.catchUp(source, newest > own))
+    if (other !== undefined) await this.#serially(() => this.#compare(source, other))
   }
 
-  /** The replicas beside the source in turn: one that is level with the source may withhold the same. */
-  #nextOther(set: ClosestPeer[], source: NodeId): NodeId | undefined {
+  /**
+   * At another replica, each time the next one: one that is level with the source may withhold the same. Who has nothing of
+   * a topic that has a subscriber has just come, or hides it, and the one after it is asked.
+   */
+  async #lookElsewhere(set: ClosestPeer[], source: NodeId): Promise<Elsewhere | undefined> {
     const others = set.map(({ nodeId }) => nodeId).filter((nodeId) => nodeId !== source)
-    if (this.#ahead !== undefined && others.includes(this.#ahead)) return this.#ahead
     this.#checks += 1
-    return others[this.#checks % others.length]
+    const first = this.#checks % (others.length || 1)
+    const inTurn = [...others.slice(first), ...others.slice(0, first)]
+    const ahead = others.filter((nodeId) => nodeId === this.#ahead)
+    for (const peer of [...ahead, ...inTurn]) {
+      const coordinator = await this.#reader.coordinatorAt(peer).catch(() => null)
+      if (coordinator === null) return undefined // it cannot be asked: another time
+      if (coordinator !== undefined) return { peer, coordinator }
+    }
+    return undefined
   }
 
   /**
    * What another replica had before the source was last read, and the source did not give. Once that may be a commit on
    * its way; a source that lacks such things still when it is looked at again withholds them.
    */
-  async #compare(source: NodeId, other: NodeId, coordinator: Coordinator): Promise<void> {
-    const isBehind = await this.#reader.takeBeside(other, coordinator).catch(() => false) // its fault, not the source's
-    const wasBehind = this.#ahead === other
-    this.#ahead = isBehind && !wasBehind ? other : undefined
+  async #compare(source: NodeId, { peer, coordinator }: Elsewhere): Promise<void> {
+    const isBehind = await this.#reader.takeBeside(peer, coordinator).catch(() => false) // its fault, not the source's
+    const wasBehind = this.#ahead === peer
+    this.#ahead = isBehind && !wasBehind ? peer : undefined
     if (!isBehind || source !== this.#source) return
     if (!wasBehind) return this.#after(RECHECK_MS, () => void this.#check())
     this.#avoided.add(source)

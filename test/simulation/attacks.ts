@@ -104,6 +104,8 @@ export const ATTACKS = {
   S8: {
     about: 'one to four of five holders store nothing, show nothing, and say that they do',
     needs: { attack: ['falselyStored', 'withheldHeads'] },
+    // a subscriber whose source shows nothing finds that out at a check, and may come upon the next such source
+    settleMs: 45_000,
     faults: withholders,
   },
 } satisfies Record<string, Schedule>

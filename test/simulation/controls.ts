@@ -235,4 +235,16 @@ export const CONTROLS: Control[] = [
     schedule: 'S7b',
     breaks: 'I1',
   },
+  {
+    mechanism: 'a publisher hears from the replicas themselves',
+    edits: [
+      {
+        file: 'src/pubsub/publish.ts',
+        from: 'if (initiator === this.#dht.self) return undefined',
+        to: 'if (initiator !== undefined) return undefined',
+      },
+    ],
+    schedule: 'S8',
+    breaks: 'I1',
+  },
 ]

@@ -55,8 +55,8 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
   const scenario = new Scenario(simulation, schedule, options)
   await onRecord(simulation, () => scenario.run())
   restoreCrypto()
-  const { skewMs = 0, quickUntil = 'faults' } = schedule
-  const settings: Partial<CheckerSettings> = { skewMs, quickUntil, settleMs: SETTLE_MS }
+  const { skewMs = 0, quickUntil = 'faults', settleMs = SETTLE_MS } = schedule
+  const settings: Partial<CheckerSettings> = { skewMs, quickUntil, settleMs }
   return {
     violations: check(history.events, settings),
     vacuous: scenario.vacuity(),
@@ -111,7 +111,7 @@ class Scenario {
     await world.sleep(AFTER_HEAL_MS)
     await Promise.all([this.#workload.finish(), cycling, late])
     await this.#workload.subscribe(this.#simulation.node('end'))
-    await world.sleep(SETTLE_MS)
+    await world.sleep(this.#schedule.settleMs ?? SETTLE_MS)
     history.add({ type: 'phase', phase: 'quiet' })
     await world.sleep(QUIET_MS)
     history.add({ type: 'phase', phase: 'end' })

@@ -38,6 +38,8 @@ export interface Schedule {
   needs: Needs
   /** What differs from the load that was asked for. */
   load?: Partial<LoadOptions>
+  /** How long after the heal everything is to be right; SETTLE_MS where nothing is said. */
+  settleMs?: number
   /** In the end time passes until nothing may be left anywhere. */
   expires?: boolean
   faults(context: FaultContext): Promise<void>

@@ -21,6 +21,7 @@ export const SEEDS = {
   S7b: [7],
   S7c: [1],
   S7d: [1],
+  S8: [3],
   S12: [19],
   expiry: [1, 3],
   churn: [1],
