@@ -50,7 +50,8 @@ describe('the low-level view of a topic', () => {
   it('tells what two coordinators join to, in either order, and stores nothing', async () => {
     net = new MemoryNet()
     const options = { publishAttemptMs: 200, commitDeadlineMs: 150 }
-    const dhtOptions = { requestTimeoutMs: 100, antiEntropyMs: 3_600_000 }
+    // neither time nor a link that is opened anew lets them compare
+    const dhtOptions = { requestTimeoutMs: 100, antiEntropyMs: 3_600_000, unansweredBeforeRedial: 1_000 }
     const [a, b] = [await net.add({ options, dhtOptions }), await net.add({ options, dhtOptions })]
     await a.pubsub.publish('room', 'base')
     a.network.blackholes.add(b.pubsub.nodeId)
@@ -60,6 +61,8 @@ describe('the low-level view of a topic', () => {
     )
     const unknown = { status: 'rejected', reason: { code: 'OUTCOME_UNKNOWN' } }
     expect(alone).toMatchObject([unknown, unknown])
+    // an attempt that is under way goes on after its caller was told, and would reach the other one
+    await until(() => [a, b].every(({ pubsub }) => pubsub.counters().queuedTopics === 0))
     a.network.blackholes.clear()
     b.network.blackholes.clear()
     const [left, right] =
@@ -93,7 +96,10 @@ describe('a topic that moves on while it is read', () => {
     let left = busyReads
     dht.readHeads = async (...args) => {
       const heads = await readHeads(...args)
-      if (left-- > 0) for (let n = 0; n < 12; n++) await publisher.publish('room', n)
+      if (left-- <= 0) return heads
+      for (let n = 0; n < 12; n++) await publisher.publish('room', n)
+      // the last of the holders too, which a publish does not wait for
+      await until(async () => new Set((await pubsub.replicas('room')).map(({ headId }) => headId)).size === 1)
       return heads
     }
     await publisher.publish('room', 'first')
