@@ -50,5 +50,5 @@ export class Results {
   }
 }
 
-const format = (value: number): string =>
+export const format = (value: number): string =>
   value >= 1_000 ? Math.round(value).toLocaleString('en-US') : value.toFixed(value >= 100 ? 0 : 2)

@@ -1,0 +1,61 @@
+import type { Crowd } from '../crowd.ts'
+import {
+  type Bench,
+  METRICS,
+  noter,
+  promiseTimes,
+  verify,
+  type Workload,
+  wallMs,
+  withCrowd,
+} from '../workload.ts'
+
+const ID = 'W5'
+/** Publishes of the one publisher on their way at once. */
+const OPEN = 100
+const IDLE_MS = 5_000
+
+/** One publisher, one subscriber of all the topics. */
+export const w5: Workload = {
+  id: ID,
+  title: 'one message into each of many topics',
+  async run(bench) {
+    const { topics: count } = bench.sizes
+    const scenario = `${count.toLocaleString('en-US')} topics`
+    const note = noter(bench, ID, scenario)
+    const topics = Array.from({ length: count }, (_, i) => `w5/topic-${i}`)
+    await withCrowd(bench, { publishers: 1, subscribers: 1 }, async (crowd) => {
+      const startMs = performance.now()
+      await crowd.subscribe(topics.slice(0, 1))
+      await crowd.warmUp(topics.slice(0, 1)) // opens the links: gossipsub drops what is sent before
+      await crowd.take()
+      await crowd.subscribe(topics.slice(1))
+      note('subscribing, one after the other', 'ms', performance.now() - startMs)
+      const jobs = topics.map((topic, i) => ({ topic, number: i + 1 }))
+      const arriving = crowd.arrivals(1)
+      const published = await crowd.publish(0, jobs, OPEN)
+      await arriving
+      const arrivals = await crowd.take()
+      verify(bench, ID, scenario, arrivals, jobs)
+      note(METRICS.wall, 'ms', wallMs(arrivals, published))
+      const stored = promiseTimes(published).map((ms, i) => (published.startedMs[i] as number) + ms)
+      if (bench.system.losesNothing)
+        note('all stored', 'ms', Math.max(...stored) - Math.min(...published.startedMs))
+      await idle(bench, crowd, scenario)
+    })
+  },
+}
+
+/** What a node that holds all these topics uses while nothing happens. */
+async function idle(bench: Bench, crowd: Crowd, scenario: string): Promise<void> {
+  const before = await crowd.usage()
+  if (before.cpuMs.length === 0) return
+  const startMs = performance.now()
+  await new Promise((resolve) => setTimeout(resolve, IDLE_MS))
+  const { cpuMs, memoryBytes } = await crowd.usage()
+  const tookMs = performance.now() - startMs
+  const shares = cpuMs.map((ms, i) => (100 * (ms - (before.cpuMs[i] as number))) / tookMs)
+  const note = noter(bench, ID, scenario)
+  note('idle afterwards: memory of the largest node', 'MB', Math.max(...memoryBytes) / 1e6)
+  note('idle afterwards: processor, the busiest node', '%', Math.max(...shares))
+}
