@@ -2,7 +2,7 @@ import { checkSubscriptions } from './checks-delivery.ts'
 import { checkDisks, checkKept } from './checks-disk.ts'
 import { checkResources } from './checks-resources.ts'
 import { checkPublishers, checkReplicas, checkSubscriberList } from './checks-state.ts'
-import type { HistoryEvent } from './history.ts'
+import { type EventOf, type HistoryEvent, ofType } from './history.ts'
 
 /** Whether a history keeps the invariants. Pure: the same history gives the same verdict. */
 
@@ -29,11 +29,6 @@ export const DEFAULT_CHECKER_SETTINGS: CheckerSettings = {
   sweepMs: 30_000,
   quickUntil: 'faults',
 }
-
-export type EventOf<T extends HistoryEvent['type']> = Extract<HistoryEvent, { type: T }>
-
-export const ofType = <T extends HistoryEvent['type']>(events: HistoryEvent[], type: T): EventOf<T>[] =>
-  events.filter((event): event is EventOf<T> => event.type === type)
 
 export interface Attempt {
   event: EventOf<'attempt'>

@@ -1,5 +1,6 @@
 import { DEFAULT_PUBSUB_OPTIONS } from '../../src/pubsub/options.ts'
-import type { Case, EventOf } from './checker.ts'
+import type { Case } from './checker.ts'
+import type { EventOf } from './history.ts'
 
 /** I1–I6, I13, I16, I19, I23: what each subscription was given. */
 

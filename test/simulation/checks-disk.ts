@@ -1,5 +1,6 @@
 import { LIMITS } from '../../src/pubsub/options.ts'
-import { type Case, ofType } from './checker.ts'
+import type { Case } from './checker.ts'
+import { ofType } from './history.ts'
 
 /** I10, I11, I18: what is on the disks. */
 

@@ -1,5 +1,5 @@
-import { type Case, type EventOf, ofType } from './checker.ts'
-import type { Delivered } from './history.ts'
+import type { Case } from './checker.ts'
+import { type Delivered, type EventOf, ofType } from './history.ts'
 
 /** I7–I9, I12, I14, I17, I20, I22: publishers, replicas, the list of subscribers. */
 

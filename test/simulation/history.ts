@@ -155,3 +155,8 @@ export function describeEvent(event: NewEvent): string {
       return `error in ${event.where}: ${event.text}`
   }
 }
+
+export type EventOf<T extends HistoryEvent['type']> = Extract<HistoryEvent, { type: T }>
+
+export const ofType = <T extends HistoryEvent['type']>(events: HistoryEvent[], type: T): EventOf<T>[] =>
+  events.filter((event): event is EventOf<T> => event.type === type)
