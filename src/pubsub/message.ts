@@ -117,8 +117,7 @@ export async function verifyMessage(
   if (newestMs !== undefined && body.publishedAt > newestMs)
     throw new StickyError('FROM_THE_FUTURE', 'A message from the future.')
   if (body.data !== undefined) checkData(body.data)
-  const id = await sha256(bodyBytes)
-  const message = brand(id, body, envelope)
+  const message = brand(await idOf(envelope), body, envelope)
   if (known?.has(message)) return message
   if (!(await verifySignature(body.publisher, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {
     throw new StickyError('BAD_SIGNATURE', 'A message whose signature is not its publisher’s.')
@@ -132,11 +131,11 @@ export const checkData = (data: Uint8Array): void => void decodeAny(data, LIMITS
 
 /** A message out of bytes that were verified when they were stored or fetched. Throws WRONG_TOPIC. */
 export async function openMessage(envelope: Uint8Array, topicKey?: Uint8Array): Promise<VerifiedMessage> {
-  const { body, bodyBytes } = decodeEnvelope(envelope)
+  const { body } = decodeEnvelope(envelope)
   if (topicKey !== undefined && !equalBytes(body.topic, topicKey)) {
     throw new StickyError('WRONG_TOPIC', 'A message of another topic.')
   }
-  return brand(await sha256(bodyBytes), body, envelope)
+  return brand(await idOf(envelope), body, envelope)
 }
 
 /** The block that holds the data of a large message. */
@@ -156,6 +155,17 @@ const decodeEnvelope = remembered((envelope) => {
   const { body: bodyBytes, signature } = decode(envelope, LIMITS.maxEnvelopeBytes, envelopeSchema)
   return { bodyBytes, signature, body: decode(bodyBytes, LIMITS.maxEnvelopeBytes, bodySchema) }
 })
+
+const ids = new WeakMap<Uint8Array, Uint8Array>()
+
+/** Hashed once as long as somebody holds the envelope. */
+async function idOf(envelope: Uint8Array): Promise<Uint8Array> {
+  const known = ids.get(envelope)
+  if (known !== undefined) return known
+  const id = await sha256(decodeEnvelope(envelope).bodyBytes)
+  ids.set(envelope, id)
+  return id
+}
 
 function brand(id: Uint8Array, body: MessageBody, envelope: Uint8Array): VerifiedMessage {
   return {

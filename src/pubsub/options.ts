@@ -103,6 +103,8 @@ export interface PubSubOptions {
   maxCheckMs: number
   /** How long a replica that was of no use to a publisher or subscriber comes last for it. */
   avoidMs: number
+  /** How long `subscribe` without the whole history waits for a replica to say where it begins. */
+  beginMs: number
   /** Half the life of a subscription. */
   renewMs: number
   /**
@@ -137,6 +139,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   checkIntervalMs: 5_000,
   maxCheckMs: 10_000,
   avoidMs: 30_000,
+  beginMs: 12_000,
   renewMs: 15 * 60_000,
   gapPatienceMs: 5_000,
   maxPushFailures: 3,

@@ -51,6 +51,9 @@ export class TopicSubscription implements Subscription {
   readonly #abort = new AbortController()
   /** The replica that serves this subscriber. */
   #source: NodeId | undefined
+  /** Until then nothing is delivered: nobody listens yet. */
+  #isStarted = false
+  readonly #begun = Promise.withResolvers<void>()
   #checks = 0
   /** The replica that had what the source lacked at the last check. */
   #ahead: NodeId | undefined
@@ -100,12 +103,20 @@ export class TopicSubscription implements Subscription {
     return this.#emitter.iterate('message')
   }
 
-  /** Attaches; history follows in a later task, so that listeners can be added first. Never rejects. */
+  /**
+   * Attaches; history follows in a later task, so that listeners can be added first. Where it begins is known then, unless
+   * no replica could be reached within `beginMs`: then it begins with the status `synced`. Never rejects.
+   */
   async start(): Promise<void> {
+    const { dht, options, history, lastSeenVersion } = this.#init
     void this.#announce()
     await this.#attach()
-    const source = this.#source
-    if (source !== undefined) await this.#serially(() => this.#reader.prepare(source))
+    await this.#serially(() => this.#read())
+    if (history !== 'all' && lastSeenVersion === undefined) {
+      const waited = delay(dht.runtime, options.beginMs, this.#abort.signal).catch(() => undefined)
+      await Promise.race([this.#begun.promise, waited])
+    }
+    this.#isStarted = true
     this.#after(0, () => void this.#serially(() => this.#read()))
     this.#every(this.#init.options.checkIntervalMs, () => this.#check())
     this.#every(RELEASE_INTERVAL_MS, () => this.#serially(() => this.#reader.releaseHeld()))
@@ -233,6 +244,10 @@ export class TopicSubscription implements Subscription {
   /** From the current source: the history asked for the first time, what was missed later. */
   async #read(): Promise<void> {
     if (this.#source === undefined) return
+    if (!this.#isStarted) {
+      await this.#reader.prepare(this.#source)
+      return this.#begun.resolve()
+    }
     if (this.#reader.joined) await this.#reader.catchUp(this.#source, true)
     else await this.#reader.join(this.#source)
     this.#attachFailures = 0

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { memoryStorage, type Runtime, type Storage, systemRuntime } from '../../src/dht/index.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
@@ -44,6 +44,33 @@ describe('a subscription without the whole history', () => {
     expect(seen.map((message) => message.data)).toEqual([...historic, 4, 5])
     expect(seen.map((message) => message.historic)).toEqual([...historic.map(() => true), false, false])
     expect(ends).toMatchObject([{ count: historic.length }])
+  })
+
+  it('begins before subscribe resolves though no replica is there at first', async () => {
+    await network(0)
+    const publisher = await client()
+    // it tries again when both are stored
+    const subscriber = await net.add({ stores: false, durable: false, options: { retryMs: 500 } })
+    const sets = vi.spyOn(subscriber.pubsub.dht.replicas, 'set')
+    const seen: Message[] = []
+    const subscribing = subscriber.pubsub.subscribe('room', {
+      history: 'none',
+      onMessage: (message) => seen.push(message),
+    })
+    await until(() => sets.mock.settledResults.length >= 2) // for its statement, and to attach
+    for (let i = 0; i < 3; i++) await net.add()
+    await publisher.pubsub.publish('room', 'before')
+    await subscribing
+    await publisher.pubsub.publish('room', 'after')
+    await until(() => seen.some(({ data }) => data === 'after'))
+    expect(seen.at(-1)).toMatchObject({ data: 'after', historic: false })
+  })
+
+  it('resolves all the same when none comes, and says that it reaches nobody', async () => {
+    await network(0)
+    const subscriber = await net.add({ stores: false, durable: false, options: { beginMs: 50 } })
+    const subscription = await subscriber.pubsub.subscribe('room', { history: 'none' })
+    expect(subscription.status).toBe('degraded')
   })
 })
 
