@@ -15,7 +15,7 @@ export default defineConfig({
           execArgv: ['--max-semi-space-size=32'], // decoding leaves much behind: a fifth less time in the collector
           include: ['test/{unit,laws,contract,simulation,integration,hostile}/**/*.test.ts'],
           setupFiles: ['test/support/seed.ts'],
-          maxWorkers: 2,
+          maxWorkers: 3, // some of them mostly wait
           sequence: { groupOrder: 1 },
         },
       },

@@ -16,6 +16,8 @@ import { recordMethods } from './wire.ts'
 interface CachedSet {
   peers: ClosestPeer[]
   atMs: number
+  /** How often peers had come or gone when it was looked up. */
+  topology: number
   refreshing: Promise<ClosestPeer[]> | undefined
 }
 
@@ -54,7 +56,7 @@ export class Replicas {
   readonly #down = new Map<NodeId, { untilMs: number; forMs: number }>()
   readonly #closed = new AbortController()
   /** Raised whenever peers come or go: older sets are looked up again. */
-  #topologyAtMs = 0
+  #topology = 0
 
   constructor(network: PeerNetwork, rpc: Rpc, runtime: Runtime, options: DhtOptions) {
     this.#network = network
@@ -65,7 +67,7 @@ export class Replicas {
   }
 
   topologyChanged(): void {
-    this.#topologyAtMs = this.#runtime.monotonicNow()
+    this.#topology += 1
   }
 
   /** The live holders of a key, nearest first, self included when this node is one. May be empty. */
@@ -74,10 +76,11 @@ export class Replicas {
     const cached = this.#sets.get(name) ?? {
       peers: [],
       atMs: Number.NEGATIVE_INFINITY,
+      topology: 0,
       refreshing: undefined,
     }
     const isOld = this.#runtime.monotonicNow() - cached.atMs > this.#options.replicaSetTtlMs
-    if (isOld || cached.atMs < this.#topologyAtMs) {
+    if (isOld || cached.topology < this.#topology) {
       cached.refreshing ??= this.#lookUp(key, name, cached)
       // a known set serves while its successor is looked up; a set with nobody to ask does not
       if (this.#live(cached.peers).length === 0) await cached.refreshing
@@ -88,6 +91,7 @@ export class Replicas {
 
   async #lookUp(key: Uint8Array, name: string, cached: CachedSet): Promise<ClosestPeer[]> {
     const startedAtMs = this.#runtime.monotonicNow()
+    const topology = this.#topology
     try {
       // a few more than needed, to fill the places of those that are down
       cached.peers = await this.#network.closestPeers(key, {
@@ -96,6 +100,7 @@ export class Replicas {
         signal: this.#closed.signal,
       })
       cached.atMs = startedAtMs
+      cached.topology = topology
       this.#sets.delete(name)
       if (this.#sets.size >= this.#options.maxCachedReplicaSets)
         this.#sets.delete(this.#sets.keys().next().value as string)
