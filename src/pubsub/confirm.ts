@@ -4,8 +4,8 @@ import type { PubSubOptions } from './options.ts'
 import { requestConfirm, type Sent } from './publish-request.ts'
 
 /**
- * The publisher's own look at what an initiator says is stored: the other replicas are asked for it themselves, in the
- * same moment, so that an honest answer costs no further round trip, and a lie costs the liar its place.
+ * The publisher's own look at what an initiator says is stored: as many of the other replicas as a majority takes, and one
+ * more, are asked for it themselves. The rest is asked in the background (offers.ts).
  */
 
 export interface ConfirmationInit {
@@ -16,7 +16,7 @@ export interface ConfirmationInit {
   set: ClosestPeer[]
   initiator: NodeId
   batch: readonly Sent[]
-  /** Those that were silent lately are asked, and not waited for. */
+  /** Those that were silent lately are asked last. */
   silent: AvoidedReplicas
 }
 
@@ -27,14 +27,14 @@ interface Replica extends Pick<ClosestPeer, 'nodeId' | 'durable'> {
   answer: Answer
 }
 
-export interface Settled {
+export interface Confirmed {
   /**
-   * What the publisher can believe: a majority of those that say anything, the initiator counted, with a durable one where
-   * there is any; or undefined. As soon as a majority of all has it, at the latest after `confirmMs`.
+   * What the publisher can believe: that a majority has it, the initiator counted, with a durable one where there is any;
+   * of those that say anything, where not all do. Undefined: the others contradict.
    */
-  acknowledged: Promise<Acknowledgement | undefined>
-  /** Those that have not said by then that they have it. */
-  others: Promise<NodeId[]>
+  ack: Acknowledgement | undefined
+  /** Those that have not said that they have it. */
+  others: NodeId[]
 }
 
 export class Confirmation {
@@ -42,51 +42,56 @@ export class Confirmation {
   /** The initiator first. */
   readonly #replicas: Replica[]
   readonly #abort = new AbortController()
-  #isClaimed = false
-  readonly #acknowledged = Promise.withResolvers<Acknowledgement | undefined>()
   readonly #over = Promise.withResolvers<void>()
 
   constructor(init: ConfirmationInit) {
     this.#init = init
-    const { set, initiator, options } = init
+    const { set, initiator } = init
     const others = set.filter(({ nodeId }) => nodeId !== initiator)
     const isDurable = set.some(({ nodeId, durable }) => nodeId === initiator && durable)
     this.#replicas = [
       { nodeId: initiator, durable: isDurable, answer: 'has' },
       ...others.map(({ nodeId, durable }): Replica => ({ nodeId, durable, answer: 'silent' })),
     ]
-    for (const replica of this.#replicas.slice(1)) void this.#ask(replica, options.publishAttemptMs)
   }
 
-  /** It is not stored: nobody is asked any more. */
-  end(): void {
-    this.#abort.abort()
-  }
-
-  /** The initiator says that it is stored: who has it shall say so now. */
-  settle(): Settled {
+  /** At the latest after `confirmMs`. Never rejects. */
+  run(): Promise<Confirmed> {
     const { dht, options, silent } = this.#init
-    this.#isClaimed = true
     const silentOnes = () => this.#replicas.filter(({ answer }) => answer === 'silent')
-    const askAgain = dht.runtime.setTimer(() => {
+    for (const replica of this.#first(silentOnes())) void this.#ask(replica, options.confirmMs)
+    const askAll = dht.runtime.setTimer(() => {
       for (const replica of silentOnes()) void this.#ask(replica, 0)
     }, options.confirmMs / 2)
-    const giveUp = dht.runtime.setTimer(this.#over.resolve, options.confirmMs)
+    const giveUp = dht.runtime.setTimer(() => {
+      for (const { nodeId } of silentOnes()) silent.add(nodeId)
+      this.#over.resolve()
+    }, options.confirmMs)
     this.#look()
-    const others = this.#over.promise.then(() => {
-      askAgain.clear()
+    return this.#over.promise.then(() => {
+      askAll.clear()
       giveUp.clear()
       this.#abort.abort()
-      for (const { nodeId } of silentOnes()) silent.add(nodeId)
       const spoken = this.#replicas.filter(({ answer }) => answer !== 'silent')
-      this.#acknowledged.resolve(majority(spoken))
-      return this.#replicas.filter(({ answer }) => answer !== 'has').map(({ nodeId }) => nodeId)
+      const others = this.#replicas.filter(({ answer }) => answer !== 'has')
+      return { ack: majority(spoken), others: others.map(({ nodeId }) => nodeId) }
     })
-    return { acknowledged: this.#acknowledged.promise, others }
+  }
+
+  /** By chance, so that nobody knows who will be asked; those that were silent lately come last. */
+  #first(others: Replica[]): Replica[] {
+    const { dht, silent } = this.#init
+    const ranked = others.map((replica) => ({
+      replica,
+      rank: dht.runtime.random() + (silent.has(replica.nodeId) ? 1 : 0),
+    }))
+    ranked.sort((a, b) => a.rank - b.rank)
+    const needed = Math.floor(this.#replicas.length / 2) // beside the initiator
+    return ranked.slice(0, needed + 1).map(({ replica }) => replica)
   }
 
   async #ask(replica: Replica, waitMs: number): Promise<void> {
-    const { dht, topicKey, batch } = this.#init
+    const { dht, topicKey, batch, silent } = this.#init
     try {
       const { stored } = await requestConfirm(
         dht,
@@ -96,23 +101,21 @@ export class Confirmation {
         waitMs,
         this.#abort.signal,
       )
-      this.#init.silent.delete(replica.nodeId)
-      const hasAll = stored.length === batch.length && stored.every(Boolean)
-      if (hasAll) replica.answer = 'has'
-      // before the initiator's answer it proves nothing
-      else if (this.#isClaimed && replica.answer === 'silent') replica.answer = 'lacks'
+      silent.delete(replica.nodeId)
+      if (stored.length === batch.length && stored.every(Boolean)) replica.answer = 'has'
+      else if (replica.answer === 'silent') replica.answer = 'lacks'
       this.#look()
     } catch (error) {
+      if (!this.#abort.signal.aborted) silent.add(replica.nodeId)
       dht.replicas.noteFailure(replica.nodeId, asStickyError(error, 'UNREACHABLE'))
     }
   }
 
+  /** As soon as a majority of all has it nobody is waited for; nor is who was silent lately. */
   #look(): void {
-    if (!this.#isClaimed) return
-    const ack = majority(this.#replicas)
-    if (ack !== undefined) this.#acknowledged.resolve(ack)
-    const isOpen = ({ nodeId, answer }: Replica) => answer !== 'has' && !this.#init.silent.has(nodeId)
-    if (!this.#replicas.some(isOpen)) this.#over.resolve()
+    const { silent } = this.#init
+    const isOpen = ({ nodeId, answer }: Replica) => answer !== 'has' && !silent.has(nodeId)
+    if (majority(this.#replicas) !== undefined || !this.#replicas.some(isOpen)) this.#over.resolve()
   }
 }
 

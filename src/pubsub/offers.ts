@@ -1,11 +1,14 @@
-import { type Dht, type NodeId, toHex } from '../dht/index.ts'
+import { type Dht, delay, type NodeId, toHex } from '../dht/index.ts'
 import type { PubSubOptions } from './options.ts'
 import { requestConfirm, requestPublish, type Sent, takeBatch } from './publish-request.ts'
 import { MAX_MESSAGES_PER_REQUEST } from './wire.ts'
 
+/** Pairs of topic and replica: each holds the messages of one request at most. */
+const MAX_WAITING = 4_096
+
 /**
- * Sends to replicas that lack it what the others say they have: one request at a time to each, so that one that is merely
- * slow is not given more than it can take.
+ * Asks the replicas that a publish did not wait for whether they have it, and sends it to those that lack it: one request at
+ * a time to each, so that one that is merely slow is not given more than it can take.
  */
 export class Offers {
   readonly #dht: Dht
@@ -13,6 +16,7 @@ export class Offers {
   /** By topic and replica; the oldest are dropped beyond one request's worth. */
   readonly #waiting = new Map<string, Sent[]>()
   readonly #counters: { offered: number }
+  readonly #closed = new AbortController()
 
   constructor(dht: Dht, options: PubSubOptions, counters: { offered: number }) {
     this.#dht = dht
@@ -24,6 +28,7 @@ export class Offers {
     const name = `${toHex(topicKey)} ${peer}`
     const waiting = this.#waiting.get(name)
     if (waiting === undefined) {
+      if (this.#waiting.size >= MAX_WAITING) return // they have it from each other, if more slowly
       this.#waiting.set(name, [...batch])
       void this.#send(name, topicKey, peer)
     } else {
@@ -33,8 +38,11 @@ export class Offers {
   }
 
   async #send(name: string, topicKey: Uint8Array, peer: NodeId): Promise<void> {
-    for (;;) {
-      const batch = takeBatch(this.#waiting.get(name) ?? [], () => true)
+    const { signal } = this.#closed
+    while (!signal.aborted) {
+      // one question for what is published in a while
+      await delay(this.#dht.runtime, this.#options.gatherMs, signal).catch(() => undefined)
+      const batch = takeBatch(this.#waiting.get(name) ?? [], () => !signal.aborted)
       if (batch.length === 0) break
       try {
         const lacking = await this.#lacking(topicKey, peer, batch)
@@ -49,8 +57,12 @@ export class Offers {
 
   /** Mostly that replica has just come, and is being told by the others. */
   async #lacking(topicKey: Uint8Array, peer: NodeId, batch: Sent[]): Promise<Sent[]> {
-    const waitMs = this.#options.offerAfterMs
+    const waitMs = this.#options.offerAfterMs - this.#options.gatherMs
     const { stored } = await requestConfirm(this.#dht, peer, topicKey, batch, waitMs)
     return batch.filter((_, i) => stored[i] !== true)
+  }
+
+  close(): void {
+    this.#closed.abort()
   }
 }

@@ -81,6 +81,8 @@ export interface PubSubOptions {
   publishAttemptMs: number
   /** How long a publisher waits, after an initiator's answer, for other replicas to say that they have it too. */
   confirmMs: number
+  /** What is published to a topic in this time is one question to a replica that no publish waited for. */
+  gatherMs: number
   /** A replica that lacks what a majority has is given it after this long: mostly it has just come, and is being told. */
   offerAfterMs: number
   /** A replica that said nothing to a publisher is not waited for again for this long. */
@@ -127,6 +129,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   publishDeadlineMs: 12_000,
   publishAttemptMs: 6_000,
   confirmMs: 600,
+  gatherMs: 1_000,
   offerAfterMs: 3_000,
   silentMs: 5_000,
   maxWaitingConfirmsPerPeer: 64,

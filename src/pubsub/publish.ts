@@ -1,4 +1,5 @@
 import {
+  type Acknowledgement,
   asStickyError,
   type Dht,
   type ErrorCode,
@@ -190,6 +191,7 @@ export class Publisher {
   /** Ends every wait; resolves once no number is left that belongs to a message which may never appear. */
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#offers.close()
     for (const wait of [...this.#open.values()].flatMap((open) => [...open]))
       this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
     await Promise.all([...this.#order.values(), ...this.#beginning])
@@ -240,10 +242,8 @@ export class Publisher {
   async #request(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<void> {
     this.counters.requests += 1
     for (const { wait } of batch) wait.unanswered += 1
-    const confirmation = await this.#confirmation(topicKey, initiator, batch)
     const answer = await requestPublish(this.#dht, this.#options, initiator, topicKey, batch).catch(
       (error: unknown) => {
-        confirmation?.end()
         const { code, retryable } = asStickyError(error, 'LINK_CLOSED')
         if ((!retryable && !MAYBE_STORED.has(code)) || NOTHING_STORED.has(code))
           for (const { wait } of batch) wait.unanswered -= 1
@@ -257,44 +257,24 @@ export class Publisher {
       outgoing.wait.unanswered -= 1
       refused.set(outgoing, refusal(code))
     }
-    if (refused.size > 0) {
-      confirmation?.end()
-      const errorOf = (outgoing: Outgoing) => refused.get(outgoing) as StickyError
-      await this.#refuse(topicKey, initiator, [...refused.keys()], errorOf)
-    }
+    const errorOf = (outgoing: Outgoing) => refused.get(outgoing) as StickyError
+    if (refused.size > 0) await this.#refuse(topicKey, initiator, [...refused.keys()], errorOf)
     const stored = batch.filter((outgoing) => !refused.has(outgoing))
     if (stored.length === 0) return
-    const own = refused.size > 0 ? await this.#confirmation(topicKey, initiator, stored) : confirmation
-    const ack = own === undefined ? answer : await this.#confirmed(topicKey, own, initiator, stored)
+    // a node that was the initiator itself has heard the others
+    const ack = initiator === this.#dht.self ? answer : await this.#confirmed(topicKey, initiator, stored)
     for (const { wait, message } of stored) {
       wait.unanswered -= 1
       wait.resolve(receiptOf(message, { ...ack, version: answer.version }))
     }
   }
 
-  /** The others are asked too, but where this node is the initiator and has heard them itself. */
-  async #confirmation(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]) {
-    if (initiator === this.#dht.self) return undefined
-    const set = await this.#dht.replicas.set(topicKey).catch(() => [])
-    const silent = this.#silent
-    return new Confirmation({
-      dht: this.#dht,
-      options: this.#options,
-      topicKey,
-      set,
-      initiator,
-      batch,
-      silent,
-    })
-  }
-
   /** Throws QUORUM_FAILED where the others do not have what the initiator says is stored: it is asked last from now on. */
-  async #confirmed(topicKey: Uint8Array, confirmation: Confirmation, initiator: NodeId, stored: Outgoing[]) {
-    const { acknowledged, others } = confirmation.settle()
-    void others.then((peers) => {
-      if (!this.#isClosed) for (const peer of peers) this.#offers.add(topicKey, peer, stored)
-    })
-    const ack = await acknowledged
+  async #confirmed(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<Acknowledgement> {
+    const set = await this.#dht.replicas.set(topicKey).catch(() => [])
+    const init = { dht: this.#dht, options: this.#options, topicKey, set, initiator, batch }
+    const { ack, others } = await new Confirmation({ ...init, silent: this.#silent }).run()
+    if (!this.#isClosed) for (const peer of others) this.#offers.add(topicKey, peer, batch)
     if (ack !== undefined) return ack
     this.#avoided.add(initiator)
     this.counters.unconfirmed += 1

@@ -16,7 +16,7 @@ import { MemoryNet, type MemoryNode, until } from '../support/memory-nodes.ts'
 const TOPIC = 'room'
 const DHT_OPTIONS = { replication: 5 }
 /** Long enough for an honest replica on a busy machine: silence counts neither way. */
-const PATIENT = { confirmMs: 2_000, offerAfterMs: 300 }
+const PATIENT = { confirmMs: 2_000, gatherMs: 100, offerAfterMs: 300 }
 
 let net: MemoryNet
 let liars: LyingHolder[] = []

@@ -240,8 +240,8 @@ export const CONTROLS: Control[] = [
     edits: [
       {
         file: 'src/pubsub/publish.ts',
-        from: 'if (initiator === this.#dht.self) return undefined',
-        to: 'if (initiator !== undefined) return undefined',
+        from: 'const ack = initiator === this.#dht.self ?',
+        to: 'const ack = initiator !== undefined ?',
       },
     ],
     schedule: 'S8',
