@@ -11,8 +11,9 @@ export async function serveFixture(path: string): Promise<{ server: ViteDevServe
     cacheDir: `node_modules/.vite-${path.replace(/\W+/g, '-')}`,
     appType: 'mpa',
     logLevel: 'error',
-    // all dependencies are found before the first page, or Vite would reload it under the test
-    optimizeDeps: { entries: [path.slice(1)] },
+    // all dependencies are found before the first page, also those that were added since the last run, or Vite would
+    // reload it under the test
+    optimizeDeps: { entries: [path.slice(1)], force: true },
     server: { host: '127.0.0.1', port: 0, hmr: false, watch: null, allowedHosts: true },
   })
   await server.listen()
