@@ -106,8 +106,10 @@ export class Confirmation {
       else if (replica.answer === 'silent') replica.answer = 'lacks'
       this.#look()
     } catch (error) {
-      if (!this.#abort.signal.aborted) silent.add(replica.nodeId)
+      if (this.#abort.signal.aborted) return
+      silent.add(replica.nodeId)
       dht.replicas.noteFailure(replica.nodeId, asStickyError(error, 'UNREACHABLE'))
+      this.#look()
     }
   }
 

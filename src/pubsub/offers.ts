@@ -1,10 +1,16 @@
 import { type Dht, delay, type NodeId, toHex } from '../dht/index.ts'
-import type { PubSubOptions } from './options.ts'
+import { LIMITS, type PubSubOptions } from './options.ts'
 import { requestConfirm, requestPublish, type Sent, takeBatch } from './publish-request.ts'
 import { MAX_MESSAGES_PER_REQUEST } from './wire.ts'
 
-/** Pairs of topic and replica: each holds the messages of one request at most. */
+/** Pairs of topic and replica: each holds the messages of one request at most, and those of one topic hold the same ones. */
 const MAX_WAITING = 4_096
+
+const bytesOf = (waiting: Sent[]): number =>
+  waiting.reduce(
+    (sum, { message, payload }) => sum + message.envelope.byteLength + (payload?.byteLength ?? 0),
+    0,
+  )
 
 /**
  * Asks the replicas that a publish did not wait for whether they have it, and sends it to those that lack it: one request at
@@ -13,7 +19,7 @@ const MAX_WAITING = 4_096
 export class Offers {
   readonly #dht: Dht
   readonly #options: PubSubOptions
-  /** By topic and replica; the oldest are dropped beyond one request's worth. */
+  /** By topic and replica; the oldest are dropped beyond what one request carries. */
   readonly #waiting = new Map<string, Sent[]>()
   readonly #counters: { offered: number }
   readonly #closed = new AbortController()
@@ -33,7 +39,8 @@ export class Offers {
       void this.#send(name, topicKey, peer)
     } else {
       waiting.push(...batch)
-      waiting.splice(0, Math.max(0, waiting.length - MAX_MESSAGES_PER_REQUEST))
+      while (waiting.length > MAX_MESSAGES_PER_REQUEST || bytesOf(waiting) > LIMITS.maxDeltaBytes)
+        waiting.shift()
     }
   }
 
@@ -49,7 +56,7 @@ export class Offers {
         this.#counters.offered += lacking.length
         if (lacking.length > 0) await requestPublish(this.#dht, this.#options, peer, topicKey, lacking)
       } catch {
-        // it is not to be reached or has refused: the majority that has it hands it over when it can
+        break // it is not to be reached or has refused: the majority that has it hands it over when it can
       }
     }
     this.#waiting.delete(name)

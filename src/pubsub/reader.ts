@@ -192,19 +192,24 @@ export class TopicReader {
 
   /**
    * Delivers what another replica has beyond what the source gave. What is in a collection is signed by its publishers,
-   * whoever shows it. Gives whether that was anything; the position stays, for it is the source's.
+   * whoever shows it. Gives whether that was anything, by the time that `signal` ends it; the position stays, for it is the
+   * source's. Throws what the peer's own answers are worth, and TIMEOUT where it showed nothing in that time.
    */
-  async takeBeside(peer: NodeId, coordinator: Coordinator): Promise<boolean> {
+  async takeBeside(peer: NodeId, coordinator: Coordinator, signal: AbortSignal): Promise<boolean> {
     const { messages } = coordinator
     if (messages === null || this.#position.hasSeen(messages)) return false
-    const read = this.#blocksOf(peer)
-    const after = await this.#position.knownIn(coordinator, read)
-    const entries = entriesAfter(await loadMessages(messages, read), after, read)
+    const read = this.#blocksOf(peer, signal)
     let isNew = false
-    for await (const arrived of this.#arriving(entries, read)) {
-      isNew ||= arrived !== undefined
-      this.#take(arrived)
-      this.#init.signal.throwIfAborted()
+    try {
+      const after = await this.#position.knownIn(coordinator, read)
+      const entries = entriesAfter(await loadMessages(messages, read), after, read)
+      for await (const arrived of this.#arriving(entries, read)) {
+        isNew ||= arrived !== undefined
+        this.#take(arrived)
+        signal.throwIfAborted()
+      }
+    } catch (error) {
+      if (!isNew || !signal.aborted) throw error
     }
     return isNew
   }
@@ -224,8 +229,8 @@ export class TopicReader {
     return answer.head ?? null
   }
 
-  #blocksOf(source: NodeId): BlockReader {
-    return this.#init.dht.reader(COORDINATOR, this.#init.topicKey, source, this.#init.signal)
+  #blocksOf(source: NodeId, signal = this.#init.signal): BlockReader {
+    return this.#init.dht.reader(COORDINATOR, this.#init.topicKey, source, signal)
   }
 
   #arriving(entries: Iterable<Entry> | AsyncIterable<Entry>, read: BlockReader) {

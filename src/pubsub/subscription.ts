@@ -308,7 +308,7 @@ export class TopicSubscription implements Subscription {
     const others = set.map(({ nodeId }) => nodeId).filter((nodeId) => nodeId !== source)
     this.#checks += 1
     const first = this.#checks % (others.length || 1)
-    const inTurn = [...others.slice(first), ...others.slice(0, first)]
+    const inTurn = this.#avoided.last([...others.slice(first), ...others.slice(0, first)], (peer) => peer)
     const ahead = others.filter((nodeId) => nodeId === this.#ahead)
     for (const peer of [...ahead, ...inTurn]) {
       const coordinator = await this.#reader.coordinatorAt(peer).catch(() => null)
@@ -323,13 +323,31 @@ export class TopicSubscription implements Subscription {
    * its way; a source that lacks such things still when it is looked at again withholds them.
    */
   async #compare(source: NodeId, { peer, coordinator }: Elsewhere): Promise<void> {
-    const isBehind = await this.#reader.takeBeside(peer, coordinator).catch(() => false) // its fault, not the source's
+    const isBehind = await this.#takeBeside(peer, coordinator)
     const wasBehind = this.#ahead === peer
     this.#ahead = isBehind && !wasBehind ? peer : undefined
     if (!isBehind || source !== this.#source) return
     if (!wasBehind) return this.#after(RECHECK_MS, () => void this.#check())
     this.#avoided.add(source)
     void this.#reattach()
+  }
+
+  /** What the source pushes waits meanwhile, so whoever takes long over it, or shows what is wrong, is asked last for a while. */
+  async #takeBeside(peer: NodeId, coordinator: Coordinator): Promise<boolean> {
+    const tooLong = new AbortController()
+    const timer = this.#init.dht.runtime.setTimer(
+      () => tooLong.abort(new StickyError('TIMEOUT', `${peer} takes too long to show what it has.`)),
+      MAX_BESIDE_MS,
+    )
+    try {
+      const signal = AbortSignal.any([this.#abort.signal, tooLong.signal])
+      return await this.#reader.takeBeside(peer, coordinator, signal)
+    } catch {
+      this.#avoided.add(peer)
+      return false
+    } finally {
+      timer.clear()
+    }
   }
 
   #setStatus(status: SyncStatus): void {
@@ -374,6 +392,9 @@ const RELEASE_INTERVAL_MS = 1_000
 
 /** Until a source that lacked something is looked at again: an honest one has joined by then what it was shown. */
 const RECHECK_MS = 1_000
+
+/** How long another replica may take to show what the source lacks; the rest follows once that one is the source. */
+const MAX_BESIDE_MS = 2_000
 
 /** Pushes taken while something else is read: each may hold 256 KiB. */
 const MAX_WAITING_PUSHES = 32

@@ -29,12 +29,12 @@ export const topicMethods = {
     }),
   ),
   /**
-   * Publisher to replica: which of these are on your disk? Answered when all are, or after `waitMs`. One publish leads to
-   * as many of these as there are replicas.
+   * Publisher to replica: which of these are on your disk? Answered when all are, or after `waitMs`. As many as of
+   * `record/head`: what it costs is the same, a record that may have to be read.
    */
   confirm: method(
     'topic/confirm',
-    { perSecond: 2_000, burst: 4_000 },
+    { perSecond: 500, burst: 1_000 },
     v.strictObject({
       topic,
       ids: v.pipe(v.array(objectId), v.minLength(1), v.maxLength(MAX_MESSAGES_PER_REQUEST)),

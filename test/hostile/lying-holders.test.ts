@@ -114,6 +114,30 @@ describe('a subscriber', () => {
     expect(seen.map(({ data }) => data)).toEqual([0, 1, 2, 3, 4])
   })
 
+  it('is not held up by another replica that never shows what it says it has', async () => {
+    const { client } = await network(1)
+    const [liar] = liars
+    if (liar === undefined) throw new Error('one liar')
+    liar.keepsWaiting = true
+    const seen: Message[] = []
+    // one that an honest replica serves, and that would wait for an answer longer than this test
+    for (let attached = -1; attached !== liar.counters.attached; ) {
+      attached = liar.counters.attached
+      seen.length = 0
+      const dhtOptions = { ...DHT_OPTIONS, requestTimeoutMs: 120_000 }
+      const options = { checkIntervalMs: 50 }
+      const { pubsub } = await net.add({ stores: false, durable: false, dhtOptions, options })
+      const onMessage = (message: Message) => message.publisher === client.pubsub.nodeId && seen.push(message)
+      const subscription = await pubsub.subscribe(TOPIC, { onMessage })
+      if (attached !== liar.counters.attached) await subscription.close()
+    }
+    const asked = liar.counters.blocks
+    await until(() => liar.counters.blocks > asked)
+    for (let i = 0; i < 5; i++) await client.pubsub.publish(TOPIC, i)
+    await until(() => seen.length === 5, 20_000)
+    expect(seen.map(({ data }) => data)).toEqual([0, 1, 2, 3, 4])
+  })
+
   it('stays with a source that gives it everything', async () => {
     const { client } = await network(0)
     const seen: Message[] = []

@@ -35,9 +35,11 @@ async function falseState(topicKey: Uint8Array): Promise<Change> {
 export class LyingHolder {
   readonly nodeId: NodeId
   readonly rpc: Rpc
-  readonly counters = { publishes: 0, attached: 0, confirms: 0 }
+  readonly counters = { publishes: 0, attached: 0, confirms: 0, blocks: 0 }
   /** What it says when a publisher asks whether it has a message. */
   hasEverything = true
+  /** Never answers who asks for a block of what it shows. */
+  keepsWaiting = false
 
   private constructor(nodeId: NodeId, rpc: Rpc, shown: Change) {
     this.nodeId = nodeId
@@ -61,9 +63,13 @@ export class LyingHolder {
     rpc.handle(recordMethods.offer, () => ({ head: shown.head }))
     rpc.handle(recordMethods.commit, (_from, { head }) => ({ outcome: 'stored' as const, head }))
     rpc.handle(recordMethods.compare, () => ({ differing: [] }))
-    rpc.handle(recordMethods.blocks, (_from, { refs }) => ({
-      blocks: refs.map(([, id]) => shown.blocks.find((block) => equalBytes(block.id, id))?.bytes ?? null),
-    }))
+    rpc.handle(recordMethods.blocks, async (_from, { refs }) => {
+      counters.blocks += 1
+      if (this.keepsWaiting) await new Promise(() => undefined)
+      return {
+        blocks: refs.map(([, id]) => shown.blocks.find((block) => equalBytes(block.id, id))?.bytes ?? null),
+      }
+    })
   }
 
   /** So many of them, all closer to the key than everybody who is there. */
