@@ -2,7 +2,7 @@ import { createOutput, EXIT, type Output, report } from './output.ts'
 
 export type Action = (output: Output, signal: AbortSignal) => Promise<void>
 
-/** What is still open this long after a command is done does not keep the program. */
+/** Whoever does not read what a command printed keeps it this long after it is done. */
 const LINGER_MS = 3_000
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
@@ -26,6 +26,16 @@ export async function run(json: boolean, action: Action): Promise<void> {
   } finally {
     for (const signal of SIGNALS) process.off(signal, onSignal)
     process.off('disconnect', interrupt)
-    setTimeout(() => process.exit(), LINGER_MS).unref()
+    await exit()
   }
+}
+
+/** Once all is printed: a timer of libp2p outlives its node by a second. */
+async function exit(): Promise<void> {
+  setTimeout(() => process.exit(), LINGER_MS)
+  const printed = [process.stdout, process.stderr].map(
+    (stream) => new Promise<void>((resolve) => stream.write('', () => resolve())),
+  )
+  await Promise.all(printed)
+  process.exit()
 }
