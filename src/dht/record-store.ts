@@ -37,7 +37,7 @@ export class RecordStore {
   /** Joins that made a new head of two; taking over a newer one is none. */
   readonly counters = { merges: 0 }
   readonly #loaded = new Map<string, Promise<HeldRecord>>()
-  /** On their way out of memory: who asks for one meanwhile is given the same object. */
+  /** On their way out of memory: who asks for one meanwhile is given the same object, unless it has become stale. */
   readonly #unloading = new Map<string, Promise<HeldRecord>>()
   /** Unloaded, but perhaps still in somebody's hands: a record must never exist twice. */
   readonly #released = new Map<string, WeakRef<HeldRecord>>()
@@ -235,15 +235,28 @@ export class RecordStore {
 
   async #markOrForget(kind: HeadKind, record: HeldRecord, { reachable, heads }: Marked): Promise<number> {
     const name = headName(kind.name, record.key)
-    if (await this.#isExpired(kind, record)) {
-      this.#loaded.delete(name)
-      return record.forget()
-    }
+    if (await this.#isExpired(kind, record)) return this.#forget(name, record)
     if (record.headId !== undefined && heads.get(name) !== toHex(record.headId)) {
       await this.#markReachable(record, reachable)
       heads.set(name, toHex(record.headId))
     }
     return 0
+  }
+
+  /** Who asks for it meanwhile waits, and reads what the disk has then: it must not find what is just being deleted. */
+  async #forget(name: string, record: HeldRecord): Promise<number> {
+    const removing = record.forget()
+    const gone = removing.then(
+      () => record,
+      () => record,
+    )
+    this.#loaded.delete(name)
+    this.#unloading.set(name, gone)
+    try {
+      return await removing
+    } finally {
+      if (this.#unloading.get(name) === gone) this.#unloading.delete(name)
+    }
   }
 
   async #isExpired(kind: HeadKind, record: HeldRecord): Promise<boolean> {

@@ -193,9 +193,9 @@ export class HeldRecord {
    * to read it again: what it knew would come back. Gives how many keys went.
    */
   async forget(): Promise<number> {
+    this.#isStale = true
     const names = [headName(this.kind.name, this.key)]
     for await (const log of this.#ports.storage.keys(logPrefix(this.kind.name, this.key))) names.push(log)
-    this.#isStale = true
     await this.#ports.storage.write(names.map((key) => ({ type: 'delete', key })))
     return names.length
   }

@@ -253,6 +253,33 @@ describe('a sweep', () => {
     expect(await holder.restart().messageCount()).toBe(2)
   })
 
+  it('does not let anybody find what it is just taking away', async () => {
+    const holder = new Holder()
+    await holder.commit(3, 0, 60_000)
+    holder.world.nowMs += pastEverything
+    const go = holder.storage.hold()
+    const sweeping = holder.store.sweep()
+    await until(() => holder.storage.writes.some((group) => group.some(({ type }) => type === 'delete')))
+    const asked = holder.record()
+    await new Promise(setImmediate) // all that needs no disk has happened
+    go()
+    await sweeping
+    expect((await asked).head).toBeUndefined()
+    expect(await holder.head()).toBeUndefined()
+  })
+
+  it('keeps a record that the disk does not let go', async () => {
+    const holder = new Holder()
+    await holder.commit(3, 0, 60_000)
+    holder.world.nowMs += pastEverything
+    holder.storage.failWhen((group) => group.some(({ type }) => type === 'delete'))
+    await holder.store.sweep()
+    expect(await holder.head()).toBeDefined()
+    holder.storage.heal()
+    await holder.store.sweep()
+    expect(await holder.head()).toBeUndefined()
+  })
+
   it('takes expired records only, and lets the topic begin anew', async () => {
     const holder = new Holder()
     await holder.commit(3, 0, 60_000)
