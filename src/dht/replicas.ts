@@ -86,7 +86,9 @@ export class Replicas {
       if (this.#live(cached.peers).length === 0) await cached.refreshing
       else cached.refreshing.catch(() => undefined)
     }
-    return this.#live(cached.peers).slice(0, this.#options.replication)
+    const live = this.#live(cached.peers)
+    // who is cut off from all of them finds out by trying that it is not any more
+    return (live.length > 0 ? live : this.#chosen(cached.peers)).slice(0, this.#options.replication)
   }
 
   async #lookUp(key: Uint8Array, name: string, cached: CachedSet): Promise<ClosestPeer[]> {
@@ -111,16 +113,19 @@ export class Replicas {
     }
   }
 
-  /** The closest durable ones first (minDurable of them), the closest of any kind for the rest. */
   #live(peers: ClosestPeer[]): ClosestPeer[] {
     const now = this.#runtime.monotonicNow()
-    const live = peers.filter(({ nodeId }) => (this.#down.get(nodeId)?.untilMs ?? 0) <= now)
-    const durable = new Set(live.filter((peer) => peer.durable).slice(0, this.#options.minDurable))
-    const others = live
+    return this.#chosen(peers.filter(({ nodeId }) => (this.#down.get(nodeId)?.untilMs ?? 0) <= now))
+  }
+
+  /** The closest durable ones first (minDurable of them), the closest of any kind for the rest. */
+  #chosen(peers: ClosestPeer[]): ClosestPeer[] {
+    const durable = new Set(peers.filter((peer) => peer.durable).slice(0, this.#options.minDurable))
+    const others = peers
       .filter((peer) => !durable.has(peer))
       .slice(0, this.#options.replication - durable.size)
     const chosen = new Set([...durable, ...others])
-    return live.filter((peer) => chosen.has(peer))
+    return peers.filter((peer) => chosen.has(peer))
   }
 
   /** Remembers that a peer could not be reached; doubles each time until it is seen again. */

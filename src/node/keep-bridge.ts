@@ -17,7 +17,7 @@ const JOIN_TIMEOUT_MS = 30_000
 
 /** The connection is looked at, and the bridge asked again, this often; doubling to the maximum while it does not answer. */
 const REJOIN_MS = 1_500
-const MAX_REJOIN_MS = 30_000
+const MAX_REJOIN_MS = 6_000
 
 export interface Joining {
   bridgeUrl: string

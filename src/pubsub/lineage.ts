@@ -1,8 +1,8 @@
-import { type BlockReader, cidOf, type Dht, StickyError, toHex } from '../dht/index.ts'
+import { type BlockReader, cidOf, type Dht, StickyError } from '../dht/index.ts'
 import type { FullHistory } from './api.ts'
 import type { Loaded } from './history.ts'
-import { COORDINATOR, LIMITS } from './options.ts'
-import { loadSnapshot } from './snapshot.ts'
+import { COORDINATOR } from './options.ts'
+import { snapshotsBehind } from './snapshot.ts'
 
 /** The low-level view of where a topic comes from: its histories through the snapshots, and what two heads join to. */
 
@@ -24,23 +24,13 @@ export async function fullHistory({ coordinator, reader }: Loaded, maxDepth: num
   if (coordinator.messages) history.messages.push(cidOf(coordinator.messages))
   if (coordinator.subscribers) history.subscribers.push(cidOf(coordinator.subscribers))
   add(coordinator)
-  const seen = new Set<string>()
-  let level = coordinator.previous
-  for (let depth = 0; depth < maxDepth && level.length > 0; depth++) {
-    const next: Uint8Array[] = []
-    for (const id of level) {
-      if (seen.has(toHex(id)) || seen.size >= LIMITS.maxHistoryDepth) continue
-      seen.add(toHex(id))
-      const snapshot = await loadSnapshot(id, read)
-      if (snapshot === undefined) {
-        history.missing += 1
-        continue
-      }
+  const walk = { maxDepth, optional: false }
+  for await (const { snapshots, missing } of snapshotsBehind(coordinator.previous, read, walk)) {
+    history.missing += missing
+    for (const { id, snapshot } of snapshots) {
       history.snapshots.push(cidOf(id))
       add(snapshot)
-      next.push(...snapshot.previous)
     }
-    level = next
   }
   return history
 }

@@ -1,7 +1,7 @@
 import { type BlockReader, equalBytes, toHex } from '../dht/index.ts'
 import type { Coordinator } from './coordinator.ts'
 import { LIMITS } from './options.ts'
-import { loadSnapshot } from './snapshot.ts'
+import { snapshotsBehind } from './snapshot.ts'
 
 /**
  * How far one reader has come. A version alone does not say it: two replicas that have not merged yet count alike and
@@ -58,16 +58,13 @@ export class Position {
       for (const id of level.messageHistory) ids.add(toHex(id))
     }
     add(head)
-    let levels = head.previous
-    for (
-      let depth = 0;
-      known() === undefined && levels.length > 0 && depth < LIMITS.maxHistoryDepth;
-      depth++
-    ) {
-      const [id, ...others] = levels
-      const snapshot = await loadSnapshot(id as Uint8Array, read)
-      if (snapshot !== undefined) add(snapshot)
-      levels = [...others, ...(snapshot?.previous ?? [])].slice(0, LIMITS.maxHistoryDepth)
+    if (known() === undefined) {
+      // one that the source lacks only costs: what is read then was mostly seen already
+      const walk = { maxDepth: LIMITS.maxHistoryDepth, optional: true }
+      for await (const { snapshots } of snapshotsBehind(head.previous, read, walk)) {
+        for (const { snapshot } of snapshots) add(snapshot)
+        if (known() !== undefined) break
+      }
     }
     const begin = this.#seen[0]?.version ?? 0
     return known()?.version ?? (begin <= head.version ? begin : 0)

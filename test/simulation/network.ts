@@ -45,6 +45,8 @@ interface Profile {
 const TOPOLOGY_DEBOUNCE_MS = 100
 const MEET_FIRST_MS = 250
 const MEET_MAX_MS = 30_000
+/** While a known address does not answer: src/node/keep-bridge.ts asks a bridge that it lost as often. */
+const REENTER_MAX_MS = 6_000
 
 export class SimulatedNetwork implements PeerNetwork {
   readonly self: NodeId
@@ -234,7 +236,9 @@ export class SimulatedNetwork implements PeerNetwork {
     const pauseMs = this.#meetPauseMs * (0.5 + this.#runtime.random())
     this.#meetTimer = this.#runtime.setTimer(async () => {
       const isNew = await this.#meet()
-      this.#meetPauseMs = isNew ? MEET_FIRST_MS : Math.min(this.#meetPauseMs * 2, MEET_MAX_MS)
+      const isCutOff = this.#bootstrap.some((nodeId) => !this.#table.has(nodeId))
+      const maxMs = isCutOff ? REENTER_MAX_MS : MEET_MAX_MS
+      this.#meetPauseMs = isNew ? MEET_FIRST_MS : Math.min(this.#meetPauseMs * 2, maxMs)
       this.#scheduleMeeting()
     }, pauseMs)
   }

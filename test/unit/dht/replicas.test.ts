@@ -226,6 +226,19 @@ describe('the set', () => {
     expect(waitMs).toBe(maxDownMs)
   })
 
+  it('asks those again that were gone, where nobody else is left', async () => {
+    const peers = await holders(true, false)
+    const { closestPeers } = self.network
+    self.network.closestPeers = async (...args) =>
+      (await closestPeers.apply(self.network, args)).filter(({ nodeId }) => nodeId !== self.nodeId)
+    const [first, second] = (await ids()) as [string, string]
+    replicas.markDown(first)
+    expect(await ids()).toEqual([second])
+    replicas.markDown(second)
+    expect(await ids()).toEqual([first, second])
+    expect(peers.map(({ nodeId }) => nodeId).sort()).toEqual([first, second].sort())
+  })
+
   it('takes it back at once when it says hello, and forgets how often it was gone', async () => {
     const [other] = (await holders(true)) as [HeldPeer]
     for (let n = 0; n < 3; n++) replicas.markDown(other.nodeId)
