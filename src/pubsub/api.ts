@@ -34,7 +34,17 @@ export interface SubscribeOptions {
   onMessage?: (message: Message) => void
   /** At most 128 bytes that everyone who looks at the subscribers sees, e.g. a display name. */
   info?: string
+  /** Up to 256 bytes (as DAG-CBOR) that everyone who watches the topic sees while this subscription is open. */
+  presence?: Data
   signal?: AbortSignal
+}
+
+/** Somebody who is here now, by its own word. */
+export interface PresenceMember {
+  nodeId: NodeId
+  state: Data
+  /** When it began to be here, by its own clock. */
+  since: number
 }
 
 /** Live: everything that is stored arrives. Degraded: no replica reachable now, retrying. */
@@ -58,6 +68,8 @@ export interface SubscriptionEvents {
   'history-end': { version: number; count: number }
   gap: Gap
   sync: SyncStatus
+  /** Everybody who is here: where there is somebody when one begins to listen, and after each change; at most four times a second. */
+  presence: PresenceMember[]
   error: Error
 }
 
@@ -66,6 +78,16 @@ export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   readonly topic: string
   readonly status: SyncStatus
   readonly lastSeenVersion: number
+  /**
+   * Who is here, as far as is known here; this node is among them once a replica has said so. Watching begins with the
+   * option `presence`, a listener to the event `presence` or the first look at this list.
+   */
+  readonly present: PresenceMember[]
+  /**
+   * Changes what others see of this node in the topic; undefined: no longer there. Resolves when a replica has it, or when
+   * none could be reached; it is sent again by itself.
+   */
+  setPresence(state: Data | undefined): Promise<void>
   /** Events since the last `on` are not replayed; subscribe to events in the same tick as `subscribe()` resolves. */
   on<E extends keyof SubscriptionEvents>(
     event: E,
@@ -74,7 +96,7 @@ export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   renew(): Promise<void>
   /** Leaves the topic with a signed statement; the subscription is closed even when that cannot be delivered. */
   unsubscribe(): Promise<void>
-  /** Closes without leaving: the statement lives on until it expires. */
+  /** Closes without leaving: the statement lives on until it expires. Whose presence was shown leaves that at once. */
   close(): Promise<void>
 }
 

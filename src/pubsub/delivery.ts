@@ -256,6 +256,10 @@ export class Delivery {
     return [...(this.#topics.get(toHex(key))?.subscribers.keys() ?? [])]
   }
 
+  serves(key: Uint8Array, peer: NodeId): boolean {
+    return this.#topics.get(toHex(key))?.subscribers.has(peer) ?? false
+  }
+
   get attachedTopics(): number {
     return this.#topics.size
   }

@@ -68,6 +68,19 @@ export const LIMITS = {
   maxDuplicateScan: 1_024,
   /** How long a replica waits, at most, for a commit that a publisher asks after. */
   maxConfirmWaitMs: 10_000,
+  /** What a member of a topic says of itself. All of it is at every member, so it is small. */
+  maxPresenceStateBytes: 256,
+  maxPresenceBytes: 512,
+  /** A member says at least this often that it is here (requirement F6). */
+  presenceHeartbeatMs: 15_000,
+  /** Of whom nothing new was heard for so long has gone. Less than the 30 s of F6 by what a push takes. */
+  presenceExpiryMs: 29_000,
+  /** Longer than what was sent before a leave can be under way: it must not bring back who left. */
+  presenceTombstoneMs: 60_000,
+  /** Changes of one topic are sent on at most four times a second. */
+  presencePushMs: 250,
+  /** Members in one answer, which must fit into a frame. */
+  maxRosterEntries: 512,
 } as const
 
 /** Name of the record kind that pubsub hands to the record store. */
@@ -123,6 +136,15 @@ export interface PubSubOptions {
   maxUnreadMessages: number
   /** Messages remembered as verified, so that one node does not check a signature twice. */
   maxVerifiedMessages: number
+  /** Topics whose members this node keeps, as a replica. */
+  maxPresenceTopics: number
+  /** Members of all of them together, those who left a minute ago included: up to 1 KiB each. */
+  maxPresenceEntries: number
+  /** Of these, for one peer. */
+  maxPresenceEntriesPerPeer: number
+  /** Signatures of members that a subscriber checks in one topic: so many at once, and a second. */
+  maxPresenceChecks: number
+  presenceChecksPerSecond: number
 }
 
 export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
@@ -150,4 +172,9 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxAttachedTopicsPerPeer: 1_000,
   maxUnreadMessages: 65_536,
   maxVerifiedMessages: 4_096,
+  maxPresenceTopics: 10_000,
+  maxPresenceEntries: 32_768,
+  maxPresenceEntriesPerPeer: 256,
+  maxPresenceChecks: 3_000,
+  presenceChecksPerSecond: 200,
 }

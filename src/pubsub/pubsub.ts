@@ -39,6 +39,9 @@ import { Initiator } from './initiator.ts'
 import { createKinds } from './kinds.ts'
 import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
+import { PresenceClient } from './presence-client.ts'
+import { PresenceHolder } from './presence-holder.ts'
+import { encodePresenceState } from './presence-statement.ts'
 import { Publisher } from './publish.ts'
 import { readCurrent } from './read-current.ts'
 import { Recovery } from './recovery.ts'
@@ -73,6 +76,8 @@ export class StickyPubSub implements PubSub {
   readonly #delivery: Delivery | undefined
   readonly #initiator: Initiator | undefined
   readonly #witness: Witness | undefined
+  readonly #presence: PresenceClient
+  readonly #presenceHolder: PresenceHolder | undefined
   readonly #committer: Committer
   readonly #verified: VerifiedMessages
   readonly #history: HistoryReader
@@ -108,7 +113,9 @@ export class StickyPubSub implements PubSub {
       )
       this.#witness = new Witness(this.dht, this.#options, storedIds)
       this.#delivery = new Delivery(this.dht, this.#options)
+      this.#presenceHolder = new PresenceHolder(this.dht, this.#delivery, this.#options)
     }
+    this.#presence = new PresenceClient(this.dht, init.identity, this.#options)
     this.#history = new HistoryReader((topic, signal) => this.#load(topic, signal))
     this.#receivePushes()
   }
@@ -128,12 +135,14 @@ export class StickyPubSub implements PubSub {
     this.#requireOpen()
     const topicKey = await topicKeyOf(topic)
     const name = toHex(topicKey)
-    const { onMessage, signal } = options
+    const { onMessage, signal, presence } = options
+    if (presence !== undefined) encodePresenceState(presence) // before anything is said
     requireNotAborted(signal, 'The subscription')
     const onAbort = () => void subscription.close()
     const subscription = new TopicSubscription({
       dht: this.dht,
       statements: this.#statements,
+      presence: this.#presence,
       options: this.#options,
       verified: this.#verified,
       topic,
@@ -149,6 +158,7 @@ export class StickyPubSub implements PubSub {
     const existing = this.#subscriptions.get(name) ?? new Set()
     this.#subscriptions.set(name, existing.add(subscription))
     if (onMessage) subscription.on('message', onMessage)
+    if (presence !== undefined) subscription.setPresence(presence).catch(() => undefined) // said again at each heartbeat
     signal?.addEventListener('abort', onAbort, { once: true })
     await subscription.start()
     requireNotAborted(signal, 'The subscription')
@@ -232,12 +242,15 @@ export class StickyPubSub implements PubSub {
       commits: this.#committer.counters,
       initiator: this.#initiator?.counters,
       delivery: this.#delivery?.counters,
+      presence: this.#presenceHolder?.counters,
       merges: this.dht.store.counters.merges,
       antiEntropy: this.dht.antiEntropyCounters,
       loadedRecords: this.dht.store.loadedCount,
       attachedTopics: this.#delivery?.attachedTopics ?? 0,
       waitingConfirms: this.#witness?.waiting ?? 0,
       attachedSubscribers: this.#delivery?.attachedSubscribers ?? 0,
+      presenceTopics: this.#presenceHolder?.topics ?? 0,
+      presenceEntries: this.#presenceHolder?.entries ?? 0,
       waitingPublishes: this.#publisher.waitingCount,
       queuedTopics: this.#publisher.queuedTopics + (this.#initiator?.queuedTopics ?? 0),
       pendingRequests: this.dht.rpc.pendingCount,
@@ -259,11 +272,14 @@ export class StickyPubSub implements PubSub {
     steps.add(() => this.dht.close())
     steps.add(() => this.#sequences.close())
     steps.add(() => this.#delivery?.close())
+    steps.add(() => this.#presenceHolder?.close())
     steps.add(() => this.#witness?.close())
     steps.add(() => this.#recovery.close())
     steps.add(() => this.#publisher.close())
-    for (const subscriptions of this.#subscriptions.values())
-      for (const subscription of subscriptions) steps.add(() => subscription.close())
+    steps.add(() => this.#presence.close())
+    const open = [...this.#subscriptions.values()].flatMap((subscriptions) => [...subscriptions])
+    // together: each may wait for replicas to which it says that it leaves
+    steps.add(() => Promise.all(open.map((subscription) => subscription.close())))
     return steps.close()
   }
 

@@ -8,12 +8,21 @@ import {
   StickyError,
   type Timer,
 } from '../dht/index.ts'
-import type { HistoryRequest, Message, Subscription, SubscriptionEvents, SyncStatus } from './api.ts'
+import type {
+  Data,
+  HistoryRequest,
+  Message,
+  PresenceMember,
+  Subscription,
+  SubscriptionEvents,
+  SyncStatus,
+} from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
 import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
+import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { type Push, TopicReader } from './reader.ts'
 import { assignedReplicas, type Statements } from './statements.ts'
 import { topicMethods } from './wire.ts'
@@ -27,6 +36,7 @@ import { topicMethods } from './wire.ts'
 export interface SubscriptionInit {
   dht: Dht
   statements: Statements
+  presence: PresenceClient
   options: PubSubOptions
   verified: VerifiedMessages
   topic: string
@@ -66,12 +76,18 @@ export class TopicSubscription implements Subscription {
   /** There were more than may wait: what they brought is read once those before them are delivered. */
   #droppedPush = false
   readonly #avoided: AvoidedReplicas
+  readonly #presence: SubscriptionPresence
+  #closing: Promise<void> | undefined
 
   constructor(init: SubscriptionInit) {
     this.#init = init
     this.topic = init.topic
     this.#avoided = new AvoidedReplicas(init.dht.runtime, init.options.avoidMs)
     this.#emitter = new Emitter(init.options.maxUnreadMessages)
+    this.#presence = init.presence.of(init.topicKey, {
+      source: () => this.#source,
+      onChange: (members) => this.#emitter.emit('presence', members),
+    })
     this.#reader = new TopicReader({
       ...init,
       signal: this.#abort.signal,
@@ -92,11 +108,25 @@ export class TopicSubscription implements Subscription {
     return this.#source
   }
 
+  get present(): PresenceMember[] {
+    return this.#presence.list()
+  }
+
+  setPresence(state: Data | undefined): Promise<void> {
+    return this.#presence.set(state)
+  }
+
   on<E extends keyof SubscriptionEvents>(
     event: E,
     listener: (value: SubscriptionEvents[E]) => void,
   ): () => void {
-    return this.#emitter.on(event, listener)
+    const stop = this.#emitter.on(event, listener)
+    if (event !== 'presence') return stop
+    const stopFirst = this.#presence.tell(listener as (members: PresenceMember[]) => void)
+    return () => {
+      stopFirst()
+      stop()
+    }
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Message> {
@@ -160,14 +190,19 @@ export class TopicSubscription implements Subscription {
     await statements.send(topicKey, statement)
   }
 
-  async close(): Promise<void> {
-    if (this.#abort.signal.aborted) return
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
     this.#abort.abort(new StickyError('CLOSED', 'This subscription is closed.'))
     for (const timer of this.#timers) timer.clear()
     this.#timers.clear()
     this.#setStatus('closed')
     this.#init.onClosed(this)
     this.#emitter.end()
+    await this.#presence.leave()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -218,6 +253,7 @@ export class TopicSubscription implements Subscription {
         await this.#attachTo(peer)
         this.#source = peer
         this.#attachFailures = 0
+        this.#presence.attached()
         return
       } catch (error) {
         dht.replicas.noteFailure(peer, asStickyError(error, 'UNREACHABLE'))

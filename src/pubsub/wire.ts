@@ -9,6 +9,24 @@ const version = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(LI
 const envelope = bytesUpTo(LIMITS.maxEnvelopeBytes)
 const errorCode = v.pipe(v.string(), v.maxLength(40))
 
+const clientKey = bytesOf(32)
+/** Changes of a list of members are counted; another epoch is another count. */
+const epoch = bytesOf(8)
+const count = integer(0, Number.MAX_SAFE_INTEGER)
+const presenceStatement = bytesUpTo(LIMITS.maxPresenceBytes)
+
+/** What changed in a list of members after change `since` up to `counter`; there were `latest` when it was said. */
+const roster = {
+  epoch,
+  since: count,
+  counter: count,
+  latest: count,
+  /** The latest statement of each: who is here, and who has left. */
+  entries: v.pipe(v.array(presenceStatement), v.maxLength(LIMITS.maxRosterEntries)),
+  /** Of whom nothing was heard for too long. */
+  gone: v.pipe(v.array(clientKey), v.maxLength(LIMITS.maxRosterEntries)),
+}
+
 export const MAX_MESSAGES_PER_REQUEST = 128
 
 export const topicMethods = {
@@ -78,6 +96,32 @@ export const topicMethods = {
     }),
     v.strictObject({}),
   ),
+  /** Member to each replica: I am here, in this state; or I leave. One in 15 s and topic, and one for each change. */
+  presence: method(
+    'topic/presence',
+    { perSecond: 40, burst: 400 },
+    v.strictObject({ topic, statement: presenceStatement }),
+    v.strictObject({}),
+  ),
+  /**
+   * Subscriber to its replica: what has changed among the members since? The whole list where `since` is 0, the count is
+   * another one, or it goes too far back. `listed`: `latest` of the answer with which the asker's list began.
+   */
+  roster: method(
+    'topic/roster',
+    { perSecond: 40, burst: 400 },
+    v.strictObject({ topic, epoch, since: count, listed: count }),
+    v.strictObject(roster),
+  ),
+  /** Replica to a subscriber that has asked for the list: what has changed since what it was given last. */
+  present: method(
+    'topic/present',
+    { perSecond: 400, burst: 2_000 },
+    v.strictObject({ topic, ...roster }),
+    v.strictObject({}),
+  ),
 } as const
+
+export type Roster = v.InferOutput<typeof topicMethods.roster.response>
 
 export const topicKeySchema = objectId

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { installSynchronousCrypto } from '../simulation/synchronous-crypto.ts'
 import { churn } from './scale-churn.ts'
 import { growthWithMessages, growthWithNodes, growthWithSubscribers, loadOfTopics } from './scale-growth.ts'
+import { presenceOfMembers } from './scale-presence.ts'
 import { chosenSections } from './sections.ts'
 import { Results } from './statistics.ts'
 
@@ -13,12 +14,12 @@ Times are virtual: ways of 2 to 40 ms, disks of 0.5 to 4 ms.
 
   --quick       a tenth of everything
   --report      growth with nodes up to 10,000
-  --only NAMES  some of nodes,subscribers,messages,topics,churn, separated by commas
+  --only NAMES  some of nodes,subscribers,messages,topics,churn,presence, separated by commas
   --seed N      default 1
   --json FILE   also write the numbers there
   --help
 `
-const SECTIONS = ['nodes', 'subscribers', 'messages', 'topics', 'churn']
+const SECTIONS = ['nodes', 'subscribers', 'messages', 'topics', 'churn', 'presence']
 
 const { values } = parseArgs({
   options: {
@@ -44,6 +45,7 @@ const runs: Record<string, () => Promise<void>> = {
   messages: () => growthWithMessages(results, seed, sizes([100, 1_000, 10_000])),
   topics: () => loadOfTopics(results, seed, nodes, nodes),
   churn: () => churn(results, seed, nodes),
+  presence: () => presenceOfMembers(results, seed, nodes / 10, sizes([10, 100, 1_000])),
 }
 const restoreCrypto = installSynchronousCrypto()
 for (const [name, run] of Object.entries(runs)) {

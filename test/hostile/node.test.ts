@@ -8,7 +8,7 @@ import { type Attack, outcomeOf, type Stage } from './attacks/attack.ts'
 import { collectionAttacks } from './attacks/collections.ts'
 import { frameAttacks, requestAttacks } from './attacks/frames.ts'
 import { blockAttacks, recordAttacks } from './attacks/records.ts'
-import { messageAttacks, pushAttacks, statementAttacks } from './attacks/topics.ts'
+import { messageAttacks, presenceAttacks, pushAttacks, statementAttacks } from './attacks/topics.ts'
 
 /**
  * A serving node on real libp2p, and somebody with a key who speaks the link protocol by hand. Each attack is refused
@@ -49,6 +49,7 @@ const tables: [string, Attack[]][] = [
   ['a message', messageAttacks],
   ['a statement', statementAttacks],
   ['a push', pushAttacks],
+  ['a presence', presenceAttacks],
   ['a record', recordAttacks],
   ['a block', blockAttacks],
   ['a collection', collectionAttacks],

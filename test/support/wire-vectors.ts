@@ -5,12 +5,22 @@ import type { Frame } from '../../src/dht/wire.ts'
 import { encodeFrame, WIRE_VERSION } from '../../src/dht/wire.ts'
 import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
 import { encodeDelta } from '../../src/pubsub/delta.ts'
+import { createPresence } from '../../src/pubsub/presence-statement.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { START_MS, topicKey, World } from './lineage.ts'
 
 /** Everything that travels or is named by its hash, made from fixed keys at a fixed time. */
 
 const filled = (length: number, byte: number) => new Uint8Array(length).fill(byte)
+
+const roster = {
+  epoch: filled(8, 5),
+  since: 3,
+  counter: 5,
+  latest: 6,
+  entries: [filled(8, 7)],
+  gone: [filled(32, 4)],
+}
 
 /** A request and a reply of every method, by name. */
 export const bodies: Record<string, { request: unknown; reply: unknown }> = {
@@ -58,6 +68,12 @@ export const bodies: Record<string, { request: unknown; reply: unknown }> = {
     },
     reply: {},
   },
+  'topic/presence': { request: { topic: filled(32, 1), statement: filled(8, 7) }, reply: {} },
+  'topic/roster': {
+    request: { topic: filled(32, 1), epoch: filled(8, 5), since: 3, listed: 2 },
+    reply: roster,
+  },
+  'topic/present': { request: { topic: filled(32, 1), ...roster }, reply: {} },
 }
 
 /** Hex of one frame of each type, and of a request and a reply of each method. */
@@ -85,6 +101,9 @@ export async function objectVectors(): Promise<Record<string, string>> {
   out.messageId = first[0]?.id as Uint8Array
   out.message = first[0]?.envelope as Uint8Array
   out.statement = statement.envelope
+  const stay = { topicKey, identity, since: START_MS, at: START_MS + 15_000 }
+  out.presence = (await createPresence({ ...stay, state: encode({ name: 'Ana' }) })).envelope
+  out.presenceLeave = (await createPresence({ ...stay, state: undefined })).envelope
   out.delta = encodeDelta({ nowMs: START_MS, messages: first, payloads: [], statements: [statement] })
   const trunk = await world.apply(undefined, first, [statement])
   out.coordinator = trunk

@@ -143,6 +143,7 @@ export class FakeRoom {
     'history-end': new Set(),
     gap: new Set(),
     sync: new Set(),
+    presence: new Set(),
     error: new Set(),
   }
 
@@ -226,6 +227,8 @@ export class FakeRoom {
         return status
       },
       lastSeenVersion: version,
+      present: [],
+      setPresence: async () => {},
       on: (event, listener) => {
         this.#listeners[event].add(listener)
         return () => this.#listeners[event].delete(listener)

@@ -1,9 +1,11 @@
 import { encode, framed, type Identity, identityFromSeed, sha256 } from '../../../src/dht/index.ts'
 import { createMessage, type NewMessage } from '../../../src/pubsub/message.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
+import { createPresence, type NewPresence } from '../../../src/pubsub/presence-statement.ts'
 import { createStatement, type NewStatement } from '../../../src/pubsub/subscribers.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
 import type { Answer } from '../../support/link-attacker.ts'
+import { until } from '../../support/memory-nodes.ts'
 import { type Attack, outcomesOf, type Stage } from './attack.ts'
 
 /** Requests about topics that are well formed on the outside: what they carry is false, stale, or not theirs to say. */
@@ -367,6 +369,115 @@ export const pushAttacks: Attack[] = [
       for await (const { data } of subscription) if (data === 'behind it') break
       await subscription.unsubscribe()
       return heard.includes('hostile') ? 'delivered' : 'nothing delivered'
+    },
+  },
+]
+
+const presence = async (stage: Stage, change: Partial<NewPresence> = {}): Promise<Uint8Array> => {
+  const at = change.at ?? Date.now()
+  const { identity } = stage.attacker
+  const facts = { topicKey: stage.topicKey, identity, state: encode('hostile'), since: at, at }
+  return (await createPresence({ ...facts, ...change })).envelope
+}
+const appear = ({ link, topicKey }: Stage, envelope: Uint8Array): Promise<Answer> =>
+  link.request('topic/presence', { topic: topicKey, statement: envelope })
+/** Whom a newcomer is shown by the node that is attacked. */
+const shown = async ({ target, topic }: Stage): Promise<unknown[]> => {
+  const subscription = await target.pubsub.subscribe(topic, { presence: 'honest' })
+  await until(() => subscription.present.some(({ state }) => state === 'honest'))
+  const states = subscription.present.map(({ state }) => state)
+  await subscription.unsubscribe()
+  return states
+}
+
+export const presenceAttacks: Attack[] = [
+  // without this one the refusals below would say nothing
+  {
+    name: 'a proper one, made by hand',
+    expected: 'honest, hostile',
+    mayStore: true,
+    act: async (stage) => {
+      const answer = await appear(stage, await presence(stage))
+      if (outcomesOf([answer]) !== 'reply') return answer
+      return (await shown(stage)).toSorted().join(', ')
+    },
+  },
+  {
+    name: 'a signature for another purpose',
+    expected: 'BAD_SIGNATURE',
+    act: async (stage) => {
+      const now = Date.now()
+      const { identity } = stage.attacker
+      const body = {
+        v: 1,
+        topic: stage.topicKey,
+        client: identity.publicKey,
+        state: encode(1),
+        since: now,
+        at: now,
+      }
+      return appear(stage, await signed(identity, 'sticky-pubsub/subscription/1', { ...body, leaves: false }))
+    },
+  },
+  {
+    name: 'the presence of somebody else',
+    expected: 'WRONG_IDENTITY',
+    act: async (stage) => {
+      const identity = await identityFromSeed(new Uint8Array(32).fill(8))
+      return appear(stage, await presence(stage, { identity }))
+    },
+  },
+  {
+    name: 'in a topic that is nowhere',
+    expected: 'NOT_FOUND',
+    act: async (stage) => {
+      const topicKey = await topicKeyOf('nowhere')
+      return appear({ ...stage, topicKey }, await presence(stage, { topicKey }))
+    },
+  },
+  {
+    name: 'a presence, replayed after its leave, has no effect',
+    expected: 'honest',
+    mayStore: true,
+    act: async (stage) => {
+      const now = Date.now()
+      const coming = await presence(stage, { at: now - 3 })
+      await appear(stage, coming)
+      await appear(stage, await presence(stage, { at: now - 2, since: now - 3, state: undefined }))
+      const answer = await appear(stage, coming)
+      return outcomesOf([answer]) === 'REPLAYED' ? (await shown(stage)).join(', ') : answer
+    },
+  },
+  {
+    name: 'pushed to a node that watches nothing',
+    expected: 'NOT_FOUND',
+    act: async (stage) => {
+      const roster = { epoch: new Uint8Array(8), since: 0, counter: 1, latest: 1, gone: [] }
+      return stage.link.request('topic/present', {
+        topic: stage.topicKey,
+        ...roster,
+        entries: [await presence(stage)],
+      })
+    },
+  },
+  {
+    name: 'a list with more members than an answer may have',
+    expected: 'MALFORMED',
+    act: ({ link, topicKey }) => {
+      const roster = { epoch: new Uint8Array(8), since: 0, counter: 1, latest: 1, gone: [] }
+      return link.request('topic/present', { topic: topicKey, ...roster, entries: new Array(513).fill(ID) })
+    },
+  },
+  {
+    name: 'a flood of changes',
+    expected: 'RATE_LIMITED, reply',
+    mayStore: true,
+    act: async (stage) => {
+      const now = Date.now()
+      const answers: Answer[] = []
+      for (let i = 0; i < 500; i++)
+        answers.push(await appear(stage, await presence(stage, { at: now + i, since: now })))
+      return outcomesOf(answers)
     },
   },
 ]

@@ -70,6 +70,22 @@ const USELESS: Record<string, Make> = {
     messages: pool.random.bytes(32),
     entries: [],
   }),
+  [topicMethods.presence.name]: (pool) => ({ topic: pool.topicKey, statement: pool.statement }),
+  [topicMethods.roster.name]: (pool) => ({
+    topic: keyOf(pool),
+    epoch: pool.random.bytes(8),
+    since: pool.random.int(0, 10),
+    listed: 0,
+  }),
+  [topicMethods.present.name]: (pool) => ({
+    topic: pool.topicKey,
+    epoch: pool.random.bytes(8),
+    since: 0,
+    counter: pool.random.int(0, 10),
+    latest: 10,
+    entries: [pool.statement],
+    gone: [pool.random.bytes(32)],
+  }),
 }
 
 export const METHOD_NAMES = Object.keys(USELESS)

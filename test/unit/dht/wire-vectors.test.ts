@@ -9,10 +9,11 @@ import { decodePage, decodeRoot } from '../../../src/pubsub/collection.ts'
 import { decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
 import { openMessage, verifyMessage } from '../../../src/pubsub/message.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
+import { openPresence, presenceStateOf, verifyPresence } from '../../../src/pubsub/presence-statement.ts'
 import { decodeSnapshot } from '../../../src/pubsub/snapshot.ts'
 import { decodeTrieNode, verifyStatement } from '../../../src/pubsub/subscribers.ts'
 import { topicMethods } from '../../../src/pubsub/wire.ts'
-import { topicKey } from '../../support/lineage.ts'
+import { START_MS, topicKey } from '../../support/lineage.ts'
 import {
   type AnyMethod,
   bodies,
@@ -98,6 +99,12 @@ describe('the objects', () => {
     expect((await openMessage(bytes('message'))).body).toEqual(message.body)
     const statement = await verifyStatement(bytes('statement'), { topicKey })
     expect(statement.body.kind).toBe('subscribe')
+  })
+
+  it('are read back: a presence and a leave with their signatures', async () => {
+    const read = (name: string) => verifyPresence(openPresence(bytes(name), topicKey, START_MS))
+    expect(presenceStateOf(await read('presence'))).toEqual({ name: 'Ana' })
+    expect((await read('presenceLeave')).body).toMatchObject({ leaves: true, since: START_MS })
   })
 
   it('are read back: collections, coordinators, a snapshot', async () => {

@@ -1,0 +1,188 @@
+import { asStickyError, type Dht, delay, type Identity, type NodeId, type Timer } from '../dht/index.ts'
+import { LIMITS } from './options.ts'
+import { createPresence, type VerifiedPresence } from './presence-statement.ts'
+import { topicMethods } from './wire.ts'
+
+/**
+ * What a member says of itself in one topic: to all replicas at once, so that none that is slow keeps the others waiting;
+ * when something changes, and at every heartbeat. Each statement is the whole truth, so one that is lost needs no repair.
+ */
+
+/** Moments to sign with, which only go forward for all topics of a node. */
+export class PresenceClock {
+  readonly #dht: Dht
+  #lastAt = 0
+
+  constructor(dht: Dht) {
+    this.#dht = dht
+  }
+
+  /** After a clock that was wrong by more than anybody takes has been put right, its moments count no more. */
+  next(): number {
+    const now = this.#dht.runtime.now()
+    const wasTaken = this.#lastAt <= now + 2 * LIMITS.maxSkewMs
+    this.#lastAt = wasTaken ? Math.max(now, this.#lastAt + 1) : now
+    return this.#lastAt
+  }
+}
+
+export interface SpeakerInit {
+  dht: Dht
+  identity: Identity
+  topicKey: Uint8Array
+  clock: PresenceClock
+}
+
+const FIRST_RETRY_MS = 250
+const MAX_RETRIES = 5
+/** Whoever closes waits for the replicas this long at most. */
+const LEAVE_MS = 1_000
+
+export class PresenceSpeaker {
+  readonly #init: SpeakerInit
+  #state: Uint8Array | undefined
+  /** When this stay began; undefined while it is not there. */
+  #since: number | undefined
+  /** Of the newest statement: an older one is not sent again. */
+  #at = 0
+  /** Signed beforehand: a signature takes time, and a page that is closed has none. */
+  #prepared: VerifiedPresence | undefined
+  /** Who has heard that it is here. */
+  readonly #told = new Set<NodeId>()
+  #saidMs = Number.NEGATIVE_INFINITY
+  #waiting: PromiseWithResolvers<void> | undefined
+  readonly #timers = new Set<Timer>()
+  #closed = false
+
+  constructor(init: SpeakerInit) {
+    this.#init = init
+  }
+
+  get isHere(): boolean {
+    return this.#state !== undefined
+  }
+
+  /** At most four times a second; what is set meanwhile takes the place of what waits. Resolves when a replica has it, or none could be reached. */
+  set(state: Uint8Array | undefined): Promise<void> {
+    this.#state = state
+    if (state === undefined) return this.#leave()
+    const { runtime } = this.#init.dht
+    const waitMs = this.#saidMs + LIMITS.presencePushMs - runtime.monotonicNow()
+    if (waitMs <= 0) return this.say()
+    if (this.#waiting === undefined) {
+      this.#waiting = Promise.withResolvers()
+      this.#after(waitMs, () => {
+        this.#waiting?.resolve(this.say())
+        this.#waiting = undefined
+      })
+    }
+    return this.#waiting.promise
+  }
+
+  /** "Still here." */
+  async say(): Promise<void> {
+    if (this.#state === undefined || this.#closed) return
+    const { dht, topicKey } = this.#init
+    this.#saidMs = dht.runtime.monotonicNow()
+    const statement = await this.#sign(this.#state)
+    void this.#prepareLeave().catch(() => undefined)
+    const set = await dht.replicas.set(topicKey).catch(() => [])
+    await anyOf(set.map(({ nodeId }) => this.#send(nodeId, statement, 0)))
+  }
+
+  /**
+   * To all who may show it, also those that are no replicas any more; to those who were told that it is here, in this very
+   * turn: a page that is closed has no other. Resolves when they have answered, or cannot be waited for.
+   */
+  async #leave(): Promise<void> {
+    if (this.#since === undefined) return
+    const { dht, topicKey } = this.#init
+    const statement = this.#takePrepared() ?? (await this.#sign(undefined))
+    const told = new Set(this.#told)
+    this.#told.clear()
+    const sent = [...told].map((peer) => this.#send(peer, statement, 0, LEAVE_MS))
+    const waited = delay(dht.runtime, LEAVE_MS).then(() => [])
+    const set = await Promise.race([dht.replicas.set(topicKey).catch(() => []), waited])
+    for (const { nodeId } of set) if (!told.has(nodeId)) sent.push(this.#send(nodeId, statement, 0, LEAVE_MS))
+    await Promise.all(sent)
+  }
+
+  /** The leave that would follow on what was said last. */
+  async #prepareLeave(): Promise<void> {
+    const { identity, topicKey, clock } = this.#init
+    const at = clock.next()
+    this.#prepared = undefined
+    const since = Math.min(this.#since ?? at, at)
+    const leave = await createPresence({ topicKey, identity, state: undefined, since, at })
+    if (leave.body.at > this.#at) this.#prepared = leave
+  }
+
+  #takePrepared(): VerifiedPresence | undefined {
+    const prepared = this.#prepared
+    this.#prepared = undefined
+    if (prepared === undefined || prepared.body.at <= this.#at) return undefined
+    this.#at = prepared.body.at
+    this.#since = undefined
+    return prepared
+  }
+
+  #sign(state: Uint8Array | undefined): Promise<VerifiedPresence> {
+    const { identity, topicKey, clock } = this.#init
+    const at = clock.next()
+    const since = Math.min(this.#since ?? at, at)
+    this.#at = at
+    this.#since = state === undefined ? undefined : since
+    return createPresence({ topicKey, identity, state, since, at })
+  }
+
+  /** True when it was taken. What failed for now is tried again until something newer is said. */
+  async #send(
+    peer: NodeId,
+    statement: VerifiedPresence,
+    attempt: number,
+    timeoutMs?: number,
+  ): Promise<boolean> {
+    const { dht, topicKey } = this.#init
+    const body = { topic: topicKey, statement: statement.envelope }
+    try {
+      await dht.rpc.request(peer, topicMethods.presence, body, timeoutMs === undefined ? {} : { timeoutMs })
+      if (!statement.body.leaves) this.#told.add(peer)
+      return true
+    } catch (error) {
+      const failure = asStickyError(error, 'UNREACHABLE')
+      dht.replicas.noteFailure(peer, failure)
+      if (failure.retryable && attempt < MAX_RETRIES)
+        this.#after(FIRST_RETRY_MS * 2 ** attempt, () => {
+          if (statement.body.at === this.#at) void this.#send(peer, statement, attempt + 1, timeoutMs)
+        })
+      return false
+    }
+  }
+
+  #after(delayMs: number, work: () => void): void {
+    if (this.#closed) return
+    const timer = this.#init.dht.runtime.setTimer(() => {
+      this.#timers.delete(timer)
+      work()
+    }, delayMs)
+    this.#timers.add(timer)
+  }
+
+  /** Leaves, where it was there. */
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const timer of this.#timers) timer.clear()
+    this.#timers.clear()
+    this.#waiting?.resolve()
+    this.#state = undefined
+    await this.#leave()
+  }
+}
+
+/** Resolves with the first that is true, or when all are false. */
+function anyOf(outcomes: Promise<boolean>[]): Promise<void> {
+  return new Promise((resolve) => {
+    for (const outcome of outcomes) void outcome.then((taken) => taken && resolve())
+    void Promise.all(outcomes).then(() => resolve())
+  })
+}
