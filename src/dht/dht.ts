@@ -34,6 +34,7 @@ export class Dht {
   readonly replicas: Replicas
   readonly store: RecordStore
   readonly #antiEntropy: AntiEntropy | undefined
+  readonly #topologyListeners = new Set<() => void>()
   #sweepTimer: Timer | undefined
   #sweeping: Promise<unknown> = Promise.resolve()
   #closed = false
@@ -60,7 +61,14 @@ export class Dht {
     this.network.onTopologyChange(() => {
       this.replicas.topologyChanged()
       this.#antiEntropy?.soon()
+      for (const listener of this.#topologyListeners) listener()
     })
+  }
+
+  /** Called when peers came or went. */
+  onTopologyChange(listener: () => void): () => void {
+    this.#topologyListeners.add(listener)
+    return () => this.#topologyListeners.delete(listener)
   }
 
   get self(): NodeId {

@@ -70,6 +70,12 @@ export class Replicas {
     this.#topology += 1
   }
 
+  /** Who could not be reached before this node slept, or was offline, may be there now. */
+  lookAgain(): void {
+    this.#down.clear()
+    this.#topology += 1
+  }
+
   /** The live holders of a key, nearest first, self included when this node is one. May be empty. */
   async set(key: Uint8Array): Promise<ClosestPeer[]> {
     const name = toHex(key)

@@ -1,4 +1,4 @@
-import type { NodeId } from '../dht/index.ts'
+import type { ErrorCode, NodeId } from '../dht/index.ts'
 
 /** What applications see. Types only; pubsub.ts and subscription.ts implement them. */
 
@@ -105,6 +105,11 @@ export interface PublishOptions {
   ttlMs?: number
   /** Caller's deadline, default 12 s. */
   deadlineMs?: number
+  /**
+   * Up to 128 bytes: a second publish of this node under the same key in the topic gives the first one's receipt with
+   * `duplicate: true`, also after a restart. Other data under it are refused with CONFLICT.
+   */
+  key?: string
   signal?: AbortSignal
 }
 
@@ -119,6 +124,39 @@ export interface PublishReceipt {
   /** How many replicas have it on disk (or in memory, for memory-only nodes), and how many of them are durable. */
   replicas: number
   durableReplicas: number
+  /** It was stored by an earlier call under the same key. */
+  duplicate: boolean
+}
+
+export interface EnqueueOptions {
+  /** Default: one made by chance, named in the receipt. */
+  key?: string
+  /** Time to live from now on, waiting included; default 24 h, at most 30 days. */
+  ttlMs?: number
+}
+
+export type ReceiptState = 'queued' | 'sending' | 'stored' | 'failed'
+
+/** Where a message of the outbox stands. */
+export interface Receipt {
+  key: string
+  topic: string
+  data: Data
+  state: ReceiptState
+  queuedAt: number
+  /** How often it was sent, or is being sent; being offline is no attempt. */
+  attempts: number
+  expiresAt: number
+  /** With state `stored`. */
+  stored?: PublishReceipt
+  /** Why it failed, or why it waits to be sent again. OUTCOME_UNKNOWN when it may appear all the same. */
+  error?: { code: ErrorCode; message: string }
+}
+
+/** An entry of the outbox that cannot be read from this node's disk. It is set aside; the others go on. */
+export interface OutboxError {
+  code: ErrorCode
+  message: string
 }
 
 export interface HistoryPage {
@@ -185,6 +223,19 @@ export interface PubSub {
   readonly nodeId: NodeId
   /** Resolves stored; rejects with a StickyError: OUTCOME_UNKNOWN when it may or may not appear, else it never will. */
   publish(topic: string, data: Data, options?: PublishOptions): Promise<PublishReceipt>
+  /**
+   * Resolves once the message is durable at this node, online or not. It is sent as soon as that can be done, after those
+   * enqueued before it in the topic. Rejects, and keeps nothing, with BUSY when the outbox is full, STORAGE_FULL when the
+   * disk is, and CONFLICT when the key has other data.
+   */
+  enqueue(topic: string, data: Data, options?: EnqueueOptions): Promise<Receipt>
+  /** What waits or is being sent, oldest first. */
+  outbox(topic?: string): Promise<Receipt[]>
+  /** Each change of each. A final one (`stored`, `failed`) leaves the outbox and is told once: to the first listener, when there was none. */
+  onReceipt(listener: (receipt: Receipt) => void): () => void
+  onOutboxError(listener: (error: OutboxError) => void): () => void
+  /** Now: backoffs are cut short, e.g. after a reconnect. */
+  drainOutbox(): void
   subscribe(topic: string, options?: SubscribeOptions): Promise<Subscription>
   /** One page of history, newest page first: limit (default 50, at most 256) messages older than `before`. */
   history(
@@ -207,5 +258,11 @@ export interface PubSub {
   getChannelState(topic: string): Promise<ChannelState>
   /** Reads all replicas again. Rejects with ChannelFailedError when nothing could be loaded. */
   recover(topic: string): Promise<void>
+  /**
+   * After a sleep or a reconnect: every subscription attaches anew and reads what it missed, and the outbox is drained.
+   * Calls during a run are answered by it, and one more follows at most. Never rejects; ends after 15 s at the latest,
+   * what is not done by then goes on.
+   */
+  resync(reason: string): Promise<void>
   close(): Promise<void>
 }

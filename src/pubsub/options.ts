@@ -81,6 +81,8 @@ export const LIMITS = {
   presencePushMs: 250,
   /** Members in one answer, which must fit into a frame. */
   maxRosterEntries: 512,
+  /** Of an idempotency key. */
+  maxKeyBytes: 128,
 } as const
 
 /** Name of the record kind that pubsub hands to the record store. */
@@ -134,6 +136,28 @@ export interface PubSubOptions {
   maxAttachedTopicsPerPeer: number
   /** Messages an async iteration may be behind before it ends with BUSY. */
   maxUnreadMessages: number
+  /** What waits to be sent, in all topics; more is refused as BUSY. Bytes: data, and 1 KiB for the rest of each. */
+  maxOutboxEntries: number
+  maxOutboxBytes: number
+  /** Times that a message of the outbox is sent, each for `publishDeadlineMs` at most, before it has failed. */
+  outboxAttempts: number
+  /** Backoff between these, doubling to the maximum. */
+  outboxRetryMs: number
+  maxOutboxRetryMs: number
+  /** A node without peers looks for some this often while its outbox has something for them. */
+  offlineCheckMs: number
+  /** Topics of the outbox that are sent to at once: each may look up replicas. */
+  maxOutboxTopicsAtOnce: number
+  /** Final receipts that nobody listened for; the oldest are dropped beyond. */
+  maxUntoldReceipts: number
+  /** Keys of publishes that were stored, or may have been; the oldest are forgotten beyond. */
+  maxRememberedKeys: number
+  maxRememberedKeyBytes: number
+  /** How long a key is remembered, if its message does not live longer. */
+  rememberedKeyMs: number
+  /** When `resync` answers at the latest, and how many subscriptions it attaches at once. */
+  resyncMs: number
+  maxResyncsAtOnce: number
   /** Messages remembered as verified, so that one node does not check a signature twice. */
   maxVerifiedMessages: number
   /** Topics whose members this node keeps, as a replica. */
@@ -171,6 +195,19 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxAttachedTopics: 10_000,
   maxAttachedTopicsPerPeer: 1_000,
   maxUnreadMessages: 65_536,
+  maxOutboxEntries: 1_000,
+  maxOutboxBytes: 16 * 1024 * 1024,
+  outboxAttempts: 5,
+  outboxRetryMs: 2_000,
+  maxOutboxRetryMs: 60_000,
+  offlineCheckMs: 5_000,
+  maxOutboxTopicsAtOnce: 16,
+  maxUntoldReceipts: 256,
+  maxRememberedKeys: 4_096,
+  maxRememberedKeyBytes: 4 * 1024 * 1024,
+  rememberedKeyMs: 24 * 3_600_000,
+  resyncMs: 15_000,
+  maxResyncsAtOnce: 16,
   maxVerifiedMessages: 4_096,
   maxPresenceTopics: 10_000,
   maxPresenceEntries: 32_768,

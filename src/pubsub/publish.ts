@@ -2,10 +2,7 @@ import {
   type Acknowledgement,
   asStickyError,
   type Dht,
-  type ErrorCode,
-  encode,
   type Identity,
-  isErrorCode,
   type NodeId,
   requireNotAborted,
   StickyError,
@@ -15,9 +12,11 @@ import {
 import type { Data, PublishOptions, PublishReceipt } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
 import { Confirmation } from './confirm.ts'
-import { checkTtl, createMessage, type VerifiedMessage } from './message.ts'
+import { checkTtl, createMessage } from './message.ts'
 import { Offers } from './offers.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
+import { encodeData } from './publish-data.ts'
+import { MAYBE_STORED, NOTHING_STORED, receiptOf, refusal } from './publish-outcome.ts'
 import { requestPublish, type Sent, takeBatch } from './publish-request.ts'
 import type { Sequences } from './sequence.ts'
 
@@ -34,6 +33,8 @@ interface Wait {
   /** Requests with the message that may have stored it for all that is known: under way, or never answered. */
   unanswered: number
   settled: boolean
+  /** Resolves when it is. */
+  readonly over: Promise<void>
   resolve(receipt: PublishReceipt): void
   reject(error: StickyError): void
 }
@@ -44,7 +45,7 @@ interface Outgoing extends Sent {
   readonly refusedBy: Set<NodeId>
 }
 
-interface Outbox {
+interface Queue {
   waiting: Outgoing[]
   running: boolean
 }
@@ -55,7 +56,7 @@ export class Publisher {
   readonly #sequences: Sequences
   readonly #options: PubSubOptions
   readonly #avoided: AvoidedReplicas
-  readonly #topics = new Map<string, Outbox>()
+  readonly #topics = new Map<string, Queue>()
   /** Numbering, signing and queueing of one topic happen in call order. */
   readonly #order = new Map<string, Promise<unknown>>()
   /** Not settled yet, by topic. */
@@ -84,14 +85,68 @@ export class Publisher {
     const name = toHex(topicKey)
     this.#requireRoom(this.#open.get(name)?.size ?? 0)
     const { wait, receipt } = this.#wait(name, topicKey, options)
-    const turn = (this.#order.get(name) ?? Promise.resolve())
-      .then(() => this.#enqueue(name, topicKey, bytes, wait, options.ttlMs))
-      .catch((error: unknown) => wait.reject(asStickyError(error, 'STORAGE_FAILED')))
-    this.#order.set(name, turn)
-    void turn.then(() => {
-      if (this.#order.get(name) === turn) this.#order.delete(name)
-    })
+    this.inOrder(topicKey, () => this.#enqueue(name, topicKey, bytes, wait, options.ttlMs)).catch((error) =>
+      wait.reject(asStickyError(error, 'STORAGE_FAILED')),
+    )
     return receipt
+  }
+
+  /** What numbers or sends messages of a topic happens one after the other, in the order of the calls. */
+  inOrder<T>(topicKey: Uint8Array, work: () => Promise<T>): Promise<T> {
+    const name = toHex(topicKey)
+    const turn = (this.#order.get(name) ?? Promise.resolve()).then(work)
+    const ended = turn.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#order.set(name, ended)
+    void ended.then(() => {
+      if (this.#order.get(name) === ended) this.#order.delete(name)
+    })
+    return turn
+  }
+
+  /** Numbers and signs a message. Called in order (`inOrder`); what is not sent after all is handed to `abandon`. */
+  async prepare(topicKey: Uint8Array, data: Uint8Array, ttlMs: number): Promise<Sent> {
+    const { writer, sequence } = await this.#sequences.next(topicKey)
+    try {
+      const isLarge = data.byteLength > LIMITS.maxInlineBytes
+      const message = await createMessage({
+        topicKey,
+        identity: this.#identity,
+        writer,
+        sequence,
+        publishedAt: this.#dht.runtime.now(),
+        ttlMs,
+        ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
+      })
+      return { message, payload: isLarge ? data : undefined }
+    } catch (error) {
+      this.#beginAnew(topicKey, writer)
+      throw error
+    }
+  }
+
+  /** The number of a prepared message stays empty: it was sent to nobody and never will be. */
+  abandon(topicKey: Uint8Array, { message }: Sent): void {
+    this.#beginAnew(topicKey, message.body.writer)
+  }
+
+  /**
+   * Sends prepared messages, together where they fit: one receipt each, under the deadline and signal of all. They may
+   * have been sent before, in this process or an earlier one. Throws BUSY.
+   */
+  send(topicKey: Uint8Array, messages: readonly Sent[], options: PublishOptions): Promise<PublishReceipt>[] {
+    const name = toHex(topicKey)
+    this.#requireRoom(this.#open.get(name)?.size ?? 0)
+    const receipts: Promise<PublishReceipt>[] = []
+    const outgoing = messages.map((sent): Outgoing => {
+      const { wait, receipt } = this.#wait(name, topicKey, options, sent.message.body.writer)
+      receipts.push(receipt)
+      return { ...sent, wait, refusedBy: new Set() }
+    })
+    this.#push(name, topicKey, outgoing)
+    return receipts
   }
 
   /** Callers that have not heard yet. */
@@ -109,7 +164,7 @@ export class Publisher {
       throw new StickyError('BUSY', `${waiting} publishes wait in this topic already.`)
   }
 
-  /** Numbers the message, once, and puts it last in the outbox. */
+  /** Numbers the message, once, and puts it last in the queue. */
   async #enqueue(
     name: string,
     topicKey: Uint8Array,
@@ -118,24 +173,18 @@ export class Publisher {
     ttlMs: number = LIMITS.defaultTtlMs,
   ): Promise<void> {
     if (wait.settled) return
-    const outbox = this.#topics.get(name) ?? { waiting: [], running: false }
-    this.#requireRoom(outbox.waiting.length) // given up, some of them, and not taken out yet
-    const { writer, sequence } = await this.#sequences.next(topicKey)
-    if (wait.settled) return this.#sequences.beginAnew(topicKey, writer)
-    wait.writer = writer
-    const isLarge = data.byteLength > LIMITS.maxInlineBytes
-    const message = await createMessage({
-      topicKey,
-      identity: this.#identity,
-      writer,
-      sequence,
-      publishedAt: this.#dht.runtime.now(),
-      ttlMs,
-      ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
-    })
-    outbox.waiting.push({ message, payload: isLarge ? data : undefined, wait, refusedBy: new Set() })
-    this.#topics.set(name, outbox)
-    if (!outbox.running) void this.#drain(name, topicKey, outbox)
+    this.#requireRoom(this.#topics.get(name)?.waiting.length ?? 0) // given up, some of them, and not taken out yet
+    const sent = await this.prepare(topicKey, data, ttlMs)
+    if (wait.settled) return this.abandon(topicKey, sent)
+    wait.writer = sent.message.body.writer
+    this.#push(name, topicKey, [{ ...sent, wait, refusedBy: new Set() }])
+  }
+
+  #push(name: string, topicKey: Uint8Array, outgoing: Outgoing[]): void {
+    const queue = this.#topics.get(name) ?? { waiting: [], running: false }
+    queue.waiting.push(...outgoing)
+    this.#topics.set(name, queue)
+    if (!queue.running) void this.#drain(name, topicKey, queue)
   }
 
   /** The caller's deadline and signal end its wait, whatever the disk and the network do. */
@@ -143,22 +192,26 @@ export class Publisher {
     name: string,
     topicKey: Uint8Array,
     { deadlineMs = this.#options.publishDeadlineMs, signal }: PublishOptions,
+    writer?: Uint8Array,
   ): { wait: Wait; receipt: Promise<PublishReceipt> } {
     const { runtime } = this.#dht
     const { promise: receipt, resolve, reject } = Promise.withResolvers<PublishReceipt>()
+    const over = Promise.withResolvers<void>()
     const open = this.#open.get(name) ?? new Set()
     this.#open.set(name, open)
     const done = () => {
       wait.settled = true
+      over.resolve()
       open.delete(wait)
       if (open.size === 0) this.#open.delete(name)
       timer.clear()
       signal?.removeEventListener('abort', onAbort)
     }
     const wait: Wait = {
-      writer: undefined,
+      writer,
       unanswered: 0,
       settled: false,
+      over: over.promise,
       resolve: (stored) => {
         if (wait.settled) return
         done()
@@ -194,7 +247,8 @@ export class Publisher {
     this.#offers.close()
     for (const wait of [...this.#open.values()].flatMap((open) => [...open]))
       this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
-    await Promise.all([...this.#order.values(), ...this.#beginning])
+    await Promise.all(this.#order.values())
+    await Promise.all(this.#beginning)
   }
 
   /** Ends the caller's wait: with `error` itself only where no request can have stored the message. */
@@ -207,13 +261,13 @@ export class Publisher {
     wait.reject(new StickyError('OUTCOME_UNKNOWN', reason, { cause: error }))
   }
 
-  async #drain(name: string, topicKey: Uint8Array, outbox: Outbox): Promise<void> {
-    outbox.running = true
-    while (outbox.waiting.length > 0) {
-      const batch = takeBatch(outbox.waiting, ({ wait }) => !wait.settled)
+  async #drain(name: string, topicKey: Uint8Array, queue: Queue): Promise<void> {
+    queue.running = true
+    while (queue.waiting.length > 0) {
+      const batch = takeBatch(queue.waiting, ({ wait }) => !wait.settled)
       if (batch.length > 0) await this.#send(topicKey, batch)
     }
-    outbox.running = false
+    queue.running = false
     this.#topics.delete(name)
   }
 
@@ -233,7 +287,7 @@ export class Publisher {
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
         if (initiator !== undefined) this.#noteFailure(initiator, failure)
-        if (failure.retryable || initiator === undefined) await this.#backOff(attempt)
+        if (failure.retryable || initiator === undefined) await this.#backOff(attempt, open)
         else await this.#refuse(topicKey, initiator, open, () => failure)
       }
     }
@@ -317,10 +371,14 @@ export class Publisher {
     return next?.nodeId
   }
 
-  #backOff(attempt: number): Promise<void> {
+  /** Not longer than anybody waits: the messages after these have their own deadlines. */
+  async #backOff(attempt: number, batch: Outgoing[]): Promise<void> {
     const { retryMs, maxRetryMs } = this.#options
     const waitMs = Math.min(retryMs * 2 ** attempt, maxRetryMs) * (0.5 + this.#dht.runtime.random())
-    return new Promise((resolve) => this.#dht.runtime.setTimer(resolve, waitMs))
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = this.#dht.runtime.setTimer(resolve, waitMs)
+    await Promise.race([promise, Promise.all(batch.map(({ wait }) => wait.over))])
+    timer.clear()
   }
 }
 
@@ -331,55 +389,3 @@ const tooLate = ({ writer }: Wait): StickyError =>
         'The disk of this node took longer than the deadline over the number.',
       )
     : new StickyError('QUORUM_FAILED', 'No replica could be reached before the deadline.')
-
-/** Neither says what became of a request that was sent. */
-const MAYBE_STORED: ReadonlySet<ErrorCode> = new Set(['CLOSED', 'ABORTED'])
-
-/** Failures of a request that come before anything is stored anywhere. */
-const NOTHING_STORED: ReadonlySet<ErrorCode> = new Set([
-  'UNREACHABLE',
-  'RATE_LIMITED',
-  'BUSY',
-  'NO_REPLICAS',
-  'CHANNEL_FAILED',
-])
-
-const receiptOf = (
-  message: VerifiedMessage,
-  answer: { version: number; replicas: number; durableReplicas: number },
-): PublishReceipt => ({
-  status: 'stored',
-  id: message.cid,
-  sequence: message.body.sequence,
-  writer: toHex(message.body.writer),
-  publishedAt: message.body.publishedAt,
-  version: answer.version,
-  replicas: answer.replicas,
-  durableReplicas: answer.durableReplicas,
-})
-
-const refusal = (code: string | undefined): StickyError =>
-  new StickyError(
-    code !== undefined && isErrorCode(code) ? code : 'MALFORMED',
-    `The replica refused the message: ${code}.`,
-  )
-
-function encodeData(data: Data): Uint8Array {
-  let bytes: Uint8Array
-  try {
-    bytes = encode(data)
-  } catch (error) {
-    throw new StickyError(
-      'INVALID_DATA',
-      'Data must be JSON values or bytes: no undefined, functions, bigints, NaN or cycles.',
-      { cause: error },
-    )
-  }
-  if (bytes.byteLength > LIMITS.maxPayloadBytes) {
-    throw new StickyError(
-      'TOO_LARGE',
-      `The data takes ${bytes.byteLength} bytes; at most ${LIMITS.maxPayloadBytes} are allowed.`,
-    )
-  }
-  return bytes
-}

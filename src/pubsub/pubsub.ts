@@ -18,12 +18,15 @@ import type {
   ChannelState,
   CoordinatorView,
   Data,
+  EnqueueOptions,
   FullHistory,
   HistoryPage,
   MessageCollectionView,
+  OutboxError,
   PublishOptions,
   PublishReceipt,
   PubSub,
+  Receipt,
   ReplicaView,
   SubscribeOptions,
   Subscriber,
@@ -36,15 +39,18 @@ import { Delivery } from './delivery.ts'
 import { VerifiedMessages } from './delta.ts'
 import { HistoryReader, type Loaded } from './history.ts'
 import { Initiator } from './initiator.ts'
+import { KeyedPublisher } from './keyed-publish.ts'
 import { createKinds } from './kinds.ts'
 import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
+import { Outbox } from './outbox.ts'
 import { PresenceClient } from './presence-client.ts'
 import { PresenceHolder } from './presence-holder.ts'
 import { encodePresenceState } from './presence-statement.ts'
 import { Publisher } from './publish.ts'
 import { readCurrent } from './read-current.ts'
 import { Recovery } from './recovery.ts'
+import { Resync } from './resync.ts'
 import { Sequences } from './sequence.ts'
 import { Statements } from './statements.ts'
 import { StoredIds } from './stored-ids.ts'
@@ -73,6 +79,9 @@ export class StickyPubSub implements PubSub {
   readonly #sequences: Sequences
   readonly #recovery: Recovery
   readonly #publisher: Publisher
+  readonly #outbox: Outbox
+  readonly #keyed: KeyedPublisher
+  readonly #resync: Resync
   readonly #delivery: Delivery | undefined
   readonly #initiator: Initiator | undefined
   readonly #witness: Witness | undefined
@@ -116,6 +125,13 @@ export class StickyPubSub implements PubSub {
       this.#presenceHolder = new PresenceHolder(this.dht, this.#delivery, this.#options)
     }
     this.#presence = new PresenceClient(this.dht, init.identity, this.#options)
+    this.#outbox = this.#createOutbox(init)
+    const shared = { dht: this.dht, options: this.#options, publisher: this.#publisher, outbox: this.#outbox }
+    this.#keyed = new KeyedPublisher(shared)
+    this.#resync = new Resync({
+      ...shared,
+      subscriptions: () => [...this.#subscriptions.values()].flatMap((set) => [...set]),
+    })
     this.#history = new HistoryReader((topic, signal) => this.#load(topic, signal))
     this.#receivePushes()
   }
@@ -128,7 +144,34 @@ export class StickyPubSub implements PubSub {
     this.#requireOpen()
     const topicKey = await topicKeyOf(topic)
     this.#recovery.requireUsable(topicKey)
+    if (options.key !== undefined) return this.#keyed.publish(topicKey, data, options.key, options)
     return this.#publisher.publish(topicKey, data, options)
+  }
+
+  async enqueue(topic: string, data: Data, options: EnqueueOptions = {}): Promise<Receipt> {
+    this.#requireOpen()
+    return this.#outbox.enqueue(topic, await topicKeyOf(topic), data, options)
+  }
+
+  async outbox(topic?: string): Promise<Receipt[]> {
+    this.#requireOpen()
+    return this.#outbox.list(topic === undefined ? undefined : await topicKeyOf(topic))
+  }
+
+  onReceipt(listener: (receipt: Receipt) => void): () => void {
+    return this.#outbox.onReceipt(listener)
+  }
+
+  onOutboxError(listener: (error: OutboxError) => void): () => void {
+    return this.#outbox.onError(listener)
+  }
+
+  drainOutbox(): void {
+    this.#outbox.drain()
+  }
+
+  resync(reason: string): Promise<void> {
+    return this.#resync.run(reason)
   }
 
   async subscribe(topic: string, options: SubscribeOptions = {}): Promise<Subscription> {
@@ -251,6 +294,9 @@ export class StickyPubSub implements PubSub {
       attachedSubscribers: this.#delivery?.attachedSubscribers ?? 0,
       presenceTopics: this.#presenceHolder?.topics ?? 0,
       presenceEntries: this.#presenceHolder?.entries ?? 0,
+      outbox: this.#outbox.size,
+      rememberedKeys: this.#outbox.keys.size,
+      resync: this.#resync.counters,
       waitingPublishes: this.#publisher.waitingCount,
       queuedTopics: this.#publisher.queuedTopics + (this.#initiator?.queuedTopics ?? 0),
       pendingRequests: this.dht.rpc.pendingCount,
@@ -271,6 +317,7 @@ export class StickyPubSub implements PubSub {
     steps.add(() => this.#storage.close())
     steps.add(() => this.dht.close())
     steps.add(() => this.#sequences.close())
+    steps.add(() => this.#outbox.close())
     steps.add(() => this.#delivery?.close())
     steps.add(() => this.#presenceHolder?.close())
     steps.add(() => this.#witness?.close())
@@ -280,7 +327,20 @@ export class StickyPubSub implements PubSub {
     const open = [...this.#subscriptions.values()].flatMap((subscriptions) => [...subscriptions])
     // together: each may wait for replicas to which it says that it leaves
     steps.add(() => Promise.all(open.map((subscription) => subscription.close())))
+    steps.add(() => this.#outbox.stop())
+    steps.add(() => this.#resync.close())
     return steps.close()
+  }
+
+  #createOutbox({ storage, identity }: PubSubInit): Outbox {
+    return new Outbox({
+      dht: this.dht,
+      storage,
+      publisherKey: identity.publicKey,
+      publisher: this.#publisher,
+      options: this.#options,
+      requireUsable: (topicKey) => this.#recovery.requireUsable(topicKey),
+    })
   }
 
   #requireOpen(): void {

@@ -177,6 +177,12 @@ export class TopicSubscription implements Subscription {
     if (peer === this.#source && !this.#abort.signal.aborted) void this.#reattach()
   }
 
+  /** Attaches anew and reads what was missed. Never rejects: what fails is tried again with the check. */
+  async resync(): Promise<void> {
+    await this.#attaching
+    await this.#reattach()
+  }
+
   async renew(): Promise<void> {
     const { statements, topicKey } = this.#init
     await statements.send(topicKey, await this.#statement('subscribe'))

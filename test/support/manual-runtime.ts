@@ -39,6 +39,11 @@ export class ManualRuntime implements Runtime {
     return this.#timers.size
   }
 
+  /** How long until the next one runs. */
+  get nextInMs(): number {
+    return Math.min(...[...this.#timers].map(({ atMs }) => atMs)) - this.#monotonicMs
+  }
+
   /** Runs every timer that is due within `ms`, in order. */
   advance(ms: number): void {
     const end = this.#monotonicMs + ms

@@ -178,6 +178,7 @@ export class FakeRoom {
       version,
       replicas: 5,
       durableReplicas: 3,
+      duplicate: false,
     }
   }
 

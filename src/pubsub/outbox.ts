@@ -1,0 +1,355 @@
+import {
+  asStickyError,
+  type Dht,
+  StickyError,
+  type Storage,
+  type StorageOp,
+  sha256,
+  type Timer,
+  toHex,
+} from '../dht/index.ts'
+import type { Data, EnqueueOptions, OutboxError, PublishReceipt, Receipt } from './api.ts'
+import { checkTtl } from './message.ts'
+import { LIMITS, type PubSubOptions } from './options.ts'
+import { bytesOfEntry, type Entry, finalError, type NewEntry, newEntry, toReceipt } from './outbox-entry.ts'
+import { type Loaded, OutboxStore, orderOf, placeOf } from './outbox-store.ts'
+import { OutboxTopic } from './outbox-topic.ts'
+import type { Publisher } from './publish.ts'
+import { encodeData } from './publish-data.ts'
+import { Receipts } from './receipts.ts'
+import {
+  duplicateOf,
+  type KeyChange,
+  nameOfKey,
+  RememberedKeys,
+  requireSame,
+  type SavedKey,
+  storedKey,
+} from './remembered-keys.ts'
+import { Slots } from './slots.ts'
+import { topicKeyOf } from './topic-key.ts'
+
+/**
+ * What an application wants published, kept at this node until it is stored or has failed for good, through restarts and
+ * times without a network. This file takes it in and lets it go; outbox-topic.ts sends.
+ */
+
+export interface OutboxInit {
+  dht: Dht
+  storage: Storage
+  /** Public key. */
+  publisherKey: Uint8Array
+  publisher: Publisher
+  options: PubSubOptions
+  requireUsable(topicKey: Uint8Array): void
+}
+
+export class Outbox {
+  readonly #init: OutboxInit
+  readonly #store: OutboxStore
+  readonly #receipts: Receipts
+  readonly #slots: Slots
+  readonly #topics = new Map<string, OutboxTopic>()
+  /** By the name of the key, in order. */
+  readonly #entries = new Map<string, Entry>()
+  readonly #finals = new Map<Entry, PromiseWithResolvers<PublishReceipt>>()
+  #bytes = 0
+  #nextPlace = 0
+  #loading: Promise<void> | undefined
+  #loadTimer: Timer | undefined
+  /** Entries come in in the order of the calls. */
+  #turn: Promise<unknown> = Promise.resolve()
+  #isClosed = false
+  readonly #stopListening: () => void
+  readonly keys: RememberedKeys
+
+  constructor(init: OutboxInit) {
+    this.#init = init
+    this.#store = new OutboxStore(init.storage, init.publisherKey)
+    this.#receipts = new Receipts(init.options.maxUntoldReceipts)
+    this.#slots = new Slots(init.options.maxOutboxTopicsAtOnce)
+    this.keys = new RememberedKeys(init.options)
+    this.#stopListening = init.dht.onTopologyChange(() => {
+      for (const topic of this.#topics.values()) topic.topologyChanged()
+    })
+    this.#start()
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  onReceipt(listener: (receipt: Receipt) => void): () => void {
+    return this.#receipts.onReceipt(listener)
+  }
+
+  onError(listener: (error: OutboxError) => void): () => void {
+    return this.#receipts.onError(listener)
+  }
+
+  async enqueue(
+    topic: string,
+    topicKey: Uint8Array,
+    data: Data,
+    { key, ttlMs = LIMITS.defaultTtlMs }: EnqueueOptions,
+  ): Promise<Receipt> {
+    const bytes = encodeData(data)
+    checkTtl(ttlMs)
+    const { runtime } = this.#init.dht
+    const given = key ?? toHex(runtime.randomBytes(16))
+    const taken = this.#turn.then(async () => {
+      await this.ready()
+      const [keyName, hash] = await Promise.all([nameOfKey(topicKey, given), sha256(bytes)])
+      await this.keys.settled(keyName)
+      if (this.#isClosed) throw new StickyError('CLOSED', 'This node is closed.')
+      const now = runtime.now()
+      const entry = {
+        topic,
+        topicKey,
+        key: given,
+        keyName,
+        isNamed: key !== undefined,
+        data: bytes,
+        hash,
+        queuedAt: now,
+        expiresAt: now + ttlMs,
+      }
+      return this.#take(entry)
+    })
+    this.#turn = taken.catch(() => undefined)
+    const entry = await taken
+    await entry.written
+    return toReceipt(entry)
+  }
+
+  /** The entry under this key: a new one, the one that waits already, or one that says that it is stored. */
+  #take(given: NewEntry): Entry {
+    const waiting = this.#entries.get(given.keyName)
+    if (waiting !== undefined) {
+      requireSame(waiting.hash, given.hash)
+      return waiting
+    }
+    const kept = this.keys.get(given.keyName, given.hash, given.queuedAt)
+    const stored = kept && duplicateOf(kept)
+    if (stored !== undefined) return { ...newEntry('', withLifeOf(kept, given)), state: 'stored', stored }
+    this.#requireRoom(bytesOfEntry(given))
+    const entry = newEntry(orderOf(this.#nextPlace++), withLifeOf(kept, given))
+    if (kept?.outcome.status === 'unknown') {
+      entry.envelope = kept.outcome.envelope
+      entry.mayBeStored = true
+    }
+    this.#insert(entry)
+    entry.written = this.#write(entry)
+    entry.written.catch(() => undefined)
+    return entry
+  }
+
+  #requireRoom(bytes: number): void {
+    const { maxOutboxEntries, maxOutboxBytes } = this.#init.options
+    if (this.#entries.size >= maxOutboxEntries || this.#bytes + bytes > maxOutboxBytes)
+      throw new StickyError('BUSY', `${this.#entries.size} messages wait in the outbox already.`)
+  }
+
+  #insert(entry: Entry): void {
+    this.#entries.set(entry.keyName, entry)
+    this.#bytes += bytesOfEntry(entry)
+    this.#topic(entry.topicKey).add(entry)
+  }
+
+  /** Nothing of it is left when the disk refuses it. */
+  async #write(entry: Entry): Promise<void> {
+    const { topic, key, isNamed, data, queuedAt, expiresAt, order, envelope } = entry
+    try {
+      await this.#store.add(order, { v: 1, topic, key, isNamed, data, queuedAt, expiresAt }, envelope)
+    } catch (error) {
+      this.#release(entry)
+      const topic = this.#topic(entry.topicKey)
+      topic.remove(entry)
+      topic.kick() // nothing is left of it, either
+      this.#finals.get(entry)?.reject(error)
+      this.#finals.delete(entry)
+      throw error
+    }
+    entry.isWritten = true
+    this.#receipts.change(toReceipt(entry))
+    this.#topic(entry.topicKey).kick()
+  }
+
+  #release(entry: Entry): void {
+    this.#entries.delete(entry.keyName)
+    this.#bytes -= bytesOfEntry(entry)
+  }
+
+  /** Oldest first. */
+  async list(topicKey?: Uint8Array): Promise<Receipt[]> {
+    await this.ready()
+    const name = topicKey && toHex(topicKey)
+    return [...this.#entries.values()]
+      .filter(({ isWritten, topicKey }) => isWritten && (name === undefined || toHex(topicKey) === name))
+      .map((entry) => toReceipt(entry))
+  }
+
+  /** What becomes of the message that waits under a key; undefined when none does. Throws CONFLICT for other data. */
+  outcomeOf(keyName: string, hash: Uint8Array): Promise<PublishReceipt> | undefined {
+    const entry = this.#entries.get(keyName)
+    if (entry === undefined) return undefined
+    requireSame(entry.hash, hash)
+    const final = this.#finals.get(entry) ?? Promise.withResolvers<PublishReceipt>()
+    final.promise.catch(() => undefined)
+    this.#finals.set(entry, final)
+    return final.promise
+  }
+
+  /** Changes of the remembered keys, on disk when it resolves. */
+  writeKeys(changes: KeyChange[]): Promise<void> {
+    return this.#store.write(changes.map((change) => this.#store.keyChange(change)))
+  }
+
+  drain(): void {
+    if (this.#isClosed) return
+    this.#start()
+    for (const topic of this.#topics.values()) topic.drain()
+  }
+
+  /** Resolves once nothing is being sent: all is final, or waits for its time. */
+  async atRest(): Promise<void> {
+    await this.ready().catch(() => undefined)
+    await Promise.all([...this.#topics.values()].map((topic) => topic.atRest()))
+  }
+
+  #topic(topicKey: Uint8Array): OutboxTopic {
+    const name = toHex(topicKey)
+    let topic = this.#topics.get(name)
+    if (topic === undefined) {
+      topic = new OutboxTopic({
+        ...this.#init,
+        topicKey,
+        store: this.#store,
+        slots: this.#slots,
+        onChange: (entry) => this.#receipts.change(toReceipt(entry)),
+        onFinal: (entry, outcome) => this.#finish(entry, outcome),
+        onIdle: () => void this.#topics.delete(name),
+      })
+      this.#topics.set(name, topic)
+    }
+    return topic
+  }
+
+  async #finish(entry: Entry, outcome: PublishReceipt | StickyError): Promise<void> {
+    const isStored = !(outcome instanceof StickyError)
+    const error = isStored ? undefined : finalError(entry, outcome)
+    entry.state = isStored ? 'stored' : 'failed'
+    entry.error = error
+    entry.stored = isStored ? outcome : undefined
+    this.#release(entry)
+    const operations = this.#rememberedOf(entry, outcome, error)
+    // a failure stays on disk until somebody was told, also after a restart
+    operations.push(...(error ? [this.#store.failure(entry.order, error)] : this.#store.removal(entry.order)))
+    await this.#store.settle(operations)
+    const final = this.#finals.get(entry)
+    this.#finals.delete(entry)
+    if (isStored) final?.resolve(outcome)
+    else final?.reject(error)
+    this.#tell(entry)
+  }
+
+  #tell(entry: Entry): void {
+    this.#receipts.final(toReceipt(entry), () => {
+      if (entry.state === 'failed') void this.#store.settle(this.#store.removal(entry.order))
+    })
+  }
+
+  /** A key that the application chose is remembered with its receipt, and any whose outcome nobody knows with the message. */
+  #rememberedOf(
+    entry: Entry,
+    outcome: PublishReceipt | StickyError,
+    error: StickyError | undefined,
+  ): StorageOp[] {
+    const { keyName, hash, expiresAt, isNamed } = entry
+    const now = this.#init.dht.runtime.now()
+    const envelope = entry.sent?.message.envelope ?? entry.envelope
+    let changes: KeyChange[] = this.keys.drop(keyName)
+    if (!(outcome instanceof StickyError)) {
+      if (isNamed) changes = this.keys.put(keyName, storedKey(hash, now, expiresAt, outcome))
+    } else if (error?.code === 'OUTCOME_UNKNOWN' && envelope !== undefined) {
+      const unknown = { status: 'unknown' as const, envelope }
+      changes = this.keys.put(keyName, { hash, atMs: now, expiresAt, outcome: unknown })
+    }
+    return changes.map((change) => this.#store.keyChange(change))
+  }
+
+  // --- starting and ending
+
+  /** What an earlier process left is there. Rejects when the disk cannot be read; the next call tries again. */
+  ready(): Promise<void> {
+    this.#loading ??= this.#load().catch((error: unknown) => {
+      this.#loading = undefined
+      throw asStickyError(error, 'STORAGE_FAILED')
+    })
+    return this.#loading
+  }
+
+  #start(): void {
+    this.#loadTimer?.clear()
+    this.#loadTimer = undefined
+    this.ready().catch((error: StickyError) => {
+      if (this.#isClosed) return
+      this.#receipts.error(error)
+      const { dht, options } = this.#init
+      this.#loadTimer ??= dht.runtime.setTimer(() => this.#start(), options.offlineCheckMs)
+    })
+  }
+
+  async #load(): Promise<void> {
+    const loaded = await this.#store.load()
+    const entries = await Promise.all(loaded.entries.map((saved) => restored(saved)))
+    const forgotten = this.keys.load(loaded.keys, this.#init.dht.runtime.now())
+    await this.#store.settle(forgotten.map((change) => this.#store.keyChange(change)))
+    for (const error of loaded.unreadable) this.#receipts.error(error)
+    this.#nextPlace = 1 + Math.max(-1, ...entries.map(({ order }) => placeOf(order)))
+    if (this.#isClosed) return
+    for (const entry of entries) {
+      if (entry.state === 'failed') this.#tell(entry)
+      else this.#insert(entry)
+    }
+    for (const topic of this.#topics.values()) topic.kick()
+  }
+
+  /** Nothing more is sent; what is under way ends with the publisher. */
+  stop(): void {
+    this.#isClosed = true
+    this.#stopListening()
+    this.#loadTimer?.clear()
+    for (const topic of this.#topics.values()) topic.stop()
+    for (const { reject } of this.#finals.values())
+      reject(new StickyError('OUTCOME_UNKNOWN', 'This node is closed; the message waits in its outbox.'))
+    this.#finals.clear()
+  }
+
+  /** What waits is on disk, for the next start. After the publisher. */
+  async close(): Promise<void> {
+    await this.#turn
+    await Promise.all([...this.#topics.values()].map((topic) => topic.delivered()))
+    await this.#store.settle([])
+    this.#receipts.end()
+  }
+}
+
+/** A message that was sent before keeps the end of its life. */
+const withLifeOf = (kept: SavedKey | undefined, given: NewEntry): NewEntry => ({
+  ...given,
+  expiresAt: kept?.expiresAt ?? given.expiresAt,
+})
+
+async function restored({ order, entry, sent, failed }: Loaded['entries'][number]): Promise<Entry> {
+  const { topic, key, isNamed, data, queuedAt, expiresAt } = entry
+  const topicKey = await topicKeyOf(topic)
+  const [keyName, hash] = await Promise.all([nameOfKey(topicKey, key), sha256(data)])
+  const given = { topic, topicKey, key, keyName, isNamed, data, hash, queuedAt, expiresAt }
+  return {
+    ...newEntry(order, given),
+    isWritten: true,
+    ...(failed ? { state: 'failed', error: failed } : {}),
+    ...(sent ? { envelope: sent.envelope, attempts: sent.attempts, mayBeStored: true } : {}),
+  }
+}

@@ -1,0 +1,38 @@
+import { type ErrorCode, isErrorCode, StickyError, toHex } from '../dht/index.ts'
+import type { PublishReceipt } from './api.ts'
+import type { VerifiedMessage } from './message.ts'
+
+/** What an answer, or its absence, says of a message that was sent. */
+
+/** Neither says what became of a request that was sent. */
+export const MAYBE_STORED: ReadonlySet<ErrorCode> = new Set(['CLOSED', 'ABORTED'])
+
+/** Failures of a request that come before anything is stored anywhere. */
+export const NOTHING_STORED: ReadonlySet<ErrorCode> = new Set([
+  'UNREACHABLE',
+  'RATE_LIMITED',
+  'BUSY',
+  'NO_REPLICAS',
+  'CHANNEL_FAILED',
+])
+
+export const receiptOf = (
+  message: VerifiedMessage,
+  answer: { version: number; replicas: number; durableReplicas: number },
+): PublishReceipt => ({
+  status: 'stored',
+  id: message.cid,
+  sequence: message.body.sequence,
+  writer: toHex(message.body.writer),
+  publishedAt: message.body.publishedAt,
+  version: answer.version,
+  replicas: answer.replicas,
+  durableReplicas: answer.durableReplicas,
+  duplicate: false,
+})
+
+export const refusal = (code: string | undefined): StickyError =>
+  new StickyError(
+    code !== undefined && isErrorCode(code) ? code : 'MALFORMED',
+    `The replica refused the message: ${code}.`,
+  )
