@@ -11,10 +11,11 @@ export class Admission {
     this.#now = monotonicNow
   }
 
-  admit(peerId: string): void {
+  /** `lifeMs` shortens the time, and never makes it longer. */
+  admit(peerId: string, lifeMs = this.#lifeMs): void {
     this.#until.delete(peerId)
     if (this.#until.size >= this.#maxPeers) this.#until.delete(this.#until.keys().next().value as string)
-    this.#until.set(peerId, this.#now() + this.#lifeMs)
+    this.#until.set(peerId, this.#now() + Math.min(lifeMs, this.#lifeMs))
   }
 
   isAdmitted(peerId: string): boolean {

@@ -4,17 +4,23 @@ import {
   type Identity,
   identityFromSeed,
   loopbackPortOf,
+  publicKeyOf,
+  RateLimiter,
   type Runtime,
   systemRuntime,
 } from '../dht/index.ts'
 import { announcedBy, multiaddrOf, type Reach, reachOf } from './addresses.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'
+import { addressGroup, clientGroup } from './client-address.ts'
 import { createHttpApp } from './http.ts'
+import { InvitationUses } from './invitation-uses.ts'
 import { openPort, type PublicPort } from './listen.ts'
 import { createMetrics } from './metrics.ts'
 import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
 import { isLoopbackName, type OriginRules } from './origins.ts'
+import { type InviteOnly, Policy } from './policy.ts'
+import { newRelayCounters, type RelayCounters } from './relay-guard.ts'
 import { createBridgeLibp2p, type RelayLimits } from './transports.ts'
 import { CHALLENGE_PATH, handleUpgrades, type Pipes } from './upgrade.ts'
 
@@ -30,6 +36,13 @@ export interface BridgeOptions {
   webRoot?: string
   /** Origins whose pages may use this bridge beside its own and publicUrl's; `*`: any. */
   allowedOrigins?: string[]
+  /** Proxies in front of it, by address: what they say in `X-Forwarded-For` counts. */
+  trustedProxies?: string[]
+  /** Admits only who shows an invitation by this bridge's key, or by one of `inviteIssuers` (node ids). */
+  inviteOnly?: boolean
+  inviteIssuers?: string[]
+  /** The bridge's data folder: which invitations were used is kept there, else in memory. */
+  directory?: string
   publicMetrics?: boolean
   limits?: Partial<BridgeLimits>
   relay?: Partial<RelayLimits>
@@ -53,26 +66,33 @@ export interface Bridge extends AsyncDisposable {
 
 /**
  * Starts a bridge: relay, DHT server and challenge behind one public port. It helps peers find each other and owns
- * nothing. Rejects with PORT_IN_USE, UNREACHABLE (that address is not this machine's) or MALFORMED (publicUrl).
+ * nothing. Rejects with PORT_IN_USE, UNREACHABLE (that address is not this machine's), MALFORMED (publicUrl),
+ * WRONG_IDENTITY (an issuer) or STORAGE_FAILED (the record of used invitations).
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   if (options.publicUrl !== undefined) multiaddrOf(options.publicUrl)
   const host = options.host ?? '127.0.0.1'
   const identity = await identityFromSeed(options.seed)
-  const guard = createGuard(options, host, identity)
-  const publicPort = await openPort(options.port ?? 8080, host)
+  const guard = await createGuard(options, host, identity)
+  const { limits, trustedProxies } = guard
+  const publicPort = await openPort(options.port ?? 8080, host, { ...limits, trustedProxies })
   let libp2p: DhtLibp2p | undefined
   try {
+    const relayCounters = newRelayCounters()
+    const clients: Clients = { of: () => undefined }
     const reach = reachOf(host, publicPort.port, options.publicUrl)
     libp2p = await createBridgeLibp2p({
       seed: options.seed,
       listenPort: 0,
       announce: announcedBy(reach),
       admit: (peerId) => guard.admission.isAdmitted(peerId),
-      maxMessageBytes: guard.limits.maxPipedMessageBytes,
+      maxMessageBytes: limits.maxPipedMessageBytes,
+      relayCounters,
+      inboundUpgradeTimeoutMs: limits.pipeDeadlineMs,
+      clientOf: (address) => clients.of(Number(/\/tcp\/(\d+)/.exec(address)?.[1])) ?? 'unknown',
       ...(options.relay ? { relay: options.relay } : {}),
     })
-    return serve({ options, identity, guard, publicPort, reach, libp2p })
+    return serve({ options, identity, guard, publicPort, reach, libp2p, clients, relayCounters })
   } catch (error) {
     await Promise.all([publicPort.close(0), libp2p?.stop()])
     throw error
@@ -81,13 +101,15 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
 
 /** Who is let in, and what is asked of them first. */
 interface Guard {
+  runtime: Runtime
+  trustedProxies: ReadonlySet<string>
   limits: BridgeLimits
   origins: OriginRules
   admission: Admission
   challenge: ChallengeSocket
 }
 
-function createGuard(options: BridgeOptions, host: string, identity: Identity): Guard {
+async function createGuard(options: BridgeOptions, host: string, identity: Identity): Promise<Guard> {
   const limits = { ...DEFAULT_BRIDGE_LIMITS, ...options.limits }
   const runtime = options.runtime ?? systemRuntime
   const admission = new Admission(limits.maxAdmitted, limits.admissionMs, () => runtime.monotonicNow())
@@ -96,8 +118,28 @@ function createGuard(options: BridgeOptions, host: string, identity: Identity): 
     isLoopbackOnly: isLoopbackName(host),
     ...(options.publicUrl === undefined ? {} : { publicUrl: options.publicUrl }),
   }
-  const challenge = new ChallengeSocket({ identity, admission, limits, origins, runtime })
-  return { limits, origins, admission, challenge }
+  const inviteOnly = await openInvitations(options, identity, limits, runtime)
+  const policy = new Policy({ limits, runtime, ...(inviteOnly ? { inviteOnly } : {}) })
+  const challenge = new ChallengeSocket({ identity, admission, limits, origins, policy, runtime })
+  const trustedProxies = new Set(options.trustedProxies?.map(addressGroup))
+  return { limits, origins, admission, challenge, runtime, trustedProxies }
+}
+
+async function openInvitations(
+  { inviteOnly = false, inviteIssuers = [], directory }: BridgeOptions,
+  { nodeId }: Identity,
+  { maxInvitationUses: maxUses }: BridgeLimits,
+  { now }: Runtime,
+): Promise<InviteOnly | undefined> {
+  for (const issuer of inviteIssuers) publicKeyOf(issuer)
+  if (!inviteOnly) return undefined
+  const uses = await InvitationUses.open({ maxUses, now, ...(directory ? { directory } : {}) })
+  return { issuers: new Set([nodeId, ...inviteIssuers]), uses }
+}
+
+/** Which client is behind a loopback port; known once the upgrades are handled. */
+interface Clients {
+  of(loopbackPort: number): string | undefined
 }
 
 interface Parts {
@@ -107,17 +149,23 @@ interface Parts {
   publicPort: PublicPort
   reach: Reach
   libp2p: DhtLibp2p
+  clients: Clients
+  relayCounters: RelayCounters
 }
 
 function serve(parts: Parts): Bridge {
-  const { identity, guard, publicPort, reach, libp2p } = parts
-  const { admission, challenge, limits, origins } = guard
+  const { identity, guard, publicPort, reach, libp2p, clients } = parts
+  const { admission, challenge, limits, origins, trustedProxies, runtime } = guard
   const pipes = handleUpgrades(publicPort.server, {
     libp2pPort: loopbackPortOf(libp2p),
     challenge,
     limits,
     origins,
+    trustedProxies,
+    runtime,
   })
+  clients.of = pipes.clientOf
+  const stopLapses = endLapsed(libp2p, admission, limits.lapseCheckMs)
   const address = `${multiaddrOf(reach.url)}/p2p/${identity.nodeId}`
   publicPort.serve(createApp(parts, address, pipes))
   let closing: Promise<void> | undefined
@@ -126,6 +174,7 @@ function serve(parts: Parts): Bridge {
       // no new connections from here on, while requests under way finish
       const closed = publicPort.close(limits.drainMs)
       challenge.close()
+      stopLapses()
       try {
         await libp2p.stop()
       } finally {
@@ -147,8 +196,24 @@ function serve(parts: Parts): Bridge {
   }
 }
 
-function createApp({ options, identity, guard, libp2p }: Parts, address: string, pipes: Pipes): Express {
-  const { admission, challenge } = guard
+/** Admission ends with its time, also for who is connected: who still may then passes the challenge again. */
+function endLapsed(libp2p: DhtLibp2p, admission: Admission, everyMs: number): () => void {
+  const timer = setInterval(() => {
+    for (const connection of libp2p.getConnections())
+      if (!admission.isAdmitted(connection.remotePeer.toString()))
+        connection.abort(new Error('The admission of this peer is over.'))
+  }, everyMs)
+  return () => clearInterval(timer)
+}
+
+function createApp(
+  { options, identity, guard, libp2p, relayCounters }: Parts,
+  address: string,
+  pipes: Pipes,
+): Express {
+  const { admission, challenge, limits, trustedProxies, runtime } = guard
+  const limiter = new RateLimiter(runtime)
+  const quota = { perSecond: limits.requestsPerSecond, burst: limits.requestBurst }
   const numbers = () => ({
     admittedPeers: admission.size,
     challengesAccepted: challenge.counters.accepted,
@@ -157,9 +222,11 @@ function createApp({ options, identity, guard, libp2p }: Parts, address: string,
     pipes: pipes.count,
     connections: libp2p.getConnections().length,
     reservations: relayReservations(libp2p).length,
+    relay: relayCounters,
   })
   return createHttpApp({
     metrics: createMetrics(numbers),
+    mayAsk: (request) => limiter.take(clientGroup(request, trustedProxies), quota),
     publicMetrics: options.publicMetrics ?? false,
     health: () => {
       const { connections, reservations } = numbers()

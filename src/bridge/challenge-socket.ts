@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { type RawData, type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import {
   acceptedBytes,
@@ -14,6 +15,7 @@ import { AddressCounter } from './address-counter.ts'
 import type { Admission } from './admission.ts'
 import type { BridgeLimits } from './options.ts'
 import { isOwnHost, type OriginRules } from './origins.ts'
+import type { Policy } from './policy.ts'
 import {
   closeCodeOf,
   parseClientFrame,
@@ -28,6 +30,7 @@ export interface ChallengeSocketOptions {
   admission: Admission
   limits: BridgeLimits
   origins: OriginRules
+  policy: Policy
   runtime: Runtime
 }
 
@@ -35,6 +38,7 @@ export interface ChallengeSocketOptions {
 export class ChallengeSocket {
   readonly server: WebSocketServer
   readonly #origins: OriginRules
+  readonly #policy: Policy
   readonly #runtime: Runtime
   readonly #identity: Identity
   readonly #admission: Admission
@@ -44,8 +48,9 @@ export class ChallengeSocket {
   readonly #pending = new AddressCounter()
   readonly counters = { accepted: 0, refused: new Map<ErrorCode, number>() }
 
-  constructor({ identity, admission, limits, origins, runtime }: ChallengeSocketOptions) {
+  constructor({ identity, admission, limits, origins, policy, runtime }: ChallengeSocketOptions) {
     this.#origins = origins
+    this.#policy = policy
     this.#runtime = runtime
     this.#identity = identity
     this.#admission = admission
@@ -57,7 +62,13 @@ export class ChallengeSocket {
       perMessageDeflate: false,
       closeTimeout: limits.challengeCloseMs,
     } as ServerOptions) // closeTimeout is newer than the types
-    this.server.on('connection', (socket, request) => this.#onSocket(socket, request))
+  }
+
+  /** Takes over an upgrade of the client whose limits are those of `address`. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer, address: string): void {
+    this.server.handleUpgrade(request, socket, head, (webSocket) =>
+      this.#onSocket(webSocket, request, address),
+    )
   }
 
   /** Whether another socket may be opened at all: above this even a refusal in words costs too much. */
@@ -72,8 +83,7 @@ export class ChallengeSocket {
     return this.#pending.total
   }
 
-  #onSocket(socket: WebSocket, request: IncomingMessage): void {
-    const address = request.socket.remoteAddress ?? 'unknown'
+  #onSocket(socket: WebSocket, request: IncomingMessage, address: string): void {
     socket.on('close', this.#sockets.add(address))
     socket.on('error', () => undefined) // ws closes the socket itself; a conversation also counts it
     const {
@@ -126,11 +136,13 @@ export class ChallengeSocket {
       const { nonce, timestamp, serverId } = session.challenge
       send(socket, { type: 'CHALLENGE', nonce: toBase64url(nonce), timestamp, serverId })
     } else if (session.state === 'verifying') {
-      return { type: 'verified', isValid: await verifyResponse(session).catch(() => false) }
+      const isValid = await verifyResponse(session).catch(() => false)
+      const judgement = isValid ? await this.#policy.judge(session.challenge, session.invitation) : {}
+      return { type: 'verified', isValid, ...judgement }
     } else if (session.state === 'accepted') {
       const { challenge } = session
       const serverSignature = toBase64url(await this.#identity.sign(acceptedBytes(challenge)))
-      this.#admission.admit(challenge.nodeId)
+      this.#admission.admit(challenge.nodeId, session.lifeMs)
       this.counters.accepted += 1
       send(socket, { type: 'CONNECTION_ACCEPTED', nodeId: challenge.nodeId, verified: true, serverSignature })
       socket.close(1000)

@@ -19,8 +19,8 @@ const { createProgram, dataFolder, jsonFlag, positiveNumber, readOnly, run } = a
   '../node/index.ts'
 )
 const { runLocalNetwork } = await import('./local-network.ts')
-const { runBridge } = await import('./commands.ts')
-const { listenFlags, operatorFlags } = await import('./flags.ts')
+const { invite, runBridge } = await import('./commands.ts')
+const { inviteFlags, listenFlags, operatorFlags } = await import('./flags.ts')
 const { demoImport } = await import('./demo-import.ts')
 
 /** The folder with package.json: two up from src/bridge, three from dist/src/bridge. */
@@ -38,14 +38,21 @@ function packageRoot(): string {
 const root = packageRoot()
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
 const webRoot = join(root, 'web', 'dist')
-const program = createProgram(version)
+// `bridge` and `bridge invite` have options of one name: each belongs to the command it stands behind
+const program = createProgram(version).enablePositionalOptions()
 
-jsonFlag(operatorFlags(listenFlags(program.command('bridge'))))
+const bridge = program.command('bridge').enablePositionalOptions()
+jsonFlag(operatorFlags(listenFlags(bridge)))
   .description('help peers find each other: relay, admission and the web chat on one port')
   .option('--data <dir>', 'folder for the bridge’s identity', dataFolder({}, 'bridge'))
   .action((options) =>
     run(options.json, (output, signal) => runBridge({ ...options, webRoot }, output, signal)),
   )
+
+jsonFlag(inviteFlags(bridge.command('invite')))
+  .description('print an invitation to a bridge that is --invite-only')
+  .option('--data <dir>', 'data folder of the bridge, or of another issuer', dataFolder({}, 'bridge'))
+  .action((options) => run(options.json, (output) => invite(options, output)))
 
 jsonFlag(listenFlags(program.command('start')))
   .description('a local network: a bridge with the web chat, and nodes with data on disk')

@@ -1,12 +1,20 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { loadOrCreateIdentity, type Output, resolvePassphrase, untilAborted } from '../node/index.ts'
+import { issueInvitation, readInvitation, StickyError } from '../dht/index.ts'
+import {
+  hasIdentity,
+  identityFileOf,
+  loadOrCreateIdentity,
+  type Output,
+  resolvePassphrase,
+  untilAborted,
+} from '../node/index.ts'
 import { type Bridge, type BridgeOptions, startBridge } from './bridge.ts'
 import type { Limits } from './flags.ts'
 
 /** `sticky bridge`, and the bridge of `sticky start`. */
 
-export interface BridgeIn extends Omit<BridgeOptions, 'seed' | 'webRoot'> {
+export interface BridgeIn extends Omit<BridgeOptions, 'seed' | 'webRoot' | 'directory'> {
   directory: string
   passphraseFile?: string
   webRoot: string
@@ -23,6 +31,7 @@ export async function startBridgeIn({
   const { seed } = await loadOrCreateIdentity({ directory, passphrase })
   return startBridge({
     ...options,
+    directory,
     seed,
     ...(existsSync(join(webRoot, 'index.html')) ? { webRoot } : {}),
   })
@@ -36,19 +45,26 @@ export interface BridgeCommand {
   passphraseFile?: string
   publicUrl?: string
   allowOrigin?: string[]
+  trustProxy?: string[]
+  inviteOnly: boolean
+  inviteIssuer?: string[]
   publicMetrics: boolean
   limit: Limits
 }
 
 export async function runBridge(options: BridgeCommand, output: Output, signal: AbortSignal): Promise<void> {
   const { data, port, host, webRoot, passphraseFile, publicUrl, allowOrigin, publicMetrics, limit } = options
+  const { inviteOnly, inviteIssuer, trustProxy } = options
   const bridge = await startBridgeIn({
     directory: data,
     port,
     host,
     webRoot,
     publicMetrics,
+    inviteOnly,
     ...limit,
+    ...(inviteIssuer ? { inviteIssuers: inviteIssuer } : {}),
+    ...(trustProxy ? { trustedProxies: trustProxy } : {}),
     ...(passphraseFile ? { passphraseFile } : {}),
     ...(publicUrl ? { publicUrl } : {}),
     ...(allowOrigin ? { allowedOrigins: allowOrigin } : {}),
@@ -69,6 +85,38 @@ export async function runBridge(options: BridgeCommand, output: Output, signal: 
   } finally {
     await bridge.close()
   }
+}
+
+export interface InviteCommand {
+  data: string
+  passphraseFile?: string
+  ttl: number
+  uses: number
+  for?: string
+}
+
+/** `sticky bridge invite`: the invitation on standard output, alone, and what it is on standard error. */
+export async function invite(options: InviteCommand, output: Output): Promise<void> {
+  const { data: directory, passphraseFile, ttl, uses } = options
+  // an identity made here would be that of a bridge that nobody runs
+  if (!hasIdentity(directory))
+    throw new StickyError(
+      'IDENTITY_UNREADABLE',
+      `There is no ${identityFileOf(directory)}. Start the bridge once, or name its folder with --data.`,
+    )
+  const passphrase = await resolvePassphrase({ directory, ...(passphraseFile ? { passphraseFile } : {}) })
+  const { identity } = await loadOrCreateIdentity({ directory, passphrase })
+  const audience = options.for ?? identity.nodeId
+  const invitation = await issueInvitation({ issuer: identity, audience, ttlMs: ttl, uses })
+  const { expiresAt } = readInvitation(invitation)
+  const until = new Date(expiresAt).toISOString()
+  output.result(
+    { event: 'invited', invitation, bridge: audience, issuer: identity.nodeId, expiresAt, uses },
+    invitation,
+  )
+  output.note(
+    `for ${uses === 0 ? 'any number of nodes' : uses === 1 ? 'one node' : `${uses} nodes`} at bridge ${audience}, until ${until}; whoever has this text can come in`,
+  )
 }
 
 export function tellOtherMachines({ lanUrls }: Bridge, output: Output): void {

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { StickyError } from '../dht/index.ts'
-import { createNode, type Output, type StickyNode } from '../node/index.ts'
+import { createNode, type Output, resolveInvitation, type StickyNode } from '../node/index.ts'
 
 /**
  * Replays a chat log: each author's lines go, in order, through one of several publishing nodes. Every line is published
@@ -13,6 +13,7 @@ import { createNode, type Output, type StickyNode } from '../node/index.ts'
 
 export interface ImportOptions {
   bridge: string
+  invitation?: string
   publishers: number
   limit?: number
 }
@@ -66,9 +67,12 @@ export async function demoImport(
 }
 
 /** All of them, or none is left open. */
-async function openNodes({ publishers, bridge }: ImportOptions, signal: AbortSignal): Promise<StickyNode[]> {
+async function openNodes(options: ImportOptions, signal: AbortSignal): Promise<StickyNode[]> {
+  const { publishers, bridge: bridgeUrl } = options
+  const invitation = await resolveInvitation(options.invitation)
+  const shown = invitation === undefined ? {} : { invitation }
   const starts = await Promise.allSettled(
-    Array.from({ length: publishers }, () => createNode({ role: 'client', bridgeUrl: bridge, signal })),
+    Array.from({ length: publishers }, () => createNode({ role: 'client', bridgeUrl, signal, ...shown })),
   )
   const nodes = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []))
   const failed = starts.find((start) => start.status === 'rejected')

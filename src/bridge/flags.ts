@@ -1,4 +1,6 @@
+import { isIP } from 'node:net'
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { MAX_INVITATION_USES, publicKeyOf } from '../dht/index.ts'
 import { collect, passphraseFlag, wholeNumber } from '../node/index.ts'
 import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
 import { DEFAULT_RELAY_LIMITS, type RelayLimits } from './transports.ts'
@@ -45,6 +47,52 @@ function publicUrl(text: string): string {
   return url.origin
 }
 
+function ipAddress(text: string, previous?: string[]): string[] {
+  if (isIP(text) === 0) throw new InvalidArgumentError('Expected an IP address such as 10.0.0.2.')
+  return collect(text, previous)
+}
+
+export function nodeId(text: string): string {
+  try {
+    publicKeyOf(text)
+    return text
+  } catch {
+    throw new InvalidArgumentError('Expected a node id such as 12D3Koo….')
+  }
+}
+
+const UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+const MAX_TTL_MS = 366 * UNIT_MS.d
+
+/** 90m, 12h, 7d: in milliseconds. */
+function duration(text: string): number {
+  const [, count = '', unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
+  const ms = Number(count) * (UNIT_MS[unit as keyof typeof UNIT_MS] ?? 0)
+  if (ms === 0 || ms > MAX_TTL_MS)
+    throw new InvalidArgumentError('Expected a time such as 90m, 12h or 7d, of at most 366d.')
+  return ms
+}
+
+function useCount(text: string): number {
+  const uses = wholeNumber(text)
+  if (uses > MAX_INVITATION_USES)
+    throw new InvalidArgumentError(`Expected at most ${MAX_INVITATION_USES} uses, or 0 for any number.`)
+  return uses
+}
+
+/** The options of `sticky bridge invite`. */
+export const inviteFlags = (command: Command): Command =>
+  passphraseFlag(
+    command
+      .option('--ttl <time>', 'until when it opens the door, e.g. 90m, 12h, 7d', duration, 7 * UNIT_MS.d)
+      .option('--uses <n>', 'how many nodes may come in by it; 0: any number', useCount, 1)
+      .option(
+        '--for <node id>',
+        'the bridge it is for, where that is not the one of the data folder',
+        nodeId,
+      ),
+  )
+
 export interface Limits {
   limits: Partial<BridgeLimits>
   relay: Partial<RelayLimits>
@@ -70,6 +118,21 @@ export const operatorFlags = (command: Command): Command =>
       publicUrl,
     )
     .option('--allow-origin <origin>', 'a foreign page may use it too; repeatable, * for any', originOf)
+    .option(
+      '--invite-only',
+      'admit only who shows an invitation (sticky bridge invite --ttl 7d --uses 1)',
+      false,
+    )
+    .option(
+      '--invite-issuer <node id>',
+      'invitations of this node count too; repeatable',
+      (text, previous?: string[]) => collect(nodeId(text), previous),
+    )
+    .option(
+      '--trust-proxy <address>',
+      'a proxy whose X-Forwarded-For tells the client’s address; repeatable',
+      ipAddress,
+    )
     .option('--public-metrics', '/metrics for everybody, not for this machine only', false)
     .addOption(
       new Option('--limit <name=number>', `change a limit; repeatable: ${LIMIT_NAMES.join(', ')}`)

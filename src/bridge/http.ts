@@ -6,6 +6,8 @@ import { isLocalRequest } from './origins.ts'
 
 export interface HttpOptions {
   metrics: Registry
+  /** Whether the client of a request may make one more. */
+  mayAsk(request: Request): boolean
   /** The answer of /bootstrap. `host` is the Host the client dialled. */
   bootstrap(host: string): object
   health(): object
@@ -15,9 +17,17 @@ export interface HttpOptions {
   publicMetrics: boolean
 }
 
-export function createHttpApp({ metrics, bootstrap, health, webRoot, publicMetrics }: HttpOptions): Express {
+export function createHttpApp(options: HttpOptions): Express {
+  const { metrics, mayAsk, bootstrap, health, webRoot, publicMetrics } = options
   const app = express()
   app.disable('x-powered-by')
+  app.use((request, response, next) => {
+    if (mayAsk(request)) return next()
+    response
+      .status(429)
+      .set({ 'Retry-After': '1', 'Cache-Control': 'no-store', 'Access-Control-Allow-Origin': '*' })
+      .json({ error: 'RATE_LIMITED', message: 'Too many requests from this address.' })
+  })
   app.use(
     helmet({
       contentSecurityPolicy: {

@@ -1,6 +1,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { StickyError } from '../dht/index.ts'
+import { AddressCounter } from './address-counter.ts'
+import { addressGroup } from './client-address.ts'
 
 /** The bridge's public port: opened before the rest, so that a port in use is told at once, and closed first. */
 
@@ -13,14 +15,22 @@ export interface PublicPort {
   close(drainMs: number): Promise<void>
 }
 
+export interface ConnectionLimits {
+  maxConnections: number
+  maxConnectionsPerAddress: number
+  /** Their connections are those of many clients. */
+  trustedProxies: ReadonlySet<string>
+}
+
 /** Rejects with PORT_IN_USE, or UNREACHABLE when that address is not this machine's. */
-export async function openPort(port: number, host: string): Promise<PublicPort> {
+export async function openPort(port: number, host: string, limits: ConnectionLimits): Promise<PublicPort> {
   const server = createServer({
     headersTimeout: 10_000,
     requestTimeout: 30_000,
     connectionsCheckingInterval: 5_000, // how often the two above are looked at; 30 s by default
     maxHeaderSize: 16 * 1024,
   })
+  capConnections(server, limits)
   const onEarlyRequest: RequestListener = (_request, response) => {
     response.writeHead(503, { 'Retry-After': '1' }).end()
   }
@@ -33,6 +43,20 @@ export async function openPort(port: number, host: string): Promise<PublicPort> 
     },
     close: (drainMs) => closeServer(server, drainMs),
   }
+}
+
+/** Before a byte is read: a client that says nothing at all costs a socket too. */
+function capConnections(
+  server: Server,
+  { maxConnections, maxConnectionsPerAddress, trustedProxies }: ConnectionLimits,
+): void {
+  const open = new AddressCounter()
+  server.on('connection', (socket) => {
+    const address = addressGroup(socket.remoteAddress)
+    const isAboveOwn = open.of(address) >= maxConnectionsPerAddress && !trustedProxies.has(address)
+    if (isAboveOwn || open.total >= maxConnections) socket.destroy()
+    else socket.on('close', open.add(address))
+  })
 }
 
 function listen(server: Server, port: number, host: string): Promise<number> {

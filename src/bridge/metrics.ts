@@ -1,4 +1,5 @@
 import { Gauge, Registry } from 'prom-client'
+import type { RelayCounters } from './relay-guard.ts'
 
 /** What /metrics and /health tell. Gauges read their value when they are asked, so nothing is counted twice. */
 export interface BridgeNumbers {
@@ -9,6 +10,7 @@ export interface BridgeNumbers {
   pipes: number
   connections: number
   reservations: number
+  relay: RelayCounters
 }
 
 export function createMetrics(read: () => BridgeNumbers): Registry {
@@ -28,6 +30,9 @@ export function createMetrics(read: () => BridgeNumbers): Registry {
   gauge('pipes', 'Libp2p sockets piped now', (numbers) => numbers.pipes)
   gauge('connections', 'Libp2p connections now', (numbers) => numbers.connections)
   gauge('relay_reservations', 'Relay reservations now', (numbers) => numbers.reservations)
+  gauge('relay_circuits', 'Relayed circuits let through since the start', ({ relay }) => relay.circuits)
+  gauge('relay_circuits_refused', 'Circuits above a limit', ({ relay }) => relay.refusedCircuits)
+  gauge('relay_reservations_refused', 'Reservations above a limit', ({ relay }) => relay.refusedReservations)
   new Gauge({
     name: 'sticky_bridge_challenges_refused',
     help: 'Challenges refused since the start, by reason',

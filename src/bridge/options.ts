@@ -15,12 +15,30 @@ export interface BridgeLimits {
   /** Challenges one address may start: at once, and refilled per second. */
   challengeBurst: number
   challengesPerSecond: number
+  /** Challenges one node id may pass: at once, and refilled per second. */
+  identityChallengeBurst: number
+  identityChallengesPerSecond: number
   /** How long a passed challenge admits, and for how many peers at once; the longest unused is forgotten. */
   admissionMs: number
   maxAdmitted: number
   /** Libp2p sockets piped at once, per address and in all. */
   maxPipesPerAddress: number
   maxPipes: number
+  /** Libp2p sockets one address may open: at once, and refilled per second. */
+  pipeBurst: number
+  pipesPerSecond: number
+  /** From opening a libp2p socket to having proved a key over it. */
+  pipeDeadlineMs: number
+  /** TCP connections of the public port at once, whatever they are for, per address and in all. Above it they are cut. */
+  maxConnectionsPerAddress: number
+  maxConnections: number
+  /** HTTP requests one address may make: at once, and refilled per second. */
+  requestBurst: number
+  requestsPerSecond: number
+  /** Uses of limited invitations remembered at once, until each expires. */
+  maxInvitationUses: number
+  /** How often connections of peers whose admission is over are looked for, and ended. */
+  lapseCheckMs: number
   /** One websocket message of a piped socket; noise sends at most 64 KiB at a time. */
   maxPipedMessageBytes: number
   /** On shutdown, how long open sockets may take to finish. */
@@ -37,10 +55,21 @@ export const DEFAULT_BRIDGE_LIMITS: BridgeLimits = {
   challengeCloseMs: 1_000,
   challengeBurst: 100,
   challengesPerSecond: 10,
+  identityChallengeBurst: 60,
+  identityChallengesPerSecond: 1,
   admissionMs: 24 * 3_600_000,
   maxAdmitted: 10_000,
   maxPipesPerAddress: 500,
   maxPipes: 5_000,
+  pipeBurst: 200,
+  pipesPerSecond: 20,
+  pipeDeadlineMs: 10_000,
+  maxConnectionsPerAddress: 700,
+  maxConnections: 8_000,
+  requestBurst: 300,
+  requestsPerSecond: 50,
+  maxInvitationUses: 10_000,
+  lapseCheckMs: 60_000,
   maxPipedMessageBytes: 1024 * 1024,
   drainMs: 2_000,
 }

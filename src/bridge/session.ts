@@ -8,6 +8,7 @@ import {
   equalBytes,
   fromBase64url,
   MAX_CHALLENGE_FRAME_BYTES,
+  type PresentedInvitation,
   publicKeyOf,
   verifySignature,
 } from '../dht/index.ts'
@@ -20,16 +21,26 @@ import {
 export type Session =
   | { state: 'connecting' }
   | { state: 'challenged'; challenge: Challenge; issuedAtMs: number }
-  | { state: 'verifying'; challenge: Challenge; signature: Uint8Array }
-  | { state: 'accepted'; challenge: Challenge }
+  | { state: 'verifying'; challenge: Challenge; signature: Uint8Array; invitation?: PresentedInvitation }
+  | { state: 'accepted'; challenge: Challenge; lifeMs?: number }
   | { state: 'refused'; code: ErrorCode; message: string }
 
 export type SessionEvent =
   | { type: 'frame'; frame: ClientFrame }
   | { type: 'malformed'; message: string }
   | { type: 'too-large' }
-  | { type: 'verified'; isValid: boolean }
+  | Verdict
   | { type: 'deadline' }
+
+/** On the signature, and, where that is right, on who signed. */
+export interface Verdict {
+  type: 'verified'
+  isValid: boolean
+  /** A rule of the bridge against this node. */
+  refusal?: { code: ErrorCode; message: string }
+  /** How long the node is admitted, where that is less than usual. */
+  lifeMs?: number
+}
 
 export interface SessionContext {
   serverId: string
@@ -52,7 +63,9 @@ export function step(session: Session, event: SessionEvent, context: SessionCont
   if (session.state === 'verifying') {
     if (event.type !== 'verified') return refused('MALFORMED', 'Nothing may follow the response.')
     if (!event.isValid) return refused('BAD_SIGNATURE', 'The signature is not the key’s over this challenge.')
-    return { state: 'accepted', challenge: session.challenge }
+    if (event.refusal) return refused(event.refusal.code, event.refusal.message)
+    const { lifeMs } = event
+    return { state: 'accepted', challenge: session.challenge, ...(lifeMs === undefined ? {} : { lifeMs }) }
   }
   if (event.type === 'verified') return refused('MALFORMED', 'Out of order.')
   if (session.state === 'connecting') return onConnect(event.frame, context)
@@ -90,7 +103,13 @@ function onResponse(
   if (frame.type !== 'RESPONSE') return refused('MALFORMED', 'A challenge is answered with RESPONSE.')
   if (context.monotonicNow() - session.issuedAtMs > context.challengeMs)
     return refused('EXPIRED', 'The challenge is too old.')
-  return { state: 'verifying', challenge: session.challenge, signature: fromBase64url(frame.signature) }
+  const { invitation } = frame
+  return {
+    state: 'verifying',
+    challenge: session.challenge,
+    signature: fromBase64url(frame.signature),
+    ...(invitation === undefined ? {} : { invitation }),
+  }
 }
 
 export const verifyResponse = ({
@@ -124,6 +143,10 @@ export function closeCodeOf(code: ErrorCode): number {
     WRONG_IDENTITY: 4403,
     TIMEOUT: 4408,
     EXPIRED: 4410,
+    INVITATION_REQUIRED: 4420,
+    INVITATION_INVALID: 4421,
+    INVITATION_EXPIRED: 4422,
+    INVITATION_USED: 4423,
     TOO_LARGE: 1009,
     RATE_LIMITED: 4429,
     BUSY: 4503,

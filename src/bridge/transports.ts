@@ -7,8 +7,15 @@ import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { type DhtLibp2p, dhtServices, endingOnAbort, hardenedListeners } from '../dht/index.ts'
+import {
+  type ClientOf,
+  newRelayCounters,
+  type RelayCounters,
+  RelayGuard,
+  type RelayGuardLimits,
+} from './relay-guard.ts'
 
-export interface RelayLimits {
+export interface RelayLimits extends RelayGuardLimits {
   /** Peers that may be reachable through this relay at once. */
   maxReservations: number
   reservationTtlMs: number
@@ -22,6 +29,11 @@ export const DEFAULT_RELAY_LIMITS: RelayLimits = {
   reservationTtlMs: 2 * 3_600_000,
   maxCircuitBytes: 64 * 1024 * 1024,
   maxCircuitMs: 3_600_000,
+  maxConnectionsPerPeer: 8,
+  // an office or a school is one address
+  maxReservationsPerAddress: 128,
+  maxCircuitsPerPeer: 64,
+  maxCircuitsPerAddress: 512,
 }
 
 export interface BridgeLibp2pOptions {
@@ -34,10 +46,15 @@ export interface BridgeLibp2pOptions {
   /** Whether a peer has passed the challenge. Asked for each connection, reservation and dial. */
   admit: (peerId: string) => boolean
   relay?: Partial<RelayLimits>
+  /** Whose connection it is: every client seems to come from loopback here. Default: each is somebody else's. */
+  clientOf?: ClientOf
+  relayCounters?: RelayCounters
   maxConnections?: number
-  /** Every client seems to come from loopback here, so limits by address are the HTTP server's business. */
+  /** Limits by address are the HTTP server's business. */
   inboundConnectionsPerSecondPerHost?: number
   maxPendingInboundConnections?: number
+  /** From a new connection to a peer that has proved its key and was admitted. */
+  inboundUpgradeTimeoutMs?: number
   /** The largest websocket message anybody may send. */
   maxMessageBytes?: number
 }
@@ -48,10 +65,18 @@ export interface BridgeLibp2pOptions {
  */
 export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<DhtLibp2p> {
   const limits = { ...DEFAULT_RELAY_LIMITS, ...options.relay }
-  const listenerLimits =
-    options.maxMessageBytes === undefined ? {} : { maxMessageBytes: options.maxMessageBytes }
+  const { maxMessageBytes, inboundUpgradeTimeoutMs: handshakeTimeoutMs } = options
+  const listenerLimits = {
+    ...(maxMessageBytes === undefined ? {} : { maxMessageBytes }),
+    ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutMs }),
+  }
+  const guard = new RelayGuard(
+    limits,
+    options.clientOf ?? String,
+    options.relayCounters ?? newRelayCounters(),
+  )
   const refuse = (peerId: { toString(): string }): boolean => !options.admit(peerId.toString())
-  return createLibp2p({
+  const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: [`/ip4/127.0.0.1/tcp/${options.listenPort}/ws`], announce: options.announce },
     transports: [hardenedListeners(endingOnAbort(webSockets()), listenerLimits)],
@@ -59,12 +84,14 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
     streamMuxers: [yamux()],
     connectionGater: {
       denyInboundEncryptedConnection: refuse,
-      denyInboundRelayReservation: refuse,
+      denyInboundRelayReservation: (peerId) => refuse(peerId) || !guard.mayReserve(peerId),
+      denyOutboundRelayedConnection: (from, to) => refuse(from) || !guard.mayRelay(from, to),
       denyDialPeer: refuse,
     },
     connectionManager: {
       maxConnections: options.maxConnections ?? 2_048,
       inboundConnectionThreshold: options.inboundConnectionsPerSecondPerHost ?? 10_000,
+      inboundUpgradeTimeout: options.inboundUpgradeTimeoutMs ?? 10_000,
       maxIncomingPendingConnections: options.maxPendingInboundConnections ?? 256,
     },
     services: {
@@ -72,6 +99,8 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
       identify: identify(),
       identifyPush: identifyPush(),
       relay: circuitRelayServer({
+        maxInboundHopStreams: limits.maxCircuitsPerPeer + 1,
+        maxOutboundStopStreams: limits.maxCircuitsPerPeer + 1,
         reservations: {
           maxReservations: limits.maxReservations,
           reservationTtl: limits.reservationTtlMs,
@@ -82,4 +111,6 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
       ...dhtServices({ common: 'server', durable: 'server' }),
     },
   })
+  guard.watch(libp2p)
+  return libp2p
 }

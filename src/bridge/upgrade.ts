@@ -1,8 +1,10 @@
 import { type IncomingMessage, type Server, STATUS_CODES } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { RateLimiter, type Runtime } from '../dht/index.ts'
 import { AddressCounter } from './address-counter.ts'
 import type { ChallengeSocket } from './challenge-socket.ts'
+import { clientGroup } from './client-address.ts'
 import type { BridgeLimits } from './options.ts'
 import { isAllowedOrigin, type OriginRules } from './origins.ts'
 
@@ -18,43 +20,54 @@ export interface UpgradeOptions {
   challenge: ChallengeSocket
   limits: BridgeLimits
   origins: OriginRules
+  trustedProxies: ReadonlySet<string>
+  runtime: Runtime
 }
 
 export interface Pipes {
   readonly count: number
+  /** The address group of the client behind a loopback port: libp2p sees only that. */
+  clientOf(loopbackPort: number): string | undefined
   closeAll(): void
 }
 
 export function handleUpgrades(
   server: Server,
-  { libp2pPort, challenge, limits, origins }: UpgradeOptions,
+  { libp2pPort, challenge, limits, origins, trustedProxies, runtime }: UpgradeOptions,
 ): Pipes {
   const pipes = new Set<Duplex>()
   const counter = new AddressCounter()
+  const limiter = new RateLimiter(runtime)
+  const clients = new Map<number, string>()
   let isClosed = false
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy())
-    const address = (socket as Socket).remoteAddress ?? 'unknown'
+    const address = clientGroup(request, trustedProxies)
     // a connection from before the end may still ask; a socket that is let in then would keep the server open
     if (isClosed) return reject(socket, 503)
     if (!isAllowedOrigin(request.headers, origins)) return reject(socket, 403)
     if (request.url?.split('?')[0] === CHALLENGE_PATH) {
       if (!challenge.hasRoomFor(address)) return reject(socket, 503)
-      challenge.server.handleUpgrade(request, socket, head, (ws) =>
-        challenge.server.emit('connection', ws, request),
-      )
-      return
+      return challenge.accept(request, socket, head, address)
     }
     if (counter.total >= limits.maxPipes || counter.of(address) >= limits.maxPipesPerAddress)
       return reject(socket, 503)
+    const { pipesPerSecond: perSecond, pipeBurst: burst } = limits
+    if (!limiter.take(address, { perSecond, burst })) return reject(socket, 429)
     pipes.add(socket)
     socket.on('close', counter.add(address)).on('close', () => pipes.delete(socket))
-    pipe(request, socket as Socket, head, libp2pPort)
+    const upstream = pipe(request, socket as Socket, head, libp2pPort)
+    upstream.once('connect', () => {
+      const port = upstream.localPort as number
+      clients.set(port, address)
+      upstream.once('close', () => clients.delete(port))
+    })
   })
   return {
     get count() {
       return pipes.size
     },
+    clientOf: (loopbackPort) => clients.get(loopbackPort),
     closeAll() {
       isClosed = true
       for (const socket of pipes) socket.destroy()
@@ -62,7 +75,7 @@ export function handleUpgrades(
   }
 }
 
-function pipe(request: IncomingMessage, client: Socket, head: Buffer, port: number): void {
+function pipe(request: IncomingMessage, client: Socket, head: Buffer, port: number): Socket {
   const upstream = connect(port, '127.0.0.1')
   const end = () => {
     client.destroy()
@@ -81,6 +94,7 @@ function pipe(request: IncomingMessage, client: Socket, head: Buffer, port: numb
     client.pipe(upstream)
     upstream.pipe(client)
   })
+  return upstream
 }
 
 /** Answers and lets go: nothing else ends the socket of a client that neither reads nor closes. */

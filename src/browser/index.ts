@@ -1,4 +1,4 @@
-export { asStickyError, type ErrorCode, StickyError } from '../dht/index.ts'
+export { AdmissionRefusedError, asStickyError, type ErrorCode, StickyError } from '../dht/index.ts'
 export type * from '../pubsub/index.ts'
 export { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 export * from './node.ts'

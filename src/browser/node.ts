@@ -7,6 +7,7 @@ import {
   identityFromSeed,
   jittered,
   joinDht,
+  rejoinPauseMs,
   StickyError,
   systemRuntime,
 } from '../dht/index.ts'
@@ -33,6 +34,8 @@ export interface NodeStatus {
 export interface BrowserNodeOptions {
   /** The bridge's page address, e.g. location.origin. */
   bridgeUrl: string
+  /** The text of an invitation, for a bridge that admits no strangers. */
+  invitation?: string
   onStatus?: (status: NodeStatus) => void
   /** Default: the browser's own. Tests pass { iceServers: [] }. */
   rtcConfiguration?: RTCConfiguration
@@ -80,7 +83,7 @@ async function start(options: BrowserNodeOptions, cleanups: Cleanups): Promise<B
   const identity = await identityFromSeed(seed)
   const storage = await openIdbStorage(`${name}-records`)
   cleanups.add(() => storage.close())
-  const bootstrap = await enterBridge(options.bridgeUrl, identity, options.signal)
+  const bootstrap = await enterBridge(options.bridgeUrl, identity, options.signal, options)
   const libp2p = await createBrowserLibp2p({
     seed,
     relay: bootstrap.relay,
@@ -195,14 +198,14 @@ function keepBridge({ options, identity, isConnected, join }: KeepBridge): () =>
   const attempt = async () => {
     try {
       if (!isConnected() || first) {
-        if (!isAdmitted) await enterBridge(options.bridgeUrl, identity, signal)
+        if (!isAdmitted) await enterBridge(options.bridgeUrl, identity, signal, options)
         isAdmitted = false
         await join(signal)
       }
       first = false
       waitMs = REJOIN_MS
-    } catch {
-      waitMs = Math.min(waitMs * 2, MAX_REJOIN_MS)
+    } catch (error) {
+      waitMs = rejoinPauseMs(error, waitMs, MAX_REJOIN_MS)
     }
     if (!signal.aborted) timer = setTimeout(() => void attempt(), jittered(systemRuntime, waitMs))
   }

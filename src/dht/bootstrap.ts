@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { passChallenge } from './challenge.ts'
-import { asStickyError, StickyError } from './errors.ts'
+import { AdmissionRefusedError, asStickyError, StickyError } from './errors.ts'
 import type { Identity } from './identity.ts'
 
 /** What a bridge tells everybody at /bootstrap. */
@@ -20,6 +20,12 @@ const MAX_BOOTSTRAP_BYTES = 16 * 1024
 /** The question and the challenge together; a bridge that works needs a few round trips. */
 const ENTER_TIMEOUT_MS = 10_000
 
+export interface EnterOptions {
+  /** The text of an invitation, for a bridge that admits no strangers. */
+  invitation?: string
+  timeoutMs?: number
+}
+
 /**
  * Asks the bridge where to dial, and passes its challenge: only then does it accept a libp2p connection. Rejects with
  * UNREACHABLE, MALFORMED (not a bridge), ADMISSION_REFUSED, or ABORTED.
@@ -28,15 +34,30 @@ export async function enterBridge(
   bridgeUrl: string,
   identity: Identity,
   signal?: AbortSignal,
-  timeoutMs = ENTER_TIMEOUT_MS,
+  { invitation, timeoutMs = ENTER_TIMEOUT_MS }: EnterOptions = {},
 ): Promise<Bootstrap> {
   const deadline = AbortSignal.timeout(timeoutMs)
   const either = signal ? AbortSignal.any([signal, deadline]) : deadline
   const bootstrap = await fetchBootstrap(bridgeUrl, either)
   const url = new URL(bootstrap.challenge, bridgeUrl)
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
-  await passChallenge({ url: url.toString(), identity, expectedServerId: bootstrap.serverId, signal: either })
+  await passChallenge({
+    url: url.toString(),
+    identity,
+    expectedServerId: bootstrap.serverId,
+    signal: either,
+    ...(invitation === undefined ? {} : { invitation }),
+  })
   return bootstrap
+}
+
+/**
+ * The pause before a bridge is asked again after an attempt failed with `error`: twice the last one, up to the maximum,
+ * and the maximum at once where the bridge has a rule against this node. No failure ends the attempts.
+ */
+export function rejoinPauseMs(error: unknown, lastMs: number, maxMs: number): number {
+  if (error instanceof AdmissionRefusedError && !error.isPassing) return maxMs
+  return Math.min(lastMs * 2, maxMs)
 }
 
 async function fetchBootstrap(bridgeUrl: string, signal: AbortSignal): Promise<Bootstrap> {

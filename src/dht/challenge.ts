@@ -1,7 +1,14 @@
 import * as v from 'valibot'
-import { framed } from './codec.ts'
-import { asStickyError, isErrorCode, StickyError } from './errors.ts'
+import {
+  acceptedBytes,
+  type Challenge,
+  challengeBytes,
+  fromBase64url,
+  toBase64url,
+} from './challenge-bytes.ts'
+import { AdmissionRefusedError, asStickyError, isErrorCode, StickyError } from './errors.ts'
 import { type Identity, publicKeyOf, verifySignature } from './identity.ts'
+import { MAX_INVITATION_CHARACTERS, presentInvitation } from './invitation.ts'
 import { systemRuntime } from './runtime.ts'
 
 /**
@@ -9,7 +16,7 @@ import { systemRuntime } from './runtime.ts'
  *
  *   client  CONNECT             { nodeId, publicKey }
  *   bridge  CHALLENGE           { nonce, timestamp, serverId }
- *   client  RESPONSE            { signature }    over challengeBytes()
+ *   client  RESPONSE            { signature, invitation? }    over challengeBytes()
  *   bridge  CONNECTION_ACCEPTED { nodeId, verified, serverSignature }   over acceptedBytes(), or REFUSED { code, message }
  *
  * The signed bytes name the bridge and the address that was dialled, so that a signature obtained by one bridge is worth
@@ -32,7 +39,11 @@ const base64url = (bytes: number) =>
 /** What a client may say. */
 export const clientFrame = v.variant('type', [
   v.strictObject({ type: v.literal('CONNECT'), nodeId, publicKey: base64url(32) }),
-  v.strictObject({ type: v.literal('RESPONSE'), signature: base64url(64) }),
+  v.strictObject({
+    type: v.literal('RESPONSE'),
+    signature: base64url(64),
+    invitation: v.optional(v.strictObject({ grant: text(MAX_INVITATION_CHARACTERS), proof: base64url(64) })),
+  }),
 ])
 export type ClientFrame = v.InferOutput<typeof clientFrame>
 
@@ -54,40 +65,6 @@ export const serverFrame = v.variant('type', [
 ])
 export type ServerFrame = v.InferOutput<typeof serverFrame>
 
-export interface Challenge {
-  serverId: string
-  /** host:port that the client dialled. */
-  audience: string
-  nodeId: string
-  nonce: Uint8Array
-  timestamp: number
-}
-
-const utf8 = (value: string) => new TextEncoder().encode(value)
-const parts = ({ serverId, audience, nodeId: client, nonce, timestamp }: Challenge) => [
-  utf8(serverId),
-  utf8(audience),
-  utf8(client),
-  nonce,
-  utf8(String(timestamp)),
-]
-/** What the client signs. */
-export const challengeBytes = (challenge: Challenge): Uint8Array =>
-  framed('sticky-pubsub/auth/1', ...parts(challenge))
-/** What the bridge signs back: it is the one that the client asked for. */
-export const acceptedBytes = (challenge: Challenge): Uint8Array =>
-  framed('sticky-pubsub/auth-accepted/1', ...parts(challenge))
-
-export const toBase64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '')
-export const fromBase64url = (value: string): Uint8Array =>
-  Uint8Array.from(atob(value.replaceAll('-', '+').replaceAll('_', '/')), (character) =>
-    character.charCodeAt(0),
-  )
-
 /**
  * How far the bridge's clock may be from this one. Without it, a recorded acceptance could be played back for ever by
  * somebody who sits at the bridge's address.
@@ -100,6 +77,8 @@ export interface PassChallengeOptions {
   identity: Identity
   /** The bridge that is meant; another one is refused. */
   expectedServerId?: string
+  /** The text of an invitation, for a bridge that admits no strangers. */
+  invitation?: string
   signal: AbortSignal
   WebSocket?: typeof WebSocket
   /** Wall clock, ms since the Unix epoch. */
@@ -114,6 +93,7 @@ export function passChallenge({
   url,
   identity,
   expectedServerId,
+  invitation,
   signal,
   WebSocket: Socket = globalThis.WebSocket,
   now = systemRuntime.now,
@@ -138,7 +118,7 @@ export function passChallenge({
     const onFrame = async (frame: ServerFrame) => {
       if (frame.type === 'REFUSED') {
         const code = isErrorCode(frame.code) ? frame.code : 'ADMISSION_REFUSED'
-        throw new StickyError('ADMISSION_REFUSED', `The bridge refused this node: ${frame.message} (${code})`)
+        throw new AdmissionRefusedError(code, `The bridge refused this node: ${frame.message} (${code})`)
       }
       if (frame.type === 'CHALLENGE') {
         if (challenge !== undefined) throw new StickyError('MALFORMED', 'The bridge sent a second challenge.')
@@ -154,7 +134,11 @@ export function passChallenge({
           nodeId: identity.nodeId,
           nonce: fromBase64url(frame.nonce),
         }
-        send({ type: 'RESPONSE', signature: toBase64url(await identity.sign(challengeBytes(challenge))) })
+        send({
+          type: 'RESPONSE',
+          signature: toBase64url(await identity.sign(challengeBytes(challenge))),
+          ...(invitation === undefined ? {} : { invitation: await present(invitation, challenge, now()) }),
+        })
         return
       }
       if (challenge === undefined)
@@ -188,6 +172,16 @@ export function passChallenge({
       )
     })
   })
+}
+
+/** An invitation that cannot help is a refusal, whoever of the two sees it first. */
+async function present(invitation: string, challenge: Challenge, now: number) {
+  try {
+    return await presentInvitation(invitation, challenge, now)
+  } catch (error) {
+    const { code, message } = asStickyError(error, 'INVITATION_INVALID')
+    throw new AdmissionRefusedError(code, message, { cause: error })
+  }
 }
 
 function openSocket(Socket: typeof WebSocket, url: string): WebSocket {

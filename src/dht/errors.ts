@@ -50,6 +50,10 @@ const CODES = {
   IDENTITY_EXISTS: { retryable: false, action: 'ignore' },
   IDENTITY_UNREADABLE: { retryable: false, action: 'ignore' },
   ADMISSION_REFUSED: { retryable: false, action: 'ignore' },
+  INVITATION_REQUIRED: { retryable: false, action: 'ignore' },
+  INVITATION_INVALID: { retryable: false, action: 'ignore' },
+  INVITATION_EXPIRED: { retryable: false, action: 'ignore' },
+  INVITATION_USED: { retryable: false, action: 'ignore' },
   UNSUPPORTED_PLATFORM: { retryable: false, action: 'ignore' },
   PORT_IN_USE: { retryable: false, action: 'ignore' },
 } as const
@@ -67,6 +71,21 @@ export class StickyError extends Error {
     this.code = code
     this.retryable = CODES[code].retryable
     this.action = CODES[code].action
+  }
+}
+
+/** ADMISSION_REFUSED, and why: the bridge's own code. */
+export class AdmissionRefusedError extends StickyError {
+  readonly reason: ErrorCode
+
+  constructor(reason: ErrorCode, message: string, options?: ErrorOptions) {
+    super('ADMISSION_REFUSED', message, options)
+    this.reason = reason
+  }
+
+  /** Whether the bridge may say something else in a moment. */
+  get isPassing(): boolean {
+    return CODES[this.reason].retryable
   }
 }
 

@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { fromBase64url, toBase64url } from './challenge.ts'
+import { fromBase64url, toBase64url } from './challenge-bytes.ts'
 import { integer } from './codec.ts'
 import { StickyError } from './errors.ts'
 

@@ -37,11 +37,14 @@ export interface ListenerLimits {
   maxMessageBytes: number
   /** A socket may be silent for so long before it is a websocket; libp2p watches over what comes after. */
   handshakeTimeoutMs: number
+  /** A client that is refused may take so long to answer the close of its socket. ws gives it 30 s. */
+  closeTimeoutMs: number
 }
 
 export const DEFAULT_LISTENER_LIMITS: ListenerLimits = {
   maxMessageBytes: 1024 * 1024,
   handshakeTimeoutMs: 10_000,
+  closeTimeoutMs: 1_000,
 }
 
 interface HandlesUpgrades {
@@ -66,7 +69,7 @@ export function hardenedListeners<C, T extends { createListener(init: never): ob
     const createListener = transport.createListener.bind(transport)
     transport.createListener = (init: never) => {
       const listener = createListener(init) as HandlesUpgrades
-      endBadFrames(listener.wsServer, limits.maxMessageBytes)
+      endBadFrames(listener.wsServer, limits)
       endSilentSockets(listener, limits.handshakeTimeoutMs)
       return listener
     }
@@ -74,8 +77,11 @@ export function hardenedListeners<C, T extends { createListener(init: never): ob
   }
 }
 
-function endBadFrames(wsServer: WebSocketServer, maxMessageBytes: number): void {
-  wsServer.options.maxPayload = maxMessageBytes
+function endBadFrames(
+  wsServer: WebSocketServer,
+  { maxMessageBytes: maxPayload, closeTimeoutMs: closeTimeout }: ListenerLimits,
+): void {
+  Object.assign(wsServer.options, { maxPayload, closeTimeout }) // read at each handshake; closeTimeout is newer than the types
   const handleUpgrade = wsServer.handleUpgrade.bind(wsServer)
   wsServer.handleUpgrade = (request, socket, head, done) =>
     handleUpgrade(request, socket, head, (webSocket, upgraded) => {

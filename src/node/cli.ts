@@ -39,7 +39,12 @@ export const passphraseFlag = (command: Command): Command =>
   )
 
 const bridgeFlag = (command: Command): Command =>
-  command.option('--bridge <url>', 'the bridge to join through', process.env.STICKY_BRIDGE || DEFAULT_BRIDGE)
+  command
+    .option('--bridge <url>', 'the bridge to join through', process.env.STICKY_BRIDGE || DEFAULT_BRIDGE)
+    .option(
+      '--invitation <file>',
+      'file with an invitation to that bridge, - for standard input (else $STICKY_INVITATION)',
+    )
 
 const dataFlags = (command: Command): Command =>
   passphraseFlag(command.option('--data <dir>', 'data folder: identity and, for a node, records'))

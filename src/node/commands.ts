@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline'
 import { StickyError } from '../dht/index.ts'
 import type { Data, HistoryRequest, Message, Subscription } from '../pubsub/index.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
+import { resolveInvitation } from './invitation.ts'
 import { createNode, type StickyNode } from './node.ts'
 import { type CommonOptions, type DataOptions, dataFolder } from './options.ts'
 import { messageLine, type Output, printable } from './output.ts'
@@ -22,9 +23,11 @@ async function openNode(
   signal: AbortSignal,
   addresses: { listen?: string[]; announce?: string[] } = {},
 ): Promise<StickyNode> {
+  const invitation = await resolveInvitation(options.invitation)
   return createNode({
     role,
     signal,
+    ...(invitation === undefined ? {} : { invitation }),
     ...(options.bridge === '' ? {} : { bridgeUrl: options.bridge }),
     ...(directory === undefined ? {} : { directory, passphrase: await passphraseFor(directory, options) }),
     ...addresses,
@@ -82,6 +85,11 @@ export async function publish(
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
+  if (options.invitation === '-' && (text === undefined || text === '-'))
+    throw new StickyError(
+      'INVALID_DATA',
+      'Standard input cannot be both the invitation and the lines to publish. Put the invitation in a file.',
+    )
   const directory = dataFolder(options, 'client')
   const toData = (line: string): Data => {
     if (options.fromJson) return parseJson(line)

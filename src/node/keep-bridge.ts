@@ -5,6 +5,7 @@ import {
   type Identity,
   jittered,
   joinDht,
+  rejoinPauseMs,
   StickyError,
   systemRuntime,
 } from '../dht/index.ts'
@@ -24,6 +25,8 @@ export interface Joining {
   bootstrap: Bootstrap
   identity: Identity
   libp2p: DhtLibp2p
+  /** Shown again each time the challenge is passed. */
+  invitation?: string
 }
 
 /** Rejects with TIMEOUT after 30 s, with UNREACHABLE when the relay cannot be dialled, or with ABORTED. */
@@ -48,21 +51,30 @@ export async function joinThrough(
   )
 }
 
+export interface RejoinOptions {
+  rejoinMs: number
+  maxRejoinMs: number
+}
+
 /**
  * A bridge admits for a day and forgets everybody when it restarts, so a node that lost it passes its challenge again;
  * until then the bridge would refuse the node's connections, and nobody new would find it. Gives the function that ends
  * this; it resolves when no attempt is under way any more.
  */
-export function keepBridge({ bridgeUrl, bootstrap, identity, libp2p }: Joining): () => Promise<void> {
+export function keepBridge(
+  { bridgeUrl, bootstrap, identity, libp2p, invitation }: Joining,
+  { rejoinMs, maxRejoinMs }: RejoinOptions = { rejoinMs: REJOIN_MS, maxRejoinMs: MAX_REJOIN_MS },
+): () => Promise<void> {
   const stopped = new AbortController()
+  const shown = invitation === undefined ? {} : { invitation }
   let { serverId } = bootstrap
-  let waitMs = REJOIN_MS
+  let waitMs = rejoinMs
   let timer: ReturnType<typeof setTimeout> | undefined
   let attempting = Promise.resolve()
 
   const isConnected = () => libp2p.getConnections().some(({ remotePeer }) => String(remotePeer) === serverId)
   const rejoin = async () => {
-    const found = await enterBridge(bridgeUrl, identity, stopped.signal)
+    const found = await enterBridge(bridgeUrl, identity, stopped.signal, shown)
     serverId = found.serverId
     const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(ATTEMPT_MS)])
     await joinDht(libp2p, [found.relay], { signal })
@@ -70,9 +82,9 @@ export function keepBridge({ bridgeUrl, bootstrap, identity, libp2p }: Joining):
   const look = async () => {
     try {
       if (!isConnected()) await rejoin()
-      waitMs = REJOIN_MS
-    } catch {
-      waitMs = Math.min(waitMs * 2, MAX_REJOIN_MS) // not back yet: connections to others go on meanwhile
+      waitMs = rejoinMs
+    } catch (error) {
+      waitMs = rejoinPauseMs(error, waitMs, maxRejoinMs) // connections to others go on meanwhile
     }
     schedule()
   }

@@ -18,6 +18,8 @@ import { createNodeLibp2p, type NodeRole } from './transports.ts'
 export interface NodeOptions {
   /** The bridge to join through, e.g. http://127.0.0.1:8080. Without one the node starts a network of its own. */
   bridgeUrl?: string
+  /** The text of an invitation, for a bridge that admits no strangers. */
+  invitation?: string
   /** Where identity and records live. Without one both are in memory, and gone with the process. */
   directory?: string
   /** Opens the identity file. Needed with `directory`. */
@@ -56,14 +58,16 @@ export async function createNode(options: NodeOptions = {}): Promise<StickyNode>
 }
 
 async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNode> {
-  const { bridgeUrl, signal = new AbortController().signal } = options
+  const { bridgeUrl, invitation, signal = new AbortController().signal } = options
   requireWebsocket(options.listen ?? [])
   const { seed, storage } = await openState(options)
   cleanups.add(() => storage.close())
   const role = roleOf(options, storage)
   const identity = await identityFromSeed(seed)
   if (signal.aborted) throw new StickyError('ABORTED', 'The start was aborted.', { cause: signal.reason })
-  const bootstrap = bridgeUrl === undefined ? undefined : await enterBridge(bridgeUrl, identity, signal)
+  const shown = invitation === undefined ? {} : { invitation }
+  const bootstrap =
+    bridgeUrl === undefined ? undefined : await enterBridge(bridgeUrl, identity, signal, shown)
   const listen = options.listen ?? (role === 'client' ? [] : ['/ip4/127.0.0.1/tcp/0/ws'])
   const libp2p = await createNodeLibp2p({
     seed,
@@ -90,7 +94,7 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
   })
   cleanups.add(() => pubsub.close())
   if (bridgeUrl !== undefined && bootstrap !== undefined) {
-    const joining = { bridgeUrl, bootstrap, identity, libp2p }
+    const joining = { bridgeUrl, bootstrap, identity, libp2p, ...shown }
     await joinThrough(joining, signal)
     cleanups.add(keepBridge(joining))
   }

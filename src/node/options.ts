@@ -11,6 +11,8 @@ export interface DataOptions {
 
 export interface CommonOptions extends DataOptions {
   bridge: string
+  /** File with an invitation to that bridge; `-` for standard input. */
+  invitation?: string
 }
 
 /** $XDG_DATA_HOME/sticky-pubsub, or ~/.local/share/sticky-pubsub. */

@@ -10,10 +10,15 @@ import { makeFolder, notAFolder } from './folder.ts'
 const MAX_FILE_BYTES = 64 * 1024
 
 /** The text of the file; undefined when there is none. Rejects with IDENTITY_UNREADABLE when others may read it. */
-export const readPrivateFile = (file: string): Promise<string | undefined> => readSmallFile(file, true)
+export const readPrivateFile = (file: string, maxBytes = MAX_FILE_BYTES): Promise<string | undefined> =>
+  readSmallFile(file, true, maxBytes)
 
 /** The same of a file that was made elsewhere, whoever may read it. */
-export async function readSmallFile(file: string, mustBePrivate = false): Promise<string | undefined> {
+export async function readSmallFile(
+  file: string,
+  mustBePrivate = false,
+  maxBytes = MAX_FILE_BYTES,
+): Promise<string | undefined> {
   let handle: FileHandle | undefined
   try {
     handle = await open(file, 'r')
@@ -22,7 +27,7 @@ export async function readSmallFile(file: string, mustBePrivate = false): Promis
       throw new StickyError('IDENTITY_UNREADABLE', `${file} is a folder, not a file. Move it away.`)
     if (mustBePrivate && process.platform !== 'win32' && (stat.mode & 0o077) !== 0)
       throw new StickyError('IDENTITY_UNREADABLE', `${file} may be read by others. Run: chmod 600 ${file}`)
-    return await readBounded(handle, file)
+    return await readBounded(handle, file, maxBytes)
   } catch (error) {
     if (error instanceof StickyError) throw error
     const { code } = error as NodeJS.ErrnoException
@@ -37,14 +42,14 @@ export async function readSmallFile(file: string, mustBePrivate = false): Promis
 }
 
 /** Reads up to the bound, whatever size the file claims: a pipe has none, and a file may grow. */
-async function readBounded(handle: FileHandle, file: string): Promise<string> {
-  const buffer = Buffer.alloc(MAX_FILE_BYTES + 1)
+async function readBounded(handle: FileHandle, file: string, maxBytes: number): Promise<string> {
+  const buffer = Buffer.alloc(maxBytes + 1)
   let length = 0
   for (;;) {
     const { bytesRead } = await handle.read(buffer, length, buffer.byteLength - length, null)
     if (bytesRead === 0) return buffer.toString('utf8', 0, length)
     length += bytesRead
-    if (length > MAX_FILE_BYTES)
+    if (length > maxBytes)
       throw new StickyError('IDENTITY_UNREADABLE', `${file} is too large to be what it should be.`)
   }
 }

@@ -2,6 +2,7 @@ import type { Browser, Page } from 'playwright-core'
 import type { ViteDevServer } from 'vite'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Bridge, startBridge } from '../../src/bridge/index.ts'
+import { identityFromSeed, issueInvitation } from '../../src/dht/index.ts'
 import { launchChromium } from '../support/chromium.ts'
 import { openFixture, serveFixture } from '../support/fixture-page.ts'
 import type { AdmissionFixture } from './pages/admission.ts'
@@ -15,12 +16,14 @@ let bridge: Bridge
 let browser: Browser
 let page: Page
 
+let origin: string
+
 declare const fixture: AdmissionFixture
 
 beforeAll(async () => {
   const serving = await serveFixture(PATH)
   server = serving.server
-  const origin = `http://127.0.0.1:${serving.port}`
+  origin = `http://127.0.0.1:${serving.port}`
   bridge = await startBridge({ seed: new Uint8Array(32).fill(99), port: 0, allowedOrigins: [origin] })
   browser = await launchChromium()
   page = await openFixture(await browser.newContext(), origin + PATH)
@@ -34,6 +37,8 @@ afterAll(async () => {
 
 const enter = (value: number, isHonest: boolean) =>
   page.evaluate(([url, n, honest]) => fixture.enter(url, n, honest), [bridge.url, value, isHonest] as const)
+const join = (url: string, invitation?: string) =>
+  page.evaluate(([at, text]) => fixture.join(at, text), [url, invitation] as const)
 const connect = (value: number) =>
   page.evaluate(([relay, n]) => fixture.connect(relay, n), [bridge.address, value] as const)
 const nodeId = (value: number) => page.evaluate((n) => fixture.nodeId(n), value)
@@ -59,5 +64,23 @@ describe('a tab at the challenge', () => {
     expect(await enter(3, true)).toBe('admitted')
     expect(await enter(4, false)).toMatch(/BAD_SIGNATURE/)
     expect(await connect(4)).toMatch(/^refused/)
+  })
+})
+
+describe('a tab at a bridge that is invite-only', () => {
+  it('comes in with an invitation, and is told why without, or with one that is used', async () => {
+    const seed = new Uint8Array(32).fill(98)
+    await using invited = await startBridge({ seed, port: 0, allowedOrigins: [origin], inviteOnly: true })
+    const issuer = await identityFromSeed(seed)
+    const invitation = (uses: number) =>
+      issueInvitation({ issuer, audience: invited.nodeId, ttlMs: 60_000, uses })
+    const one = await invitation(1)
+    expect(await join(invited.url)).toBe('ADMISSION_REFUSED INVITATION_REQUIRED')
+    expect(await join(invited.url, one.slice(1))).toBe('ADMISSION_REFUSED INVITATION_INVALID')
+    expect(await join(invited.url, one)).toBe('joined')
+    expect(
+      await page.evaluate(([url, text]) => fixture.enter(url, 5, true, text), [invited.url, one] as const),
+    ).toMatch(/INVITATION_USED/)
+    expect(await join(invited.url, one)).toBe('joined') // the same tab again
   })
 })

@@ -92,12 +92,16 @@ export class LocalNetwork {
   #bridge: Program | undefined
   readonly #programs: Program[] = []
 
-  private constructor(directory: string) {
+  readonly #bridgeFlags: string[]
+
+  private constructor(directory: string, bridgeFlags: string[]) {
     this.directory = directory
+    this.#bridgeFlags = bridgeFlags
   }
 
-  static async start(options: { nodes: number }): Promise<LocalNetwork> {
-    const network = new LocalNetwork(await mkdtemp(join(tmpdir(), 'sticky-test-')))
+  static async start(options: { nodes: number; bridgeFlags?: string[] }): Promise<LocalNetwork> {
+    const directory = await mkdtemp(join(tmpdir(), 'sticky-test-'))
+    const network = new LocalNetwork(directory, options.bridgeFlags ?? [])
     await network.startBridge(0)
     await Promise.all(
       Array.from({ length: options.nodes }, (_, i) => network.startNode(`node-${i + 1}`, options.nodes)),
@@ -113,6 +117,7 @@ export class LocalNetwork {
       String(port),
       '--data',
       join(this.directory, 'bridge'),
+      ...this.#bridgeFlags,
     )
     this.url = (await this.#bridge.event((event) => event.event === 'ready')).url as string
   }

@@ -11,12 +11,13 @@ export interface TcpProxy {
   close(): Promise<void>
 }
 
-export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+/** `localAddress`: whose connections they seem to be, for limits by address. */
+export async function startTcpProxy(targetPort: number, localAddress = '127.0.0.1'): Promise<TcpProxy> {
   const standing = new Set<[Socket, Socket]>()
   const stalledPairs = new Set<[Socket, Socket]>()
   const open = { fromDialler: 0, toListener: 0 }
   const server = createServer((client) => {
-    const target = connect(targetPort, '127.0.0.1')
+    const target = connect({ port: targetPort, host: '127.0.0.1', localAddress })
     const pair: [Socket, Socket] = [client, target]
     standing.add(pair)
     for (const [from, to, side] of [

@@ -1,6 +1,8 @@
 import { multiaddr } from '@multiformats/multiaddr'
+import { createBrowserNode } from '../../../src/browser/node.ts'
 import { createBrowserLibp2p } from '../../../src/browser/transports.ts'
 import {
+  AdmissionRefusedError,
   type DhtLibp2p,
   enterBridge,
   type Identity,
@@ -20,17 +22,21 @@ const forging = (identity: Identity): Identity => ({
   sign: (bytes) => identity.sign(bytes.map((byte) => byte ^ 1)),
 })
 
+const told = (error: unknown): string =>
+  error instanceof StickyError ? `${error.code}: ${error.message}` : String(error)
+
 export const fixture = {
   async nodeId(value: number): Promise<string> {
     return (await identityFromSeed(seedOf(value))).nodeId
   },
 
   /** Takes the challenge; 'admitted', or the code and text of the refusal. */
-  async enter(bridgeUrl: string, value: number, isHonest: boolean): Promise<string> {
+  async enter(bridgeUrl: string, value: number, isHonest: boolean, invitation?: string): Promise<string> {
     const identity = await identityFromSeed(seedOf(value))
-    return enterBridge(bridgeUrl, isHonest ? identity : forging(identity)).then(
+    const shown = invitation === undefined ? {} : { invitation }
+    return enterBridge(bridgeUrl, isHonest ? identity : forging(identity), undefined, shown).then(
       () => 'admitted',
-      (error) => (error instanceof StickyError ? `${error.code}: ${error.message}` : String(error)),
+      told,
     )
   },
 
@@ -53,6 +59,21 @@ export const fixture = {
       // libp2p's own connection monitor has the one stream for this now
       if (outcome.name !== 'TooManyOutboundProtocolStreamsError') return `refused: ${outcome.message}`
       await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  },
+
+  /** Starts the whole node of a tab; 'joined', or the code and reason of the refusal. */
+  async join(bridgeUrl: string, invitation?: string): Promise<string> {
+    try {
+      const node = await createBrowserNode({
+        bridgeUrl,
+        rtcConfiguration: { iceServers: [] },
+        ...(invitation === undefined ? {} : { invitation }),
+      })
+      await node.close()
+      return 'joined'
+    } catch (error) {
+      return error instanceof AdmissionRefusedError ? `${error.code} ${error.reason}` : told(error)
     }
   },
 

@@ -18,6 +18,17 @@ describe('admission', () => {
     expect(admission.size).toBe(0)
   })
 
+  it('ends earlier where that is said, and never later', () => {
+    let nowMs = 0
+    const admission = new Admission(10, 1_000, () => nowMs)
+    admission.admit('short', 500)
+    admission.admit('long', 5_000)
+    nowMs = 500
+    expect([admission.isAdmitted('short'), admission.isAdmitted('long')]).toEqual([false, true])
+    nowMs = 1_000
+    expect(admission.isAdmitted('long')).toBe(false)
+  })
+
   it('being asked for does not renew it', () => {
     let nowMs = 0
     const admission = new Admission(10, 1_000, () => nowMs)

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { listenFlags, operatorFlags } from '../../../src/bridge/flags.ts'
+import { inviteFlags, listenFlags, operatorFlags } from '../../../src/bridge/flags.ts'
 
 const parse = (...args: string[]) => {
   const command = operatorFlags(listenFlags(new Command('bridge')))
@@ -11,6 +11,32 @@ const parse = (...args: string[]) => {
 
 afterEach(() => vi.unstubAllEnvs())
 
+describe('options of sticky bridge invite', () => {
+  const parseInvite = (...args: string[]) =>
+    inviteFlags(new Command('invite'))
+      .exitOverride()
+      .configureOutput({ writeErr: () => undefined })
+      .parse(args, { from: 'user' })
+      .opts()
+
+  it('are a week and one use, unless others are given', () => {
+    expect(parseInvite()).toEqual({ ttl: 7 * 86_400_000, uses: 1 })
+    expect(parseInvite('--ttl', '90m', '--uses', '0')).toEqual({ ttl: 5_400_000, uses: 0 })
+  })
+
+  it.each([
+    [['--ttl', '7'], 'such as'],
+    [['--ttl', '0d'], 'such as'],
+    [['--ttl', '367d'], 'at most 366d'],
+    [['--ttl', '-1d'], 'such as'],
+    [['--uses', '1001'], 'at most 1000'],
+    [['--uses', '-1'], 'whole number'],
+    [['--for', '12D3Koo'], 'node id'],
+  ])('refuse %j', (args, sentence) => {
+    expect(() => parseInvite(...args)).toThrow(sentence)
+  })
+})
+
 describe('options of sticky bridge', () => {
   it('have defaults that keep it to this machine', () => {
     vi.stubEnv('PORT', undefined)
@@ -18,6 +44,7 @@ describe('options of sticky bridge', () => {
       port: 8080,
       host: '127.0.0.1',
       publicMetrics: false,
+      inviteOnly: false,
       limit: { limits: {}, relay: {} },
     })
   })
@@ -55,6 +82,8 @@ describe('options of sticky bridge', () => {
     [['--limit', 'constructor=1'], 'There is no limit constructor'],
     [['--limit', 'maxPipes'], 'whole number'],
     [['--limit', 'maxPipes=-1'], 'whole number'],
+    [['--trust-proxy', 'proxy.example'], 'IP address'],
+    [['--invite-issuer', 'me'], 'node id'],
     [['--public-url', 'ftp://a.example'], 'Expected an address'],
     [['--public-url', 'https://a.example/chat'], 'no path'],
     [['--port', '65536'], 'at most 65535'],

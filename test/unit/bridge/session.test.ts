@@ -66,6 +66,11 @@ const events = {
   'too-large': (): SessionEvent => ({ type: 'too-large' }),
   'verified true': (): SessionEvent => ({ type: 'verified', isValid: true }),
   'verified false': (): SessionEvent => ({ type: 'verified', isValid: false }),
+  'verified refused': (): SessionEvent => ({
+    type: 'verified',
+    isValid: true,
+    refusal: { code: 'INVITATION_REQUIRED', message: 'm' },
+  }),
   deadline: (): SessionEvent => ({ type: 'deadline' }),
 }
 
@@ -78,6 +83,7 @@ const TABLE: Record<Session['state'], Record<keyof typeof events, string>> = {
     'too-large': 'TOO_LARGE',
     'verified true': 'MALFORMED',
     'verified false': 'MALFORMED',
+    'verified refused': 'MALFORMED',
     deadline: 'TIMEOUT',
   },
   challenged: {
@@ -87,6 +93,7 @@ const TABLE: Record<Session['state'], Record<keyof typeof events, string>> = {
     'too-large': 'TOO_LARGE',
     'verified true': 'MALFORMED',
     'verified false': 'MALFORMED',
+    'verified refused': 'MALFORMED',
     deadline: 'TIMEOUT',
   },
   verifying: {
@@ -96,6 +103,7 @@ const TABLE: Record<Session['state'], Record<keyof typeof events, string>> = {
     'too-large': 'TOO_LARGE',
     'verified true': 'accepted',
     'verified false': 'BAD_SIGNATURE',
+    'verified refused': 'INVITATION_REQUIRED',
     deadline: 'TIMEOUT',
   },
   accepted: {
@@ -105,6 +113,7 @@ const TABLE: Record<Session['state'], Record<keyof typeof events, string>> = {
     'too-large': 'same',
     'verified true': 'same',
     'verified false': 'same',
+    'verified refused': 'same',
     deadline: 'same',
   },
   refused: {
@@ -114,6 +123,7 @@ const TABLE: Record<Session['state'], Record<keyof typeof events, string>> = {
     'too-large': 'same',
     'verified true': 'same',
     'verified false': 'same',
+    'verified refused': 'same',
     deadline: 'same',
   },
 }
@@ -152,6 +162,15 @@ describe('what the steps decide', () => {
   it('takes a response at the limit of its age, and none after it', () => {
     expect(step(states.challenged(), events.response(), at(30_000)).state).toBe('verifying')
     expect(step(states.challenged(), events.response(), at(30_001))).toMatchObject({ code: 'EXPIRED' })
+  })
+
+  it('a wrong signature is told before any rule of the bridge', () => {
+    const verdict: SessionEvent = {
+      type: 'verified',
+      isValid: false,
+      refusal: { code: 'INVITATION_REQUIRED', message: 'm' },
+    }
+    expect(step(states.verifying(), verdict, at(0))).toMatchObject({ code: 'BAD_SIGNATURE' })
   })
 
   it('verifies the signature over this challenge only', async () => {
@@ -197,6 +216,18 @@ describe('frames of a client', () => {
     ['an object for bytes', '{"type":"RESPONSE","signature":{"length":86}}'],
     ['a foreign field', JSON.stringify({ type: 'RESPONSE', signature: 'A'.repeat(86), admin: true })],
     ['a second encoding of the bytes', JSON.stringify({ type: 'RESPONSE', signature: `${'A'.repeat(85)}B` })],
+    [
+      'a grant beyond its size',
+      JSON.stringify({
+        type: 'RESPONSE',
+        signature: 'A'.repeat(86),
+        invitation: { grant: 'A'.repeat(1_025), proof: 'A'.repeat(86) },
+      }),
+    ],
+    [
+      'an invitation without its proof',
+      JSON.stringify({ type: 'RESPONSE', signature: 'A'.repeat(86), invitation: { grant: 'A' } }),
+    ],
     ['other base64', JSON.stringify({ type: 'RESPONSE', signature: `${'A'.repeat(85)}+` })],
   ])('refuses %s', (_name, text) => {
     expect(parse(text)).toMatchObject({ type: 'malformed' })
@@ -215,7 +246,7 @@ it('gives each reason the close code of docs/protocol.md', () => {
     Number(close),
     code,
   ])
-  expect(rows.length).toBe(8)
+  expect(rows.length).toBe(12)
   expect(rows.map(([, code]) => [closeCodeOf(code as ErrorCode), code])).toEqual(rows)
   expect(closeCodeOf('NOT_FOUND')).toBe(4400)
 })

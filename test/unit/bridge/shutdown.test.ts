@@ -5,6 +5,9 @@ import { startBridge } from '../../../src/bridge/index.ts'
 import { openPort } from '../../../src/bridge/listen.ts'
 import { DEFAULT_BRIDGE_LIMITS } from '../../../src/bridge/options.ts'
 import { handleUpgrades } from '../../../src/bridge/upgrade.ts'
+import { systemRuntime } from '../../../src/dht/index.ts'
+
+const limits = { ...DEFAULT_BRIDGE_LIMITS, trustedProxies: new Set<string>() }
 
 afterEach(() => vi.restoreAllMocks())
 
@@ -12,12 +15,14 @@ describe('at the end of a bridge', () => {
   it('an upgrade on a connection from before is refused, and does not keep the port open', async () => {
     const upstream = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => upstream.once('listening', resolve))
-    const publicPort = await openPort(0, '127.0.0.1')
+    const publicPort = await openPort(0, '127.0.0.1', limits)
     const pipes = handleUpgrades(publicPort.server, {
       libp2pPort: (upstream.address() as { port: number }).port,
       challenge: {} as ChallengeSocket,
       limits: DEFAULT_BRIDGE_LIMITS,
       origins: { allowedOrigins: [], isLoopbackOnly: true },
+      trustedProxies: limits.trustedProxies,
+      runtime: systemRuntime,
     })
     const client = connect(publicPort.port, '127.0.0.1')
     let answer = ''
@@ -37,7 +42,7 @@ describe('at the end of a bridge', () => {
   })
 
   it('its port is free again when it could not start', async () => {
-    const port = await openPort(0, '127.0.0.1')
+    const port = await openPort(0, '127.0.0.1', limits)
     await port.close(0)
     const options = { seed: new Uint8Array(32).fill(4), port: port.port }
     const announce = { relay: { maxCircuitBytes: 0.5 } } // no bigint

@@ -1,7 +1,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
-import { enterBridge } from '../../../src/dht/bootstrap.ts'
+import { enterBridge, rejoinPauseMs } from '../../../src/dht/bootstrap.ts'
+import { AdmissionRefusedError, type ErrorCode, StickyError } from '../../../src/dht/errors.ts'
 import { identityFromSeed } from '../../../src/dht/identity.ts'
 
 /** Whatever is at the address instead of a bridge: the error says so, and what to do. Real bridges: test/hostile/bridge.test.ts. */
@@ -39,14 +40,18 @@ describe('entering a bridge', () => {
   it('that takes the connection and says nothing, or stops in the middle', async () => {
     const silent = await serve(() => undefined)
     await fails(
-      enterBridge(silent, identity, undefined, 200),
+      enterBridge(silent, identity, undefined, { timeoutMs: 200 }),
       'UNREACHABLE',
       /did not answer in time\. Check the address/,
     )
     server?.closeAllConnections()
     server?.close()
     const halting = await serve((_request, response) => void response.write('{"serverId":'))
-    await fails(enterBridge(halting, identity, undefined, 200), 'UNREACHABLE', /did not answer in time/)
+    await fails(
+      enterBridge(halting, identity, undefined, { timeoutMs: 200 }),
+      'UNREACHABLE',
+      /did not answer in time/,
+    )
   })
 
   it('that answers with an error, as a proxy does', async () => {
@@ -80,4 +85,27 @@ describe('entering a bridge', () => {
     const url = await serve(() => caller.abort())
     await fails(enterBridge(url, identity, caller.signal), 'ABORTED', /aborted/)
   })
+})
+
+describe('the pause before a bridge is asked again', () => {
+  const refusal = (reason: ErrorCode) => new AdmissionRefusedError(reason, 'no')
+
+  it('doubles to the maximum while the bridge is away or busy', () => {
+    for (const error of [
+      new StickyError('UNREACHABLE', 'away'),
+      refusal('BUSY'),
+      refusal('RATE_LIMITED'),
+      'odd',
+    ])
+      expect([1_500, 3_000, 20_000].map((lastMs) => rejoinPauseMs(error, lastMs, 30_000))).toEqual([
+        3_000, 6_000, 30_000,
+      ])
+  })
+
+  it.each(['INVITATION_REQUIRED', 'INVITATION_USED', 'INVITATION_EXPIRED', 'WRONG_IDENTITY'] as const)(
+    'is the maximum at once after %s: the bridge has a rule against this node',
+    (reason) => {
+      expect(rejoinPauseMs(refusal(reason), 1_500, 30_000)).toBe(30_000)
+    },
+  )
 })
