@@ -22,6 +22,7 @@ const SYNC_LABELS = {
   'catching-up': 'Catching up…',
   synced: 'Up to date',
   degraded: 'Not up to date, retrying',
+  offline: 'Offline',
   closed: 'Closed',
 }
 
@@ -229,7 +230,13 @@ const CHANNEL_LABELS = { RECOVERING: 'Recovering this room…', FAILED: 'This ro
 
 function tone(room: RoomModel): 'good' | 'busy' | 'warn' | 'bad' {
   if (room.channel === 'FAILED') return 'bad'
-  if (room.channel === 'RECOVERING' || room.sync === 'degraded' || room.sync === 'closed') return 'warn'
+  if (
+    room.channel === 'RECOVERING' ||
+    room.sync === 'degraded' ||
+    room.sync === 'offline' ||
+    room.sync === 'closed'
+  )
+    return 'warn'
   return room.sync === 'synced' ? 'good' : 'busy'
 }
 

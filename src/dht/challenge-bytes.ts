@@ -27,8 +27,9 @@ export const challengeBytes = (challenge: Challenge): Uint8Array =>
 export const acceptedBytes = (challenge: Challenge): Uint8Array =>
   framed('sticky-pubsub/auth-accepted/1', ...challengeParts(challenge))
 
+/** Byte by byte: as arguments of one call, an engine takes fewer than a long text has. */
 export const toBase64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes))
+  btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''))
     .replaceAll('+', '-')
     .replaceAll('/', '_')
     .replaceAll('=', '')

@@ -195,7 +195,7 @@ export function tellEvents(subscription: Pick<Subscription, 'on'>, output: Outpu
       output.note(`-- missing: ${publisher.slice(-8)} ${fromSequence}..${toSequence}, no replica has them --`)
   })
   subscription.on('sync', (status) => {
-    if (status === 'degraded') output.note('-- no replica reachable, retrying --')
+    if (status === 'degraded' || status === 'offline') output.note('-- no replica reachable, retrying --')
   })
 }
 

@@ -22,7 +22,8 @@ export interface Message<T = Data> {
   historic: boolean
 }
 
-export type HistoryRequest = 'all' | 'none' | { last: number }
+/** `since`: ms, published at or after it. `from`: a position, see `Subscription.position`. */
+export type HistoryRequest = 'all' | 'none' | { last: number } | { since: number } | { from: string }
 
 export interface SubscribeOptions {
   /** Which messages from before the join are delivered. Default 'all'. */
@@ -47,8 +48,11 @@ export interface PresenceMember {
   since: number
 }
 
-/** Live: everything that is stored arrives. Degraded: no replica reachable now, retrying. */
-export type SyncStatus = 'joining' | 'catching-up' | 'synced' | 'degraded' | 'closed'
+/**
+ * Synced: everything that is stored arrives. Degraded: no replica reachable now, retrying. Offline: the same, and no peer
+ * is connected at all.
+ */
+export type SyncStatus = 'joining' | 'catching-up' | 'synced' | 'degraded' | 'offline' | 'closed'
 
 export interface Gap {
   publisher: NodeId
@@ -56,16 +60,19 @@ export interface Gap {
   fromSequence: number
   toSequence: number
   /**
-   * expired: not in the history any more when the reader joined, so that it begins later than the writer did; told once,
-   * with the history, and no loss. withheld: no replica has had it for a while.
+   * expired: it expired before it could be delivered, or is not in the history any more when the reader joined or came
+   * back, and may have expired. withheld: no replica has had it for a while.
    */
   reason: 'expired' | 'withheld'
 }
 
 export interface SubscriptionEvents {
   message: Message
-  /** All history asked for has been delivered; what follows is live. `count`: how many historic messages came. */
-  'history-end': { version: number; count: number }
+  /**
+   * All history asked for has been delivered; what follows is live. `count`: how many historic messages came. `recovered`:
+   * false when it was asked for from a position, and a gap was told before this.
+   */
+  'history-end': { version: number; count: number; recovered: boolean }
   gap: Gap
   sync: SyncStatus
   /** Everybody who is here: where there is somebody when one begins to listen, and after each change; at most four times a second. */
@@ -78,6 +85,14 @@ export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   readonly topic: string
   readonly status: SyncStatus
   readonly lastSeenVersion: number
+  /**
+   * All that this subscriber has been given, as an opaque text: `{ from: position }` goes on there. Made when it is asked
+   * for. What an iteration has not come to yet is not in it; nor is what came after an iteration was left, while nobody
+   * else listens.
+   */
+  readonly position: string
+  /** While joining or catching up: how many messages are still to be read, where that is known. */
+  readonly remaining: number | undefined
   /**
    * Who is here, as far as is known here; this node is among them once a replica has said so. Watching begins with the
    * option `presence`, a listener to the event `presence` or the first look at this list.
@@ -159,11 +174,31 @@ export interface OutboxError {
   message: string
 }
 
+export interface HistoryOptions {
+  /** At most so many messages. */
+  limit?: number
+  /** Only messages older than this place: `before` of a page, or `cursorOf(message)`. */
+  before?: string
+  /** Only messages newer than this place; '' is the beginning of the topic. */
+  after?: string
+  /** Newest first. */
+  reverse?: boolean
+  signal?: AbortSignal
+}
+
+/**
+ * A page is next to `after` where that is given, else next to `before`, else at the end of the topic. Where both are, it
+ * is the end that `reverse` begins with. `limit`: default 50, at most 256.
+ */
+export type HistoryPageOptions = HistoryOptions
+
 export interface HistoryPage {
-  /** In commit order, oldest first. */
+  /** In commit order, oldest first unless `reverse` was asked for. */
   messages: Message[]
   /** Pass as `before` for the page of older messages; absent at the beginning of the topic. */
   before?: string
+  /** Pass as `after` for the page of newer messages; absent at the end of the topic. */
+  after?: string
 }
 
 export interface Subscriber {
@@ -237,11 +272,8 @@ export interface PubSub {
   /** Now: backoffs are cut short, e.g. after a reconnect. */
   drainOutbox(): void
   subscribe(topic: string, options?: SubscribeOptions): Promise<Subscription>
-  /** One page of history, newest page first: limit (default 50, at most 256) messages older than `before`. */
-  history(
-    topic: string,
-    options?: { limit?: number; before?: string; signal?: AbortSignal },
-  ): Promise<HistoryPage>
+  /** One page of history, the newest unless a place is named. `historyOf` goes through all of them. */
+  history(topic: string, options?: HistoryPageOptions): Promise<HistoryPage>
   subscribers(topic: string, options?: { signal?: AbortSignal }): Promise<Subscriber[]>
 
   // Low level

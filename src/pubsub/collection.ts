@@ -181,39 +181,53 @@ export const spineRefs = (spine: Spine): LeveledRef[] =>
   spine.levels.flatMap((refs, level) => refs.map((ref) => ({ ref, level }))).sort((a, b) => b.level - a.level)
 
 /** Pages below the refs that `wanted` lets pass, oldest first; indexes that it does not are never read. */
-async function* pagesOf(
+export async function* pagesOf(
   topicKey: Uint8Array,
   refs: LeveledRef[],
   wanted: (ref: PageRef) => boolean,
   read: BlockReader,
+  onSkipped: (ref: PageRef) => void = () => undefined,
   visits = new Visits(),
 ): AsyncGenerator<PageRef> {
   for (const { ref, level } of refs) {
-    if (!wanted(ref)) continue
+    if (!wanted(ref)) {
+      onSkipped(ref)
+      continue
+    }
     visits.enter(ref.id)
     if (level === 0) yield ref
-    else yield* pagesOf(topicKey, await openIndex(topicKey, { ref, level }, read), wanted, read, visits)
+    else {
+      const below = await openIndex(topicKey, { ref, level }, read)
+      yield* pagesOf(topicKey, below, wanted, read, onSkipped, visits)
+    }
   }
 }
 
 /** Pages fetched ahead of the one that is being delivered. */
 const READ_AHEAD_PAGES = 6
 
-/** Entries added after `after`, in order. Pages wholly before it are not read. */
+/**
+ * Entries added after `after`, in order. Pages wholly before it are not read. `onExpected` is told how many there will be,
+ * and each time that they turn out to be fewer.
+ */
 export async function* entriesAfter(
   { root }: MessageCollection,
   after: number,
   read: BlockReader,
+  onExpected: (change: number) => void = () => undefined,
 ): AsyncGenerator<Entry> {
-  const spine = await loadSpine(root, read)
-  const pages = pagesOf(root.topic, spineRefs(spine), (ref) => ref.lastVersion > after, read)
+  const isWanted = (ref: PageRef) => ref.lastVersion > after
+  const tail = root.tail.filter(([, addedInVersion]) => addedInVersion > after)
+  const refs = spineRefs(await loadSpine(root, read)).filter(({ ref }) => isWanted(ref))
+  onExpected(refs.reduce((sum, { ref }) => sum + ref.count, tail.length))
+  const pages = pagesOf(root.topic, refs, isWanted, read, (skipped) => onExpected(-skipped.count))
   const readNext = (ref: PageRef) => readPage(root.topic, ref, read)
-  for await (const entries of mapAhead(pages, READ_AHEAD_PAGES, readNext))
-    for (const entry of entries) if (entry.addedInVersion > after) yield entry
-  yield* await readTail(
-    root.tail.filter(([, addedInVersion]) => addedInVersion > after),
-    read,
-  )
+  for await (const entries of mapAhead(pages, READ_AHEAD_PAGES, readNext)) {
+    const wanted = entries.filter(({ addedInVersion }) => addedInVersion > after)
+    if (wanted.length < entries.length) onExpected(wanted.length - entries.length)
+    yield* wanted
+  }
+  yield* await readTail(tail, read)
 }
 
 /** The last `limit` entries before a position, in order; reads only the pages that hold them. */

@@ -4,6 +4,8 @@ import { StickyError } from '../dht/index.ts'
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(value: never) => void>>()
   readonly #endListeners = new Set<() => void>()
+  /** What the iterations of each event have not come to yet. */
+  readonly #unread = new Map<keyof Events, Set<unknown[]>>()
   readonly #maxUnread: number
   #ended = false
 
@@ -38,9 +40,27 @@ export class Emitter<Events extends object> {
     this.#listeners.clear()
   }
 
-  /** From now on; ends with the emitter. A reader that falls `maxUnread` behind gets BUSY instead of silent loss. */
-  async *iterate<E extends keyof Events>(event: E): AsyncGenerator<Events[E]> {
+  /** How many listen to an event, iterations among them. */
+  listeners(event: keyof Events): number {
+    return this.#listeners.get(event)?.size ?? 0
+  }
+
+  /** What iterations of it have not come to yet. */
+  unread<E extends keyof Events>(event: E): Events[E][] {
+    return [...(this.#unread.get(event) ?? [])].flat() as Events[E][]
+  }
+
+  /**
+   * From now on; ends with the emitter. A reader that falls `maxUnread` behind gets BUSY instead of silent loss. `onStop`
+   * is called once: before it is left, with nothing, or with the first value that there is no room for.
+   */
+  async *iterate<E extends keyof Events>(
+    event: E,
+    onStop: (lost?: Events[E]) => void = () => undefined,
+  ): AsyncGenerator<Events[E]> {
     const unread: Events[E][] = []
+    const allUnread = this.#unread.get(event) ?? new Set()
+    this.#unread.set(event, allUnread.add(unread))
     let overflowed = false
     let wake = Promise.withResolvers<void>()
     const notify = () => {
@@ -48,8 +68,11 @@ export class Emitter<Events extends object> {
       wake = Promise.withResolvers<void>()
     }
     const stop = this.on(event, (value) => {
-      if (unread.length >= this.#maxUnread) overflowed = true
-      else unread.push(value)
+      if (unread.length < this.#maxUnread) unread.push(value)
+      else if (!overflowed) {
+        overflowed = true
+        onStop(value)
+      }
       notify()
     })
     this.#endListeners.add(notify)
@@ -63,7 +86,9 @@ export class Emitter<Events extends object> {
         await woken
       }
     } finally {
+      if (!overflowed) onStop()
       stop()
+      allUnread.delete(unread)
       this.#endListeners.delete(notify)
     }
   }

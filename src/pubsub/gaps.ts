@@ -1,3 +1,5 @@
+import { type EarlierRun, type Hole, isIn, type KnownWriter, writerName } from './known-writers.ts'
+
 /**
  * Puts what arrives into each writer's order and sees what is missing: a pure state machine per (publisher, writer).
  * A message above a hole waits until the hole is filled, or until patience ends and the hole is reported as a gap; a
@@ -43,17 +45,12 @@ const DEFAULTS: TrackerOptions = {
   maxRememberedIds: 20_000,
 }
 
-export interface Hole {
-  from: number
-  to: number
-}
-
 export interface ReleasedGap {
   publisher: string
   writer: string
   fromSequence: number
   toSequence: number
-  /** expired: not in the history any more when the reader joined. withheld: no replica has had it for a while. */
+  /** expired: not in the history any more when the reader came. withheld: no replica has had it for a while. */
   reason: 'expired' | 'withheld'
 }
 
@@ -73,12 +70,18 @@ export interface Released<T> {
 export interface Tracker<T extends Numbered> {
   /** `nowMs` of a clock that never goes back. */
   offer(message: T, nowMs?: number): Offered<T>
-  /** Whether it was delivered, as far as that is remembered. */
+  /** Whether it was delivered, in this run or an earlier one, as far as that is remembered. */
   wasDelivered(message: Numbered): boolean
+  /** Whether its writer is known and had begun for this reader by that number: then it is wanted, whatever its age. */
+  isAskedFor(message: Numbered): boolean
   /** Gives up holes that are older than the patience. */
   release(nowMs: number): Released<T>
   /** From here on, messages are new ones. */
   goLive(): void
+  /** Every writer that is known, the longest silent first. What is held counts as not delivered. */
+  known(): KnownWriter[]
+  /** What waits above holes. */
+  held(): T[]
   /** When `release` has something to do next, undefined when nothing waits. */
   readonly nextReleaseMs: number | undefined
   readonly heldCount: number
@@ -92,14 +95,24 @@ interface Writer<T> {
   next: number
   /** Numbers below `next` that were never delivered, oldest first: below the floor, or released. */
   open: Hole[]
+  /** The number with which it began for this reader. */
+  floor: number
+  /** What lies below the floor was told by an earlier run. */
+  hasToldFloor: boolean
+  /** Not heard of since the earlier run: what is missing next may have expired meanwhile. */
+  mayHaveExpired: boolean
   /** Waiting above `next`, by number. Two under one number: the publisher contradicts itself, both are kept. */
   held: Map<number, { messages: T[]; sinceMs: number }>
   /** When the first of what waits now came: the numbers before it are overdue since then, all of them. */
   waitingSinceMs: number
 }
 
-export function createTracker<T extends Numbered>(options: Partial<TrackerOptions> = {}): Tracker<T> {
-  return new SequenceTracker<T>({ ...DEFAULTS, ...options })
+/** `earlier`: the run that this one goes on from. */
+export function createTracker<T extends Numbered>(
+  options: Partial<TrackerOptions> = {},
+  earlier?: EarlierRun,
+): Tracker<T> {
+  return new SequenceTracker<T>({ ...DEFAULTS, ...options }, earlier)
 }
 
 class SequenceTracker<T extends Numbered> implements Tracker<T> {
@@ -112,11 +125,16 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   readonly #waiting = new Set<Writer<T>>()
   readonly #delivered = new Map<string, string[]>()
   #pending: Released<T> = { deliver: [], gaps: [] }
+  /** Writers of an earlier run that have not been heard of since, by `writerName`. */
+  readonly #asleep: Map<string, KnownWriter>
+  readonly #earlier: EarlierRun | undefined
   #held = 0
   #live = false
 
-  constructor(options: TrackerOptions) {
+  constructor(options: TrackerOptions, earlier: EarlierRun | undefined) {
     this.#options = options
+    this.#earlier = earlier
+    this.#asleep = new Map(earlier?.writers.map((writer) => [writer.name, writer]))
   }
 
   get heldCount(): number {
@@ -137,9 +155,22 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   goLive(): void {
     this.#live = true
     if (!this.#options.strict) return
-    for (const { publisher, writer, open } of this.#writers.values())
+    for (const { publisher, writer, open, floor, hasToldFloor } of this.#writers.values())
       for (const { from, to } of open)
-        this.#report({ publisher, writer, fromSequence: from, toSequence: to, reason: 'expired' })
+        if (to < floor && !hasToldFloor)
+          this.#report({ publisher, writer, fromSequence: from, toSequence: to, reason: 'expired' })
+  }
+
+  known(): KnownWriter[] {
+    const awake = [...this.#writers.values()].map((writer) => {
+      const { floor, next, open } = writer
+      return { name: writerName(writer), floor, next, open: open.map((hole) => ({ ...hole })) }
+    })
+    return [...this.#asleep.values(), ...awake]
+  }
+
+  held(): T[] {
+    return [...this.#waiting].flatMap(({ held }) => [...held.values()].flatMap(({ messages }) => messages))
   }
 
   offer(message: T, nowMs = 0): Offered<T> {
@@ -155,7 +186,20 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   wasDelivered(message: Numbered): boolean {
-    return this.#delivered.get(numberOf(message, message.sequence))?.includes(message.id) ?? false
+    const ids = this.#delivered.get(numberOf(message, message.sequence))
+    return ids?.includes(message.id) ?? this.#wasDeliveredBefore(message)
+  }
+
+  isAskedFor(message: Numbered): boolean {
+    const writer = this.#writers.get(keyOf(message)) ?? this.#asleep.get(writerName(message))
+    return writer !== undefined && message.sequence >= writer.floor
+  }
+
+  /** By its number: below the next one, and no hole. Which message it was is not known any more. */
+  #wasDeliveredBefore(message: Numbered): boolean {
+    const writer = this.#writers.get(keyOf(message)) ?? this.#asleep.get(writerName(message))
+    if (writer === undefined || message.sequence >= writer.next) return false
+    return !writer.open.some((hole) => isIn(hole, message.sequence))
   }
 
   release(nowMs: number): Released<T> {
@@ -168,16 +212,12 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     return released
   }
 
-  #writerOf({ publisher, writer: name, sequence }: T): Writer<T> {
-    const key = `${publisher}/${name}`
+  #writerOf(message: T): Writer<T> {
+    const { publisher } = message
+    const key = keyOf(message)
     let writer = this.#writers.get(key)
     if (writer === undefined) {
-      // In the history the first one is where the rest has expired, or is not here yet: nobody waits for it.
-      const begins = !this.#live || !this.#options.strict
-      const wasKnown = this.#delivered.has(numberOf({ publisher, writer: name }, sequence - 1))
-      const floor = begins || wasKnown ? sequence : 1
-      const open = floor > 1 ? [{ from: 1, to: floor - 1 }] : []
-      writer = { publisher, writer: name, next: floor, open, held: new Map(), waitingSinceMs: 0 }
+      writer = this.#awaken(message) ?? this.#begin(message)
       this.#ofPublisher.set(publisher, (this.#ofPublisher.get(publisher) ?? 0) + 1)
     } else {
       this.#writers.delete(key)
@@ -187,6 +227,26 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       this.#forgetOne(publisher)
     else if (this.#writers.size > this.#options.maxWriters) this.#forgetOne()
     return writer
+  }
+
+  #begin({ publisher, writer, sequence }: T): Writer<T> {
+    // In the history the first one is where the rest has expired, or is not here yet: nobody waits for it.
+    const begins = !this.#live || !this.#options.strict
+    const wasKnown = this.#delivered.has(numberOf({ publisher, writer }, sequence - 1))
+    const floor = begins || wasKnown ? sequence : 1
+    const open = floor > 1 ? [{ from: 1, to: floor - 1 }] : []
+    const mayHaveExpired = !this.#live && (this.#earlier?.mayHaveExpired ?? false)
+    return makeWriter({ publisher, writer }, { floor, next: floor, open }, false, mayHaveExpired)
+  }
+
+  /** One that an earlier run knew goes on where it was. */
+  #awaken(message: T): Writer<T> | undefined {
+    const name = writerName(message)
+    const known = this.#asleep.get(name)
+    if (known === undefined || this.#earlier === undefined) return undefined
+    this.#asleep.delete(name)
+    const { hasTold, mayHaveExpired } = this.#earlier
+    return makeWriter(message, known, hasTold, mayHaveExpired)
   }
 
   /** The longest silent writer with nothing waiting. There is one unless there are as many holes as writers. */
@@ -205,7 +265,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   /** Below what was delivered: fills a released hole, comes from below the floor, contradicts, or is a duplicate. */
   #offerLate(writer: Writer<T>, message: T): Offered<T> {
     const { sequence, id } = message
-    const index = writer.open.findIndex(({ from, to }) => from <= sequence && sequence <= to)
+    const index = writer.open.findIndex((hole) => isIn(hole, sequence))
     if (index >= 0) {
       const { from, to } = writer.open[index] as Hole
       const rest = [
@@ -257,7 +317,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       writer: name,
       fromSequence: hole.from,
       toSequence: hole.to,
-      reason: 'withheld',
+      reason: writer.mayHaveExpired ? 'expired' : 'withheld',
     })
     writer.next = first
     const ready = writer.held.get(first)?.messages ?? []
@@ -269,6 +329,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   /** Delivers `ready`, which has the number `next`, and everything that waited right behind it. */
   #advance(writer: Writer<T>, ready: T[]): T[] {
     const deliver: T[] = []
+    if (this.#live) writer.mayHaveExpired = false
     for (
       let batch: T[] | undefined = ready;
       batch !== undefined;
@@ -312,5 +373,17 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
 /** Contradicting messages kept under one number. */
 const MAX_PER_NUMBER = 4
 
-const numberOf = ({ publisher, writer }: { publisher: string; writer: string }, sequence: number): string =>
-  `${publisher}/${writer}/${sequence}`
+type Name = Pick<Numbered, 'publisher' | 'writer'>
+
+const keyOf = ({ publisher, writer }: Name): string => `${publisher}/${writer}`
+const numberOf = (name: Name, sequence: number): string => `${keyOf(name)}/${sequence}`
+
+function makeWriter<T>(
+  { publisher, writer }: Name,
+  { floor, next, open }: Omit<KnownWriter, 'name'>,
+  hasToldFloor: boolean,
+  mayHaveExpired: boolean,
+): Writer<T> {
+  const place = { floor, next, open: [...open], hasToldFloor, mayHaveExpired }
+  return { publisher, writer, ...place, held: new Map(), waitingSinceMs: 0 }
+}

@@ -1,4 +1,5 @@
 export type * from './api.ts'
+export { cursorOf, historyOf } from './history-of.ts'
 export { DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
 export { type PubSubInit, StickyPubSub } from './pubsub.ts'
 export { ChannelFailedError } from './recovery.ts'

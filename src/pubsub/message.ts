@@ -141,6 +141,7 @@ export async function openMessage(envelope: Uint8Array, topicKey?: Uint8Array): 
 /** The block that holds the data of a large message. */
 export const payloadOf = (envelope: Uint8Array): MessageBody['payload'] =>
   decodeEnvelope(envelope).body.payload
+export const publishedAtOf = (envelope: Uint8Array): number => decodeEnvelope(envelope).body.publishedAt
 export const expiryOf = (envelope: Uint8Array): number => decodeEnvelope(envelope).body.expiresAt
 
 /** For new publishes only: neither from the future nor over already, for two clocks that are each off by the most. */

@@ -64,6 +64,21 @@ export const LIMITS = {
   maxPushMessages: 200,
   maxHistoryLimit: 256,
   maxHistoryDepth: 64,
+  /** A position in a text: the most of what follows, with the largest numbers there are. */
+  maxPositionBytes: 64 * 1024,
+  /** Writers in a position; beyond, the longest silent is left out. */
+  maxPositionWriters: 1_024,
+  /** Of these, of one publisher: as many as a reader remembers of it. */
+  maxPositionWritersPerPublisher: 100,
+  /** Of one writer, and of all together; beyond, what was missing longest is not expected any more. */
+  maxPositionHolesPerWriter: 16,
+  maxPositionHoles: 1_024,
+  /**
+   * Messages in a row, and commits, that are all older than `{ since }`: behind so many the reader does not look for newer
+   * ones. A merge brings in what is old under one version, and a publisher that was away brings it one by one.
+   */
+  sinceScanMessages: 512,
+  sinceScanVersions: 8,
   /** How many recent messages an initiator looks through for one that is sent a second time. */
   maxDuplicateScan: 1_024,
   /** How long a replica waits, at most, for a commit that a publisher asks after. */

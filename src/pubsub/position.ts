@@ -10,13 +10,27 @@ import { snapshotsBehind } from './snapshot.ts'
  */
 export class Position {
   /** Newest last; the first is where the reader began, whatever the lineage. */
-  readonly #seen: { version: number; messages: Uint8Array | undefined }[]
+  readonly #seen: (Seen | { version: number; messages: undefined })[]
+  #moves = 0
 
   /** Of a head without messages: nothing was added up to it, in this lineage. */
   #emptyVersion = 0
 
-  constructor(version: number) {
-    this.#seen = [{ version, messages: undefined }]
+  /** `seen`: what an earlier run of this reader remembered. */
+  constructor(version: number, seen: Seen[] = []) {
+    this.#seen = [{ version, messages: undefined }, ...seen.map((one) => ({ ...one, move: 0 }))]
+  }
+
+  /** How often it has moved. What is read now is in nothing that was seen by an earlier move. */
+  get moves(): number {
+    return this.#moves
+  }
+
+  /** Where the reader began, and what it had seen after so many moves, as it is kept over a restart: the newest, and a few older ones. */
+  kept(moves: number): { begin: number; seen: Seen[] } {
+    const seen = this.#seen.filter((one): one is Seen => one.messages !== undefined && one.move <= moves)
+    const isKept = (_: Seen, index: number) => KEPT_FROM_END.has(seen.length - index)
+    return { begin: this.#seen[0]?.version ?? 0, seen: seen.filter(isKept) }
   }
 
   /** Everything that was added up to this version has been seen. */
@@ -25,6 +39,7 @@ export class Position {
   }
 
   moveTo(version: number, messages: Uint8Array | null): void {
+    this.#moves += 1
     const last = this.#seen.at(-1)
     if (messages === null) {
       this.#emptyVersion = version
@@ -32,7 +47,7 @@ export class Position {
     }
     this.#emptyVersion = 0
     if (last?.messages && equalBytes(last.messages, messages)) this.#seen.pop()
-    this.#seen.push({ version, messages })
+    this.#seen.push({ version, messages, move: this.#moves })
     if (this.#seen.length > MAX_REMEMBERED) this.#seen.splice(1, 1)
   }
 
@@ -70,6 +85,17 @@ export class Position {
     return known()?.version ?? (begin <= head.version ? begin : 0)
   }
 }
+
+export interface Seen {
+  version: number
+  messages: Uint8Array
+  /** Which of this run's moves led to it; 0: an earlier run's. */
+  move: number
+}
+
+/** Counted from the newest: should a branch of the lineage be lost, an older one is still known. */
+const KEPT_FROM_END: ReadonlySet<number> = new Set([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 255])
+export const MAX_KEPT_SEEN = KEPT_FROM_END.size
 
 /** A reader that was pushed to for long goes back this many pushes at most before it reads everything again. */
 const MAX_REMEMBERED = 256

@@ -21,6 +21,8 @@ import type {
   EnqueueOptions,
   FullHistory,
   HistoryPage,
+  HistoryPageOptions,
+  HistoryRequest,
   MessageCollectionView,
   OutboxError,
   PublishOptions,
@@ -51,6 +53,7 @@ import { Publisher } from './publish.ts'
 import { readCurrent } from './read-current.ts'
 import { Recovery } from './recovery.ts'
 import { Resync } from './resync.ts'
+import { decodePosition, type SavedPosition } from './saved-position.ts'
 import { Sequences } from './sequence.ts'
 import { Statements } from './statements.ts'
 import { StoredIds } from './stored-ids.ts'
@@ -192,6 +195,7 @@ export class StickyPubSub implements PubSub {
       topicKey,
       history: options.history ?? (options.receiveHistory === false ? 'none' : 'all'),
       lastSeenVersion: options.lastSeenVersion,
+      from: savedPosition(topicKey, options.history),
       info: checkedInfo(options.info ?? ''),
       onClosed: (closed) => {
         signal?.removeEventListener('abort', onAbort)
@@ -208,14 +212,11 @@ export class StickyPubSub implements PubSub {
     return subscription
   }
 
-  async history(
-    topic: string,
-    options: { limit?: number; before?: string; signal?: AbortSignal } = {},
-  ): Promise<HistoryPage> {
+  async history(topic: string, options: HistoryPageOptions = {}): Promise<HistoryPage> {
     this.#requireOpen()
-    const { limit, before, signal } = options
+    const { signal, ...query } = options
     const topicKey = await topicKeyOf(topic)
-    return this.#history.page({ topic, topicKey, limit, before, nowMs: this.dht.runtime.now() }, signal)
+    return this.#history.page({ ...query, topic, topicKey, nowMs: this.dht.runtime.now() }, signal)
   }
 
   async subscribers(topic: string, options: { signal?: AbortSignal } = {}): Promise<Subscriber[]> {
@@ -407,6 +408,16 @@ function agreedHead(answers: HeadAnswer[], self: NodeId): (HeadAnswer & { head: 
       decodeCoordinator(b.answer.head).version - decodeCoordinator(a.answer.head).version,
   )
   return ranked[0]?.answer
+}
+
+/** Where the history asked for begins, when that is a position. Throws INVALID_DATA for what is no request at all. */
+function savedPosition(topicKey: Uint8Array, history: HistoryRequest = 'all'): SavedPosition | undefined {
+  if (history === 'all' || history === 'none') return undefined
+  if ('from' in history) return decodePosition(topicKey, history.from)
+  const count = 'since' in history ? history.since : history.last
+  if (typeof count !== 'number' || !(count >= 0))
+    throw new StickyError('INVALID_DATA', '`last` is a count of messages, `since` a time in ms.')
+  return undefined
 }
 
 function checkedInfo(info: string): string {

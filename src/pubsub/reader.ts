@@ -11,12 +11,17 @@ import {
 import { mapAhead } from './ahead.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
 import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
+import { versionBefore } from './collection-places.ts'
 import { type Coordinator, decodeCoordinator } from './coordinator.ts'
-import { createTracker, type Tracker } from './gaps.ts'
+import { ExpiredGaps } from './expired.ts'
+import { createTracker, type ReleasedGap, type Tracker } from './gaps.ts'
+import { isLeftBehind } from './left-behind.ts'
 import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
 import { Position } from './position.ts'
 import { readCurrent } from './read-current.ts'
+import { type Request, requestOf } from './request.ts'
+import { fewestMoves, type Place, type SavedPosition, without } from './saved-position.ts'
 import { toMessage } from './view.ts'
 
 /**
@@ -39,39 +44,56 @@ export interface ReaderInit {
   topicKey: Uint8Array
   history: HistoryRequest
   lastSeenVersion: number | undefined
+  /** What an earlier run of the same reader had been given. */
+  from: SavedPosition | undefined
   signal: AbortSignal
   emit<E extends keyof SubscriptionEvents>(event: E, value: SubscriptionEvents[E]): void
   onStatus(status: SyncStatus): void
 }
 
-interface Arrived {
+interface Arrived extends Place {
   view: Message
   id: string
-  publisher: string
-  writer: string
-  sequence: number
+}
+
+/** History of a late join, read before `subscribe` resolved: what is published from then on comes after it. */
+interface Prepared {
+  entries: Entry[]
+  /** Of each entry. */
+  places: Place[]
+  read: BlockReader
 }
 
 export class TopicReader {
   readonly #init: ReaderInit
   readonly #tracker: Tracker<Arrived>
-  /** What is older was not asked for, should a replica offer it again. */
-  readonly #wantedFromMs: number
+  readonly #request: Request
   readonly #position: Position
   #joined = false
   #historicCount = 0
-  /** History of a late join, read before `subscribe` resolved: what is published from then on comes after it. */
-  #prepared: { entries: Entry[]; read: BlockReader } | undefined
+  #prepared: Prepared | undefined
+  /** Taken in order, and not delivered yet: the one before is being delivered, or closed the subscription. */
+  readonly #undelivered: Arrived[] = []
+  readonly #arrivedAs = new WeakMap<Message, Arrived>()
+  readonly #expired = new ExpiredGaps((gap) => this.#tellGap(gap))
+  #hasToldGap = false
+  #readAtMs: number
+  #remaining: number | undefined
 
   constructor(init: ReaderInit) {
     this.#init = init
-    this.#position = new Position(init.lastSeenVersion ?? 0)
-    const wantsAll = init.history === 'all' || init.lastSeenVersion !== undefined
-    this.#wantedFromMs = wantsAll ? 0 : init.dht.runtime.now() - LIMITS.maxSkewMs
-    this.#tracker = createTracker({
-      strict: init.history === 'all' && init.lastSeenVersion === undefined,
-      patienceMs: init.options.gapPatienceMs,
-    })
+    const nowMs = init.dht.runtime.now()
+    const { from } = init
+    this.#request = requestOf(init, nowMs)
+    this.#position = new Position(from?.begin ?? init.lastSeenVersion ?? 0, from?.seen)
+    this.#readAtMs = from?.readAtMs ?? nowMs
+    const { strict } = this.#request
+    const earlier = from && {
+      writers: from.writers,
+      hasTold: from.joined,
+      mayHaveExpired: nowMs - from.readAtMs > LIMITS.graceMs - LIMITS.maxAheadMs,
+    }
+    this.#tracker = createTracker({ strict, patienceMs: init.options.gapPatienceMs }, earlier)
   }
 
   /** Everything that was added up to this version has been seen. */
@@ -83,24 +105,61 @@ export class TopicReader {
     return this.#joined
   }
 
-  /** A subscription without the whole history begins here: everything that is stored after this is delivered. */
-  async prepare(source: NodeId): Promise<void> {
-    const { history, lastSeenVersion } = this.#init
-    if (history === 'all' || lastSeenVersion !== undefined || this.#prepared !== undefined) return
-    this.#prepared = await readCurrent(() => this.#begin(source, history))
+  /** It begins at the end of the topic, which has to be known before anything else is said there. */
+  get beginsAtEnd(): boolean {
+    return this.#request.last !== undefined
   }
 
-  async #begin(source: NodeId, history: 'none' | { last: number }) {
+  /** How many messages are still to be read, where something is being read and that is known. */
+  get remaining(): number | undefined {
+    return this.#remaining
+  }
+
+  /** All that has been delivered, for another run to go on from. */
+  saved(): SavedPosition {
+    const { wantedFromMs, strict, last = 0 } = this.#request
+    const [oldest] = this.#prepared?.entries ?? []
+    const waiting = [...this.#undelivered, ...(this.#prepared?.places ?? [])]
+    const position = {
+      ...this.#position.kept(fewestMoves([...waiting, ...this.#tracker.held()])),
+      // what lies before the last messages that were asked for was not
+      ...(oldest && { begin: oldest.addedInVersion - 1 }),
+      wantedFromMs,
+      strict,
+      joined: this.#joined,
+      last: this.#prepared === undefined ? last : 0,
+      readAtMs: this.#readAtMs,
+      writers: this.#tracker.known(),
+    }
+    return without(position, waiting)
+  }
+
+  /** Of messages that this reader has delivered. */
+  placesOf(messages: Message[]): Place[] {
+    return messages.flatMap((message) => this.#arrivedAs.get(message) ?? [])
+  }
+
+  /** A subscription without the whole history begins here: everything that is stored after this is delivered. */
+  async prepare(source: NodeId): Promise<void> {
+    const { last } = this.#request
+    if (last === undefined || this.#prepared !== undefined) return
+    this.#prepared = await readCurrent(() => this.#begin(source, last))
+  }
+
+  async #begin(source: NodeId, last: number): Promise<Prepared> {
     const head = await this.#headAt(source, true)
     const read = this.#blocksOf(source)
     let entries: Entry[] = []
     if (head !== null) {
       const { messages, version } = decodeCoordinator(head)
-      if (messages !== null && history !== 'none')
-        entries = await entriesBackward(await loadMessages(messages, read), undefined, history.last, read)
-      this.#position.moveTo(version, messages)
+      if (messages !== null && last > 0)
+        entries = await entriesBackward(await loadMessages(messages, read), undefined, last, read)
+      this.#moveTo(version, messages)
     }
-    return { entries, read }
+    const places = await Promise.all(
+      entries.map(async ({ envelope }) => placeOf(await openMessage(envelope), BEFORE_ALL)),
+    )
+    return { entries, places, read }
   }
 
   /** Delivers the history that was asked for, then reports the boundary. What was pushed meanwhile is read here. */
@@ -112,43 +171,69 @@ export class TopicReader {
     this.#joined = true
     this.#tracker.goLive()
     this.#release(this.#init.dht.runtime.monotonicNow())
-    this.#init.emit('history-end', { version: this.position, count: this.#historicCount })
+    const recovered = this.#init.from === undefined || !this.#hasToldGap
+    this.#init.emit('history-end', { version: this.position, count: this.#historicCount, recovered })
     if (this.#prepared !== undefined) await this.catchUp(source, false)
     this.#init.onStatus('synced')
   }
 
-  async #takePrepared({ entries, read }: { entries: Entry[]; read: BlockReader }): Promise<void> {
+  async #takePrepared({ entries, places, read }: Prepared): Promise<void> {
+    this.#remaining = entries.length
     for await (const arrived of this.#arriving([...entries], read)) {
-      this.#take(arrived)
       entries.shift()
+      places.shift()
+      this.#take(arrived)
+      this.#remaining = entries.length
     }
+    this.#remaining = undefined
   }
 
   /** Delivers everything added after the position. `quorum`: first ask a majority, and repair the source from it. */
   async catchUp(source: NodeId, quorum: boolean): Promise<void> {
     const { onStatus } = this.#init
     if (this.#joined) onStatus('catching-up')
-    await readCurrent(() => this.#takeMissing(source, quorum))
+    try {
+      await readCurrent(() => this.#takeMissing(source, quorum))
+    } finally {
+      this.#remaining = undefined
+    }
     if (this.#joined) onStatus('synced')
   }
 
   async #takeMissing(source: NodeId, quorum: boolean): Promise<void> {
-    const { signal } = this.#init
     const head = await this.#headAt(source, quorum)
     if (head === null) return
+    this.#remaining = undefined
     const coordinator = decodeCoordinator(head)
     const { messages, version } = coordinator
     if (this.isForged(version)) this.#position.beginAnew()
     if (messages !== null) {
       const read = this.#blocksOf(source)
-      const after = await this.#position.knownIn(coordinator, read)
-      const entries = entriesAfter(await loadMessages(messages, read), after, read)
+      const collection = await loadMessages(messages, read)
+      const { sinceMs } = this.#request
+      const after =
+        sinceMs !== undefined && !this.#joined
+          ? await versionBefore(collection, sinceMs, read)
+          : await this.#position.knownIn(coordinator, read)
+      const entries = entriesAfter(collection, after, read, (change) => this.#expect(change))
       for await (const arrived of this.#arriving(entries, read)) {
+        this.#expect(-1)
         this.#take(arrived)
-        signal.throwIfAborted()
       }
     }
+    this.#moveTo(version, messages)
+    this.#expired.tell()
+  }
+
+  #expect(change: number): void {
+    this.#remaining = (this.#remaining ?? 0) + change
+  }
+
+  /** What was read up to here has been taken, unless the subscription was closed meanwhile. */
+  #moveTo(version: number, messages: Uint8Array | null): void {
+    this.#init.signal.throwIfAborted()
     this.#position.moveTo(version, messages)
+    this.#readAtMs = this.#init.dht.runtime.now()
   }
 
   /** What a replica pushed. When it does not follow on what was seen, everything in between is read instead. */
@@ -165,7 +250,8 @@ export class TopicReader {
       this.#arrive(message, entries[i]?.[0] as number, read),
     )
     for await (const arrived of arriving) this.#take(arrived)
-    this.#position.moveTo(version, collection)
+    this.#moveTo(version, collection)
+    this.#expired.tell()
   }
 
   /** Gives up on messages that no replica has had for a while, and says so. */
@@ -175,8 +261,14 @@ export class TopicReader {
 
   #release(nowMs: number): void {
     const { deliver, gaps } = this.#tracker.release(nowMs)
-    for (const gap of gaps) this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
-    for (const arrived of deliver) this.#deliver(arrived)
+    for (const gap of gaps) this.#tellGap(gap)
+    this.#hand(deliver)
+    this.#expired.tell()
+  }
+
+  #tellGap(gap: ReleasedGap): void {
+    this.#hasToldGap = true
+    this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
   }
 
   /** The position is so far beyond `version` that it can only come from a forged number: it counts for nothing. */
@@ -187,7 +279,11 @@ export class TopicReader {
   /** Undefined where a peer has nothing of the topic. */
   async coordinatorAt(peer: NodeId): Promise<Coordinator | undefined> {
     const head = await this.#headAt(peer, false)
-    return head === null ? undefined : decodeCoordinator(head)
+    if (head === null) return undefined
+    const coordinator = decodeCoordinator(head)
+    const { messages } = coordinator
+    if (messages !== null && this.#position.hasSeen(messages)) this.#readAtMs = this.#init.dht.runtime.now()
+    return coordinator
   }
 
   /**
@@ -248,37 +344,60 @@ export class TopicReader {
     addedInVersion: number,
     read: BlockReader,
   ): Promise<Arrived | undefined> {
-    const { publisher, writer, sequence, publishedAt } = message.body
-    if (publishedAt < this.#wantedFromMs && this.#joined) return undefined
-    const name = { id: message.cid, publisher: toHex(publisher), writer: toHex(writer), sequence }
-    if (this.#tracker.wasDelivered(name)) return undefined // its data is not fetched again
+    const place = { id: message.cid, ...placeOf(message, this.#position.moves) }
+    if (this.#tracker.wasDelivered(place)) return undefined // its data is not fetched again
+    if (message.body.publishedAt < this.#oldestWantedMs() && !this.#tracker.isAskedFor(place))
+      return undefined
     const context = { topic: this.#init.topic, addedInVersion, historic: !this.#joined }
-    return { ...name, view: await toMessage(message, context, read) }
+    return { ...place, view: await toMessage(message, context, read) }
+  }
+
+  /** What is older was not asked for, should a replica offer it; a history of the last ones is asked for by number. */
+  #oldestWantedMs(): number {
+    const { wantedFromMs, historicFromMs } = this.#request
+    return this.#joined ? wantedFromMs : historicFromMs
   }
 
   #take(arrived: Arrived | undefined): void {
+    this.#init.signal.throwIfAborted()
     if (arrived === undefined) return
-    const { deliver } = this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow())
-    for (const next of deliver) this.#deliver(next)
+    this.#hand(this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow()).deliver)
   }
 
-  #deliver({ view }: Arrived): void {
-    if (view.expiresAt <= this.#init.dht.runtime.now()) return
+  /** One after the other: who asks for the position at one has not been given those behind it. */
+  #hand(arrived: Arrived[]): void {
+    this.#undelivered.push(...arrived)
+    while (!this.#init.signal.aborted) {
+      const next = this.#undelivered.shift()
+      if (next === undefined) return
+      this.#deliver(next)
+    }
+  }
+
+  #deliver(arrived: Arrived): void {
+    const { view } = arrived
+    if (view.expiresAt <= this.#init.dht.runtime.now()) return this.#noteExpired(arrived)
+    this.#expired.tell(arrived)
     if (view.historic) this.#historicCount += 1
+    this.#arrivedAs.set(view, arrived)
     this.#init.emit('message', view)
   }
+
+  /** That what was there before a reader first came has expired is no news; that it expired while it was away is. */
+  #noteExpired(arrived: Arrived): void {
+    if (this.#joined || this.#init.from !== undefined) this.#expired.add(arrived)
+  }
 }
 
-/**
- * After a repair an honest replica is level with most of the others, but for what is committed in that moment. A single
- * high version proves nothing: anybody may claim one.
- */
-function isLeftBehind(own: number, all: number[]): boolean {
-  const ahead = all.filter((version) => version > own + MAX_LAG_VERSIONS).length
-  return ahead * 2 > all.length
-}
+/** Before the first move: the head was seen before the history that belongs to it is given. */
+const BEFORE_ALL = -1
 
-const MAX_LAG_VERSIONS = 8
+const placeOf = ({ body }: VerifiedMessage, moves: number): Place => ({
+  publisher: toHex(body.publisher),
+  writer: toHex(body.writer),
+  sequence: body.sequence,
+  moves,
+})
 
 /** Messages whose data is fetched at once: 2 MiB at most. */
 const READ_AHEAD_MESSAGES = 16

@@ -20,10 +20,12 @@ import type {
 import { AvoidedReplicas } from './avoided.ts'
 import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
+import { GivenPosition } from './given.ts'
 import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { type Push, TopicReader } from './reader.ts'
+import type { SavedPosition } from './saved-position.ts'
 import { assignedReplicas, type Statements } from './statements.ts'
 import { topicMethods } from './wire.ts'
 
@@ -43,6 +45,7 @@ export interface SubscriptionInit {
   topicKey: Uint8Array
   history: HistoryRequest
   lastSeenVersion: number | undefined
+  from: SavedPosition | undefined
   info: string
   onClosed(subscription: TopicSubscription): void
 }
@@ -58,6 +61,7 @@ export class TopicSubscription implements Subscription {
   readonly #init: SubscriptionInit
   readonly #emitter: Emitter<SubscriptionEvents>
   readonly #reader: TopicReader
+  readonly #given: GivenPosition
   readonly #abort = new AbortController()
   /** The replica that serves this subscriber. */
   #source: NodeId | undefined
@@ -68,6 +72,7 @@ export class TopicSubscription implements Subscription {
   /** The replica that had what the source lacked at the last check. */
   #ahead: NodeId | undefined
   #status: SyncStatus = 'joining'
+  #hadPeers = false
   #queue: Promise<unknown> = Promise.resolve()
   #timers = new Set<Timer>()
   #attaching: Promise<void> | undefined
@@ -94,6 +99,7 @@ export class TopicSubscription implements Subscription {
       emit: (event, value) => this.#emitter.emit(event, value),
       onStatus: (status) => this.#setStatus(status),
     })
+    this.#given = new GivenPosition(init.topicKey, this.#reader, this.#emitter)
   }
 
   get status(): SyncStatus {
@@ -102,6 +108,14 @@ export class TopicSubscription implements Subscription {
 
   get lastSeenVersion(): number {
     return this.#reader.position
+  }
+
+  get position(): string {
+    return this.#given.text
+  }
+
+  get remaining(): number | undefined {
+    return this.#reader.remaining
   }
 
   get source(): NodeId | undefined {
@@ -120,6 +134,7 @@ export class TopicSubscription implements Subscription {
     event: E,
     listener: (value: SubscriptionEvents[E]) => void,
   ): () => void {
+    if (event === 'message') this.#given.beginsAnew()
     const stop = this.#emitter.on(event, listener)
     if (event !== 'presence') return stop
     const stopFirst = this.#presence.tell(listener as (members: PresenceMember[]) => void)
@@ -130,7 +145,7 @@ export class TopicSubscription implements Subscription {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Message> {
-    return this.#emitter.iterate('message')
+    return this.#given.iterate()
   }
 
   /**
@@ -138,11 +153,11 @@ export class TopicSubscription implements Subscription {
    * no replica could be reached within `beginMs`: then it begins with the status `synced`. Never rejects.
    */
   async start(): Promise<void> {
-    const { dht, options, history, lastSeenVersion } = this.#init
+    const { dht, options } = this.#init
     void this.#announce()
     await this.#attach()
     await this.#serially(() => this.#read())
-    if (history !== 'all' && lastSeenVersion === undefined) {
+    if (this.#reader.beginsAtEnd) {
       const waited = delay(dht.runtime, options.beginMs, this.#abort.signal).catch(() => undefined)
       await Promise.race([this.#begun.promise, waited])
     }
@@ -175,6 +190,7 @@ export class TopicSubscription implements Subscription {
 
   peerGone(peer: NodeId): void {
     if (peer === this.#source && !this.#abort.signal.aborted) void this.#reattach()
+    else if (this.#status === 'synced') this.#setStatus('synced')
   }
 
   /** Attaches anew and reads what was missed. Never rejects: what fails is tried again with the check. */
@@ -329,6 +345,8 @@ export class TopicSubscription implements Subscription {
     const source = this.#source
     if (source === undefined || this.#attaching !== undefined) return
     const { dht, topicKey } = this.#init
+    if (this.#status === 'offline' && dht.rpc.connectedPeers.length > 0) return this.#reattach()
+    if (this.#status === 'synced') this.#setStatus('synced') // unless everybody has gone meanwhile
     const set = await dht.replicas.set(topicKey).catch(() => [])
     if (set.length > 0 && !set.some(({ nodeId }) => nodeId === source)) return this.#reattach()
     const [own, other] = await Promise.all([
@@ -392,10 +410,18 @@ export class TopicSubscription implements Subscription {
     }
   }
 
-  #setStatus(status: SyncStatus): void {
+  #setStatus(wanted: SyncStatus): void {
+    const status = this.#isCutOff(wanted) ? 'offline' : wanted
     if (this.#status === status || this.#status === 'closed') return
     this.#status = status
     this.#emitter.emit('sync', status)
+  }
+
+  /** A node that holds the topic itself serves itself, and is cut off only from those that it has known. */
+  #isCutOff(status: SyncStatus): boolean {
+    const isAlone = this.#init.dht.rpc.connectedPeers.length === 0
+    this.#hadPeers ||= !isAlone
+    return isAlone && (status === 'degraded' || (status === 'synced' && this.#hadPeers))
   }
 
   #backoffMs(failures: number): number {

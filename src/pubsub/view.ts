@@ -96,12 +96,17 @@ export async function toCollectionView(
   }
 }
 
-/** A history position: the version and id of the oldest message shown. Opaque to applications. */
-export const encodePosition = ({ version, id }: { version: number; id: Uint8Array }): string =>
-  `${version}.${cidOf(id)}`
+/** A place in a collection: the version and id of the message there. */
+export interface Cursor {
+  version: number
+  id: Uint8Array
+}
 
-export function decodePosition(text: string): { version: number; id: Uint8Array } {
+/** For `before` and `after` of a page of history. Opaque to applications. */
+export const encodeCursor = ({ version, id }: Cursor): string => `${version}.${cidOf(id)}`
+
+export function decodeCursor(text: string): Cursor {
   const match = /^(\d{1,13})\.([a-z0-9]{50,70})$/.exec(text)
-  if (match === null) throw new StickyError('MALFORMED', 'Not a history position of this library.')
+  if (match === null) throw new StickyError('MALFORMED', 'Not a place in the history of a topic.')
   return { version: Number(match[1]), id: idOfCid(match[2] as string) }
 }

@@ -70,7 +70,7 @@ describe('a subscription without the whole history', () => {
     await network(0)
     const subscriber = await net.add({ stores: false, durable: false, options: { beginMs: 50 } })
     const subscription = await subscriber.pubsub.subscribe('room', { history: 'none' })
-    expect(subscription.status).toBe('degraded')
+    expect(subscription.status).toBe('offline')
   })
 })
 

@@ -128,6 +128,27 @@ describe('the checker', () => {
     expect(found(plus(deliver(5, { id: 'other', sequence: 6 }, 800)))).toEqual(['I2', 'I14'])
   })
 
+  it('takes the subscriptions of one reader as one: each message in one of them, all of them together', () => {
+    const session = (name: string, atMs: number, ...events: HistoryEvent[]): HistoryEvent[] => [
+      { atMs, type: 'subscribed', subscription: name, node: 'S', reader: 'r', isResumed: name !== 'a' },
+      ...events.map((event) => ({ ...event, subscription: name }) as HistoryEvent),
+    ]
+    const left = (subscription: string, atMs: number): HistoryEvent => ({
+      atMs,
+      type: 'left',
+      subscription,
+      node: 'S',
+      how: 'closed',
+    })
+    const first = [...session('a', 1, deliver(1), deliver(2)), left('a', 240)]
+    const second = (...numbers: number[]) =>
+      session('b', 700, ...numbers.map((n, i) => deliver(n, {}, 800 + i)))
+    expect(found(plus(...first, ...second(3, 4, 5)))).toEqual([])
+    expect(found(plus(...first, ...second(2, 3, 4, 5)))).toEqual(['I2', 'I4'])
+    expect(found(plus(...first, ...second(3, 5)))).toEqual(['I3', 'I23'])
+    expect(found(plus(...first))).toEqual([])
+  })
+
   it('finds a late joiner without the history', () => {
     const joined: HistoryEvent = { atMs: 5_000, type: 'subscribed', subscription: 't', node: 'S' }
     expect(found(plus(joined))).toEqual(['I3', 'I23'])

@@ -13,6 +13,8 @@ const HELD_BACK_MS = DEFAULT_PUBSUB_OPTIONS.gapPatienceMs + DEFAULT_PUBSUB_OPTIO
 
 interface Seen {
   name: string
+  /** Who has several subscriptions, one after the other, and is to see each message in one of them. */
+  reader: string
   node: string
   joinedMs: number
   leftMs: number | undefined
@@ -22,21 +24,37 @@ interface Seen {
 
 export function checkSubscriptions(history: Case): void {
   const subscriptions = collect(history)
-  for (const seen of subscriptions) {
+  const readers = byReader(subscriptions)
+  for (const seen of subscriptions) checkContent(history, seen)
+  for (const seen of readers) {
     checkDuplicates(history, seen)
     checkOrder(history, seen)
-    checkContent(history, seen)
     if (seen.leftMs === undefined) checkComplete(history, seen)
   }
-  checkUnknown(history, subscriptions)
+  checkUnknown(history, readers)
+}
+
+/** As if each reader's subscriptions were one, with the joining and leaving of the last. */
+function byReader(subscriptions: Seen[]): Seen[] {
+  const readers = new Map<string, Seen>()
+  for (const seen of subscriptions) {
+    const earlier = readers.get(seen.reader)
+    readers.set(seen.reader, {
+      ...seen,
+      name: seen.reader,
+      deliveries: [...(earlier?.deliveries ?? []), ...seen.deliveries],
+      gaps: [...(earlier?.gaps ?? []), ...seen.gaps],
+    })
+  }
+  return [...readers.values()]
 }
 
 function collect(history: Case): Seen[] {
   const byName = new Map<string, Seen>()
   for (const event of history.events) {
     if (event.type === 'subscribed') {
-      const { subscription: name, node, atMs: joinedMs } = event
-      byName.set(name, { name, node, joinedMs, leftMs: undefined, deliveries: [], gaps: [] })
+      const { subscription: name, node, atMs: joinedMs, reader = name } = event
+      byName.set(name, { name, reader, node, joinedMs, leftMs: undefined, deliveries: [], gaps: [] })
     } else if (event.type === 'left') {
       const seen = byName.get(event.subscription)
       if (seen !== undefined) seen.leftMs = event.atMs

@@ -98,12 +98,36 @@ export const CONTROLS: Control[] = [
     edits: [
       {
         file: 'src/pubsub/gaps.ts',
-        from: '?.includes(message.id) ?? false',
+        from: '?.includes(message.id) ?? this.#wasDeliveredBefore(message)',
         to: '=== undefined && false',
       },
     ],
     schedule: 'S1b',
     breaks: 'I2',
+  },
+  {
+    mechanism: 'a position knows what each writer has given, and not only a version',
+    edits: [
+      {
+        file: 'src/pubsub/reader.ts',
+        from: 'writers: from.writers,',
+        to: 'writers: [],',
+      },
+    ],
+    schedule: 'S2',
+    breaks: 'I2',
+  },
+  {
+    mechanism: 'a position goes back to before what still waits above a hole',
+    edits: [
+      {
+        file: 'src/pubsub/reader.ts',
+        from: 'fewestMoves([...waiting, ...this.#tracker.held()])',
+        to: 'Number.POSITIVE_INFINITY',
+      },
+    ],
+    schedule: 'S2',
+    breaks: 'I23',
   },
   {
     mechanism: 'an initiator skips what is stored already',

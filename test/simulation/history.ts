@@ -51,7 +51,8 @@ export type HistoryEvent = {
   | { type: 'fail'; token: string; code: string }
   /** It may or may not appear; also when the publisher died before it heard. */
   | { type: 'unknown'; token: string; code: string }
-  | { type: 'subscribed'; subscription: string; node: string }
+  /** `reader`: what it was given counts together with what earlier subscriptions of the same reader were. */
+  | { type: 'subscribed'; subscription: string; node: string; reader?: string; isResumed?: boolean }
   | {
       type: 'left'
       subscription: string
@@ -122,7 +123,7 @@ export function describeEvent(event: NewEvent): string {
     case 'unknown':
       return `${event.type} ${event.token}: ${event.code}`
     case 'subscribed':
-      return `${event.subscription} subscribed`
+      return `${event.subscription} subscribed${event.isResumed ? ' with its position' : ''}`
     case 'left':
       return `${event.subscription} ${event.how}`
     case 'deliver':

@@ -39,7 +39,7 @@ const QUIET_MS = 10_000
 /** Which of nine holders and six clients publish. */
 const PUBLISHING_HOLDERS = [0, 3, 5, 8]
 const PUBLISHING_CLIENTS = 6
-const CLIENTS = ['early', 'steady', 'cycling', 'late', 'end', 'fresh']
+const CLIENTS = ['early', 'steady', 'cycling', 'returning', 'late', 'end', 'fresh']
 
 export async function runScenario(options: RunOptions): Promise<RunResult> {
   const schedule = SCHEDULES[options.schedule]
@@ -119,8 +119,8 @@ class Scenario {
     if (this.#schedule.expires) await outlive(this.#simulation, this.#workload, this.#schedule.skewMs ?? 0)
   }
 
-  /** Resolves when the cycling subscriber has stopped. */
-  #startLoad(): Promise<void> {
+  /** Resolves when the cycling subscriber has stopped, and the returning one has come to stay. */
+  #startLoad(): Promise<unknown> {
     const { holders } = this.#simulation
     const publishers = [
       ...PUBLISHING_HOLDERS.map((i) => holders[i] as SimulatedNode),
@@ -136,7 +136,9 @@ class Scenario {
       this.#resubscribe.add(node)
       void this.#workload.subscribe(node)
     }
-    return this.#workload.cycle(this.#simulation.node('cycling'), 5_000, 2_000)
+    const cycling = this.#workload.cycle(this.#simulation.node('cycling'), 5_000, 2_000)
+    const returning = this.#workload.comeAndGo(this.#simulation.node('returning'))
+    return Promise.all([cycling, returning])
   }
 
   async #subscribeLate(): Promise<void> {
@@ -236,6 +238,8 @@ class Scenario {
     for (const [need, counters] of required)
       for (const counter of counters)
         if (this.#schedule.needs[need] && !stats[counter]) out.push(`no ${counter}`)
+    if (events.filter((event) => event.type === 'subscribed' && event.isResumed).length < 3)
+      out.push('nobody came back with a position')
     out.push(...wasLookedAt(events))
     if (this.#schedule.expires && !events.some((event) => event.type === 'kept' && event.before > 0))
       out.push('nothing was there to expire')

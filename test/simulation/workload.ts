@@ -36,6 +36,11 @@ export const LOADS = {
   short: { minPauseMs: 700, maxPauseMs: 2_800 },
 } satisfies Record<string, Partial<LoadOptions>>
 
+/** What an application keeps of its own over its restarts. */
+interface Kept {
+  position?: string
+}
+
 export class Workload {
   readonly #simulation: Simulation
   readonly #options: LoadOptions
@@ -119,18 +124,21 @@ export class Workload {
   }
 
   /** Gives the subscription's name in the history. */
-  async subscribe(node: SimulatedNode): Promise<string> {
+  async subscribe(node: SimulatedNode, kept?: Kept): Promise<string> {
     const { history } = this.#simulation
     this.#subscriptions += 1
     const name = `s${this.#subscriptions}@${node.label}`
     const { incarnation } = node
     const isSame = () => node.isUp && node.incarnation === incarnation
     const onMessage = (message: Message) => {
-      if (isSame()) history.add({ type: 'deliver', subscription: name, ...deliveredFrom(message) })
+      if (!isSame()) return
+      history.add({ type: 'deliver', subscription: name, ...deliveredFrom(message) })
+      if (kept !== undefined) kept.position = this.#live.get(name)?.subscription.position ?? ''
     }
     let isSettled = false
-    const subscribing = node.pubsub.subscribe(TOPIC, { onMessage }).then((subscription) => {
-      if (isSame()) this.#subscribed(name, node, subscription)
+    const options = kept?.position === undefined ? {} : { history: { from: kept.position } }
+    const subscribing = node.pubsub.subscribe(TOPIC, { ...options, onMessage }).then((subscription) => {
+      if (isSame()) this.#subscribed(name, node, subscription, kept)
     })
     void subscribing.finally(() => {
       isSettled = true
@@ -140,10 +148,11 @@ export class Workload {
   }
 
   /** In the same turn in which `subscribe` resolves: what is delivered comes after it on record. */
-  #subscribed(name: string, node: SimulatedNode, subscription: Subscription): void {
+  #subscribed(name: string, node: SimulatedNode, subscription: Subscription, kept?: Kept): void {
     const { history } = this.#simulation
     const { incarnation } = node
-    history.add({ type: 'subscribed', subscription: name, node: node.nodeId })
+    const asReader = kept && { reader: node.label, isResumed: kept.position !== undefined }
+    history.add({ type: 'subscribed', subscription: name, node: node.nodeId, ...asReader })
     this.#live.set(name, { node, incarnation, subscription })
     subscription.on('gap', ({ publisher, writer, fromSequence, toSequence }) => {
       if (node.isUp && node.incarnation === incarnation)
@@ -172,6 +181,32 @@ export class Workload {
       settled = true
     })
     while (!settled && isSame()) await this.#simulation.world.sleep(50) // a ghost never hears
+  }
+
+  /**
+   * Ends and comes back with the position that it keeps at each message, or took last, until the load ends; then it stays.
+   */
+  async comeAndGo(node: SimulatedNode): Promise<void> {
+    const { world } = this.#simulation
+    const random = world.random(`comes and goes ${node.label}`)
+    const kept: Kept = {}
+    for (;;) {
+      const isOver = !this.#isPublishing
+      const name = await this.subscribe(node, kept)
+      if (isOver) return
+      await world.sleep(random.between(500, 4_000))
+      this.#end(name, kept, random.chance(0.5))
+      await world.sleep(random.between(200, 3_000))
+    }
+  }
+
+  #end(name: string, kept: Kept, isInOrder: boolean): void {
+    const live = this.#live.get(name)
+    if (live === undefined || !this.#live.delete(name)) return
+    const { node, subscription } = live
+    void subscription.close()
+    if (isInOrder) kept.position = subscription.position
+    this.#simulation.history.add({ type: 'left', subscription: name, node: node.nodeId, how: 'closed' })
   }
 
   /** Everybody leaves. */

@@ -80,7 +80,11 @@ export class FakeNode implements ChatNode {
       subscribe: async (topic, options) => {
         const history = options?.history
         const last =
-          typeof history === 'object' ? history.last : history === 'none' ? 0 : Number.MAX_SAFE_INTEGER
+          typeof history === 'object' && 'last' in history
+            ? history.last
+            : history === 'none'
+              ? 0
+              : Number.MAX_SAFE_INTEGER
         return this.room(topic).subscribe(options?.info ?? '', last, options?.onMessage)
       },
       history: async (topic, options) => this.room(topic).page(options?.limit ?? 50, options?.before),
@@ -214,7 +218,7 @@ export class FakeRoom {
     let status: SyncStatus = 'catching-up'
     setTimeout(() => {
       for (const message of historic) onMessage?.({ ...message, historic: true })
-      this.emit('history-end', { version, count: historic.length })
+      this.emit('history-end', { version, count: historic.length, recovered: true })
       status = 'synced'
       this.emit('sync', status)
     })
@@ -230,6 +234,8 @@ export class FakeRoom {
       lastSeenVersion: version,
       present: [],
       setPresence: async () => {},
+      position: '',
+      remaining: undefined,
       on: (event, listener) => {
         this.#listeners[event].add(listener)
         return () => this.#listeners[event].delete(listener)

@@ -4,6 +4,7 @@ import {
   collectionPages,
   decodePage,
   emptyRoot,
+  entriesAfter,
   entriesBackward,
   loadMessages,
   loadSpine,
@@ -54,6 +55,29 @@ describe('message collection', () => {
     })
     expect(reads.page).toBe(1)
     expect(await world.entries(head, decodeCoordinator(head).version)).toEqual([])
+  })
+
+  it('tells how many entries are to come, and corrects that on the way', async () => {
+    const world = new World()
+    const head = await topicOf(world, 4_400, 100)
+    const collection = await collectionOf(world, head)
+    for (const [after, count] of [
+      [0, 4_400],
+      [10, 3_400],
+      [43, 100],
+      [44, 0],
+    ] as const) {
+      let expected = 0
+      let atFirst: number | undefined
+      const entries = entriesAfter(collection, after, world.read, (change) => {
+        expected += change
+        atFirst ??= expected
+      })
+      const given: unknown[] = []
+      for await (const entry of entries) given.push(entry)
+      expect([given.length, expected]).toEqual([count, count])
+      expect(atFirst).toBeGreaterThanOrEqual(count)
+    }
   })
 
   it('pages backward, reading at most one page for the last five of many', async () => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createTracker, type Numbered, type TrackerOptions } from '../../../src/pubsub/gaps.ts'
+import type { EarlierRun } from '../../../src/pubsub/known-writers.ts'
 
 const message = (
   sequence: number,
@@ -105,6 +106,18 @@ describe('gap tracker', () => {
     expect(t.release(1_000)).toEqual({ deliver: [], gaps: [] })
   })
 
+  it('tells a hole in the history once, with its reason', () => {
+    const t = tracker({}, false)
+    for (const n of [5, 6, 9]) t.offer(message(n))
+    const told = t.release(1_000).gaps
+    t.goLive()
+    told.push(...t.release(1_000).gaps)
+    expect(told.map(({ fromSequence, toSequence, reason }) => [fromSequence, toSequence, reason])).toEqual([
+      [7, 8, 'withheld'],
+      [1, 4, 'expired'],
+    ])
+  })
+
   it('delivers every message exactly once, and in order until patience ends, whatever the arrival', () => {
     const arrival = fc.record({
       count: fc.integer({ min: 1, max: 40 }),
@@ -131,5 +144,103 @@ describe('gap tracker', () => {
         if (!releaseAfter.some(Boolean)) expect(delivered).toEqual(delivered.toSorted((a, b) => a - b))
       }),
     )
+  })
+})
+
+describe('gap tracker of a reader that comes back', () => {
+  const of = (publisher: string) => ({ publisher: publisher.padEnd(16, '.'), writer: 'w'.padEnd(16, '.') })
+  const offer = (
+    t: ReturnType<typeof tracker>,
+    sequence: number,
+    publisher = 'p',
+    id = `${publisher}${sequence}`,
+  ) => t.offer({ id, sequence, ...of(publisher) })
+  const back = (t: ReturnType<typeof tracker>, changes: Partial<EarlierRun> = {}) =>
+    createTracker<Numbered>(
+      { patienceMs: 100 },
+      { writers: t.known(), hasTold: true, mayHaveExpired: false, ...changes },
+    )
+  const gapsOf = (t: ReturnType<typeof tracker>) => {
+    const gaps = t.release(Number.POSITIVE_INFINITY).gaps
+    t.goLive()
+    return [...gaps, ...t.release(0).gaps].map(({ fromSequence, toSequence, reason }) => [
+      fromSequence,
+      toSequence,
+      reason,
+    ])
+  }
+
+  it('goes on with each writer where it was, whatever is offered again', () => {
+    const t = tracker()
+    for (const n of [1, 2, 3]) offer(t, n)
+    const next = back(t)
+    for (const n of [1, 2, 3]) expect(offer(next, n).duplicate).toBe(true)
+    expect(next.wasDelivered({ id: 'x', sequence: 3, ...of('p') })).toBe(true)
+    expect(numbers(offer(next, 4).deliver)).toEqual([4])
+    expect(offer(next, 2).duplicate).toBe(true)
+    expect(gapsOf(next)).toEqual([])
+  })
+
+  it('has not been given what waited above a hole, and tells the hole', () => {
+    const t = tracker()
+    offer(t, 1)
+    offer(t, 3)
+    expect(t.held()).toHaveLength(1)
+    const next = back(t)
+    expect(next.wasDelivered({ id: 'p3', sequence: 3, ...of('p') })).toBe(false)
+    offer(next, 3)
+    expect(gapsOf(next)).toEqual([[2, 2, 'withheld']])
+  })
+
+  it('still takes what it was told is missing, once, and is not told again', () => {
+    const t = tracker()
+    for (const n of [1, 4]) offer(t, n)
+    t.release(1_000)
+    const next = back(t)
+    offer(next, 5)
+    expect(gapsOf(next)).toEqual([])
+    expect(numbers(offer(next, 3).deliver)).toEqual([3])
+    expect(offer(next, 3).duplicate).toBe(true)
+    expect(numbers(offer(back(next), 2).deliver)).toEqual([2])
+  })
+
+  it('says that what is missing has expired only where it may have', () => {
+    const t = tracker()
+    offer(t, 1)
+    const long = back(t, { mayHaveExpired: true })
+    for (const n of [3, 5]) offer(long, n)
+    expect(gapsOf(long)).toEqual([
+      [2, 2, 'expired'],
+      [4, 4, 'expired'],
+    ])
+    const silent = back(t, { mayHaveExpired: true })
+    silent.goLive()
+    for (const n of [3, 5]) offer(silent, n) // the first hole may be from before, the second is not
+    expect(silent.release(1_000).gaps.map(({ reason }) => reason)).toEqual(['expired', 'withheld'])
+  })
+
+  it('is told what a writer lacked from before, unless it was told then', () => {
+    const t = tracker({}, false)
+    offer(t, 7)
+    const untold = back(t, { hasTold: false })
+    offer(untold, 8)
+    expect(gapsOf(untold)).toEqual([[1, 6, 'expired']])
+    const told = back(t)
+    offer(told, 8)
+    expect(gapsOf(told)).toEqual([])
+  })
+
+  it('keeps writers that say nothing, over any number of restarts, the longest silent first', () => {
+    const t = tracker()
+    for (const publisher of ['a', 'b', 'c']) offer(t, 1, publisher)
+    const next = back(t)
+    offer(next, 2, 'a')
+    const last = back(next)
+    expect(last.known().map(({ name, next: to }) => [name[0], to])).toEqual([
+      ['b', 2],
+      ['c', 2],
+      ['a', 3],
+    ])
+    expect(offer(last, 1, 'b').duplicate).toBe(true)
   })
 })

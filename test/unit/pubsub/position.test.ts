@@ -65,4 +65,24 @@ describe('a position', () => {
     expect(await knows(1)).toBe(0)
     expect(position.version).toBe(1_000)
   })
+
+  it('is kept by the newest heads and a few older ones, but for those seen after a message that was not given', async () => {
+    const world = new World()
+    const heads = [await world.apply(undefined, await world.messages(1, 1))]
+    const position = new Position(0)
+    saw(position, heads[0] as Uint8Array)
+    for (let n = 2; n <= 40; n++) {
+      heads.push(await world.apply(heads.at(-1), await world.messages(n, 1)))
+      saw(position, heads.at(-1) as Uint8Array)
+    }
+    const versions = (moves: number) => position.kept(moves).seen.map(({ version }) => version)
+    expect(versions(position.moves)).toEqual([9, 25, 33, 34, 35, 36, 37, 38, 39, 40])
+    expect(versions(4)).toEqual([1, 2, 3, 4])
+    const newest = decodeCoordinator(heads.at(-1) as Uint8Array)
+    const knownAfter = ({ begin, seen }: ReturnType<Position['kept']>) =>
+      new Position(begin, seen).knownIn(newest, world.read)
+    expect(await knownAfter(position.kept(position.moves))).toBe(40)
+    expect(await knownAfter(position.kept(4))).toBe(4)
+    expect(await knownAfter(position.kept(-1))).toBe(0)
+  })
 })

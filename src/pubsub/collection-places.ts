@@ -1,0 +1,90 @@
+import { type BlockReader, equalBytes } from '../dht/index.ts'
+import {
+  type Entry,
+  type LeveledRef,
+  loadSpine,
+  type MessageCollection,
+  openIndex,
+  pagesOf,
+  readPage,
+  readTail,
+  spineRefs,
+  Visits,
+} from './collection.ts'
+import { publishedAtOf } from './message.ts'
+import { LIMITS } from './options.ts'
+import type { Cursor } from './view.ts'
+
+/** Where in a collection of messages a reader begins that knows a message, or a time. */
+
+/** The first `limit` entries behind a place, in order, or from the beginning; reads only the pages that hold them. */
+export async function entriesForward(
+  { root }: MessageCollection,
+  after: Cursor | undefined,
+  limit: number,
+  read: BlockReader,
+): Promise<Entry[]> {
+  let cut = after
+  const found: Entry[] = []
+  const isBehind = (version: number) => cut === undefined || version >= cut.version
+  const take = (entries: Entry[]) => {
+    let usable = entries
+    if (cut !== undefined) {
+      const { version: at, id } = cut
+      const index = entries.findIndex((entry) => equalBytes(entry.id, id))
+      // a merge may have moved the place to a later version: then everything added after it still counts
+      usable = index >= 0 ? entries.slice(index + 1) : entries.filter((entry) => entry.addedInVersion > at)
+      if (index >= 0) cut = undefined
+    }
+    found.push(...usable.slice(0, limit - found.length))
+  }
+  const refs = spineRefs(await loadSpine(root, read))
+  for await (const ref of pagesOf(root.topic, refs, ({ lastVersion }) => isBehind(lastVersion), read)) {
+    take(await readPage(root.topic, ref, read))
+    if (found.length >= limit) return found
+  }
+  const tail = root.tail.filter(([, version]) => isBehind(version))
+  take(await readTail(cut === undefined ? tail.slice(0, limit - found.length) : tail, read))
+  return found
+}
+
+/**
+ * The version behind which everything lies that was published at `sinceMs` or later. Commits know no times, so it is found
+ * by walking back, until `LIMITS.sinceScanMessages` in a row, in `LIMITS.sinceScanVersions` commits or more, are older by
+ * more than two clocks may differ.
+ */
+export async function versionBefore(
+  { root }: MessageCollection,
+  sinceMs: number,
+  read: BlockReader,
+): Promise<number> {
+  const oldMs = sinceMs - 2 * LIMITS.maxSkewMs
+  let after = Number.MAX_SAFE_INTEGER
+  let oldInARow = 0
+  const oldVersions = new Set<number>()
+  const isOver = () => oldInARow >= LIMITS.sinceScanMessages && oldVersions.size >= LIMITS.sinceScanVersions
+  const look = (entries: Entry[]) => {
+    for (const { envelope, addedInVersion } of entries.toReversed()) {
+      if (publishedAtOf(envelope) < oldMs) {
+        oldInARow += 1
+        if (!isOver()) oldVersions.add(addedInVersion)
+        continue
+      }
+      after = addedInVersion - 1
+      oldInARow = 0
+      oldVersions.clear()
+    }
+  }
+  const visits = new Visits()
+  const walk = async (refs: LeveledRef[]): Promise<void> => {
+    for (const { ref, level } of refs.toReversed()) {
+      if (isOver()) return
+      visits.enter(ref.id)
+      if (level > 0) await walk(await openIndex(root.topic, { ref, level }, read))
+      else look(await readPage(root.topic, ref, read))
+    }
+  }
+  look(await readTail(root.tail, read))
+  await walk(spineRefs(await loadSpine(root, read)))
+  return after
+}
