@@ -1,7 +1,7 @@
-import { asStickyError, type Dht, StickyError } from '../dht/index.ts'
+import { asStickyError, type ClosestPeer, type Dht, StickyError } from '../dht/index.ts'
 import type { PublishReceipt } from './api.ts'
 import { verifyMessage } from './message.ts'
-import { LIMITS, type PubSubOptions } from './options.ts'
+import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
 import { bytesOfEntry, type Entry } from './outbox-entry.ts'
 import type { OutboxStore } from './outbox-store.ts'
 import type { Publisher } from './publish.ts'
@@ -166,11 +166,27 @@ export class OutboxTopic {
     const { dht, options, topicKey } = this.#init
     if (this.#isClosed) return
     const set = await dht.replicas.set(topicKey).catch(() => [])
+    const isOffline = this.#isAlone && !(await this.#reachesOneOf(set))
     if (this.#isClosed) return
-    this.#isOffline = set.length === 0
+    this.#isOffline = isOffline || set.length === 0
     if (this.#isOffline) return this.#holdOff(options.offlineCheckMs)
     this.#delivering = this.#deliver(batch)
     await this.#delivering
+  }
+
+  /** Its own storage is no peer, but is there. */
+  get #isAlone(): boolean {
+    const { network, rpc } = this.#init.dht
+    return !network.stores && rpc.connectedPeers.length === 0
+  }
+
+  /** Replicas that were known before the connection was lost may be there again. */
+  #reachesOneOf(set: ClosestPeer[]): Promise<boolean> {
+    const { dht, topicKey } = this.#init
+    return Promise.any(set.map(({ nodeId }) => dht.headAt(COORDINATOR, topicKey, nodeId))).then(
+      () => true,
+      () => !this.#isAlone,
+    )
   }
 
   async #deliver(all: Entry[]): Promise<void> {
@@ -247,9 +263,8 @@ export class OutboxTopic {
   }
 
   async #judge(batch: Entry[], results: PromiseSettledResult<PublishReceipt>[]): Promise<void> {
-    const { dht, options, store } = this.#init
-    const { stores } = dht.network
-    this.#isOffline = !stores && dht.rpc.connectedPeers.length === 0
+    const { options, store } = this.#init
+    this.#isOffline = this.#isAlone
     const again: Entry[] = []
     for (const [i, entry] of batch.entries()) {
       const result = results[i] as PromiseSettledResult<PublishReceipt>
