@@ -45,6 +45,7 @@ const CODES = {
   CHANNEL_FAILED: { retryable: true, action: 'ignore' },
   INVALID_TOPIC: { retryable: false, action: 'ignore' },
   INVALID_DATA: { retryable: false, action: 'ignore' },
+  KEY_CONFLICT: { retryable: false, action: 'ignore' },
   // identity, admission, setup
   WRONG_PASSPHRASE: { retryable: false, action: 'ignore' },
   IDENTITY_EXISTS: { retryable: false, action: 'ignore' },

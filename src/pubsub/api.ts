@@ -122,7 +122,7 @@ export interface PublishOptions {
   deadlineMs?: number
   /**
    * Up to 128 bytes: a second publish of this node under the same key in the topic gives the first one's receipt with
-   * `duplicate: true`, also after a restart. Other data under it are refused with CONFLICT.
+   * `duplicate: true`, also after a restart. Other data under it are refused with KEY_CONFLICT.
    */
   key?: string
   signal?: AbortSignal
@@ -261,7 +261,7 @@ export interface PubSub {
   /**
    * Resolves once the message is durable at this node, online or not. It is sent as soon as that can be done, after those
    * enqueued before it in the topic. Rejects, and keeps nothing, with BUSY when the outbox is full, STORAGE_FULL when the
-   * disk is, and CONFLICT when the key has other data.
+   * disk is, and KEY_CONFLICT when the key has other data.
    */
   enqueue(topic: string, data: Data, options?: EnqueueOptions): Promise<Receipt>
   /** What waits or is being sent, oldest first. */

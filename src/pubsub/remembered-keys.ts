@@ -151,7 +151,7 @@ export const duplicateOf = ({ outcome }: SavedKey): PublishReceipt | undefined =
 
 export function requireSame(known: Uint8Array, given: Uint8Array): void {
   if (!equalBytes(known, given))
-    throw new StickyError('CONFLICT', 'Other data were published under this key already.')
+    throw new StickyError('KEY_CONFLICT', 'Other data were published under this key already.')
 }
 
 /** How a key of a topic is called here. Throws INVALID_DATA. */

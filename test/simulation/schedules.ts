@@ -238,7 +238,9 @@ async function badDisks(context: FaultContext, flipsLog: boolean): Promise<void>
 async function churn({ simulation, workload, crash, restart }: FaultContext): Promise<void> {
   const { random, world } = simulation
   for (let i = 0; i < 8; i++) {
-    const newcomer = await simulation.add({ label: `x${i}`, stores: true, durable: random.chance(0.5) })
+    // the label decides the identity, and churn may come more than once in a run
+    const label = `x${simulation.nodes.filter((node) => node.label.startsWith('x')).length}`
+    const newcomer = await simulation.add({ label, stores: true, durable: random.chance(0.5) })
     if (random.chance(0.5)) void newcomer.start()
     const victim = random.pick(simulation.holders.filter(({ isUp }) => isUp))
     await workload.untilPublishing()

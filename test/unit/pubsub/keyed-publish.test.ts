@@ -55,14 +55,14 @@ describe('a second publish under a key', () => {
     const client = await net.client()
     const { pubsub } = client
     const first = pubsub.publish('room', 1, { key: 'k' })
-    expect(await net.during(codeOf(pubsub.publish('room', 2, { key: 'k' })))).toBe('CONFLICT')
+    expect(await net.during(codeOf(pubsub.publish('room', 2, { key: 'k' })))).toBe('KEY_CONFLICT')
     await net.during(first)
-    expect(await net.during(codeOf(pubsub.publish('room', 2, { key: 'k' })))).toBe('CONFLICT')
-    expect(await net.during(codeOf(pubsub.enqueue('room', 2, { key: 'k' })))).toBe('CONFLICT')
+    expect(await net.during(codeOf(pubsub.publish('room', 2, { key: 'k' })))).toBe('KEY_CONFLICT')
+    expect(await net.during(codeOf(pubsub.enqueue('room', 2, { key: 'k' })))).toBe('KEY_CONFLICT')
     client.fault = 'never'
     await net.during(pubsub.enqueue('room', 1, { key: 'waits' }))
-    expect(await net.during(codeOf(pubsub.enqueue('room', 2, { key: 'waits' })))).toBe('CONFLICT')
-    expect(await net.during(codeOf(pubsub.publish('room', 2, { key: 'waits' })))).toBe('CONFLICT')
+    expect(await net.during(codeOf(pubsub.enqueue('room', 2, { key: 'waits' })))).toBe('KEY_CONFLICT')
+    expect(await net.during(codeOf(pubsub.publish('room', 2, { key: 'waits' })))).toBe('KEY_CONFLICT')
     client.fault = undefined
     await net.until(isOver(client, 1))
     expect(dataOf(await net.read(holder, 'room'))).toEqual([1, 1])
