@@ -1,13 +1,4 @@
-import {
-  asStickyError,
-  type ClosestPeer,
-  type Dht,
-  delay,
-  jittered,
-  type NodeId,
-  StickyError,
-  type Timer,
-} from '../dht/index.ts'
+import { asStickyError, type Dht, delay, jittered, type NodeId, StickyError } from '../dht/index.ts'
 import type {
   Data,
   HistoryRequest,
@@ -18,7 +9,6 @@ import type {
   SyncStatus,
 } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
-import type { Coordinator } from './coordinator.ts'
 import { Emitter } from './emitter.ts'
 import { GivenPosition } from './given.ts'
 import type { VerifiedMessages } from './message.ts'
@@ -26,7 +16,9 @@ import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { type Push, TopicReader } from './reader.ts'
 import type { SavedPosition } from './saved-position.ts'
+import { type Elsewhere, SourceWatch } from './source-watch.ts'
 import { assignedReplicas, type Statements } from './statements.ts'
+import { Timers } from './timers.ts'
 import { topicMethods } from './wire.ts'
 
 /**
@@ -50,17 +42,12 @@ export interface SubscriptionInit {
   onClosed(subscription: TopicSubscription): void
 }
 
-/** What a replica beside the source shows. */
-interface Elsewhere {
-  peer: NodeId
-  coordinator: Coordinator
-}
-
 export class TopicSubscription implements Subscription {
   readonly topic: string
   readonly #init: SubscriptionInit
   readonly #emitter: Emitter<SubscriptionEvents>
   readonly #reader: TopicReader
+  readonly #watch: SourceWatch
   readonly #given: GivenPosition
   readonly #abort = new AbortController()
   /** The replica that serves this subscriber. */
@@ -68,13 +55,10 @@ export class TopicSubscription implements Subscription {
   /** Until then nothing is delivered: nobody listens yet. */
   #isStarted = false
   readonly #begun = Promise.withResolvers<void>()
-  #checks = 0
-  /** The replica that had what the source lacked at the last check. */
-  #ahead: NodeId | undefined
   #status: SyncStatus = 'joining'
   #hadPeers = false
   #queue: Promise<unknown> = Promise.resolve()
-  #timers = new Set<Timer>()
+  readonly #timers: Timers
   #attaching: Promise<void> | undefined
   #attachFailures = 0
   #waitingPushes = 0
@@ -87,6 +71,7 @@ export class TopicSubscription implements Subscription {
   constructor(init: SubscriptionInit) {
     this.#init = init
     this.topic = init.topic
+    this.#timers = new Timers(init.dht.runtime)
     this.#avoided = new AvoidedReplicas(init.dht.runtime, init.options.avoidMs)
     this.#emitter = new Emitter(init.options.maxUnreadMessages)
     this.#presence = init.presence.of(init.topicKey, {
@@ -99,6 +84,7 @@ export class TopicSubscription implements Subscription {
       emit: (event, value) => this.#emitter.emit(event, value),
       onStatus: (status) => this.#setStatus(status),
     })
+    this.#watch = new SourceWatch(init.dht, this.#reader, this.#avoided, this.#abort.signal)
     this.#given = new GivenPosition(init.topicKey, this.#reader, this.#emitter)
   }
 
@@ -162,10 +148,10 @@ export class TopicSubscription implements Subscription {
       await Promise.race([this.#begun.promise, waited])
     }
     this.#isStarted = true
-    this.#after(0, () => void this.#serially(() => this.#read()))
-    this.#every(this.#init.options.checkIntervalMs, () => this.#check())
-    this.#every(RELEASE_INTERVAL_MS, () => this.#serially(() => this.#reader.releaseHeld()))
-    this.#every(this.#init.options.renewMs, () =>
+    this.#timers.after(0, () => void this.#serially(() => this.#read()))
+    this.#timers.every(this.#init.options.checkIntervalMs, () => this.#check())
+    this.#timers.every(RELEASE_INTERVAL_MS, () => this.#serially(() => this.#reader.releaseHeld()))
+    this.#timers.every(this.#init.options.renewMs, () =>
       this.renew().catch((error) => this.#emitter.emit('error', error)),
     )
   }
@@ -219,8 +205,7 @@ export class TopicSubscription implements Subscription {
 
   async #close(): Promise<void> {
     this.#abort.abort(new StickyError('CLOSED', 'This subscription is closed.'))
-    for (const timer of this.#timers) timer.clear()
-    this.#timers.clear()
+    this.#timers.end()
     this.#setStatus('closed')
     this.#init.onClosed(this)
     this.#emitter.end()
@@ -283,7 +268,7 @@ export class TopicSubscription implements Subscription {
     }
     this.#setStatus('degraded')
     this.#attachFailures += 1
-    this.#after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
+    this.#timers.after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
   }
 
   async #attachTo(peer: NodeId): Promise<void> {
@@ -335,7 +320,7 @@ export class TopicSubscription implements Subscription {
     this.#emitter.emit('error', error)
     this.#setStatus('degraded')
     this.#attachFailures += 1
-    this.#after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
+    this.#timers.after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
   }
 
   // --- watching
@@ -351,7 +336,7 @@ export class TopicSubscription implements Subscription {
     if (set.length > 0 && !set.some(({ nodeId }) => nodeId === source)) return this.#reattach()
     const [own, other] = await Promise.all([
       this.#reader.coordinatorAt(source).then((at) => at?.version ?? 0),
-      this.#lookElsewhere(set, source),
+      this.#watch.look(set, source),
     ]).catch((): [undefined, undefined] => [undefined, undefined])
     if (own === undefined) return this.#reattach()
     const newest = Math.max(own, other?.coordinator.version ?? 0)
@@ -360,54 +345,13 @@ export class TopicSubscription implements Subscription {
     if (other !== undefined) await this.#serially(() => this.#compare(source, other))
   }
 
-  /**
-   * At another replica, each time the next one: one that is level with the source may withhold the same. Who has nothing of
-   * a topic that has a subscriber has just come, or hides it, and the one after it is asked.
-   */
-  async #lookElsewhere(set: ClosestPeer[], source: NodeId): Promise<Elsewhere | undefined> {
-    const others = set.map(({ nodeId }) => nodeId).filter((nodeId) => nodeId !== source)
-    this.#checks += 1
-    const first = this.#checks % (others.length || 1)
-    const inTurn = this.#avoided.last([...others.slice(first), ...others.slice(0, first)], (peer) => peer)
-    const ahead = others.filter((nodeId) => nodeId === this.#ahead)
-    for (const peer of [...ahead, ...inTurn]) {
-      const coordinator = await this.#reader.coordinatorAt(peer).catch(() => null)
-      if (coordinator === null) return undefined // it cannot be asked: another time
-      if (coordinator !== undefined) return { peer, coordinator }
-    }
-    return undefined
-  }
-
-  /**
-   * What another replica had before the source was last read, and the source did not give. Once that may be a commit on
-   * its way; a source that lacks such things still when it is looked at again withholds them.
-   */
-  async #compare(source: NodeId, { peer, coordinator }: Elsewhere): Promise<void> {
-    const isBehind = await this.#takeBeside(peer, coordinator)
-    const wasBehind = this.#ahead === peer
-    this.#ahead = isBehind && !wasBehind ? peer : undefined
-    if (!isBehind || source !== this.#source) return
-    if (!wasBehind) return this.#after(RECHECK_MS, () => void this.#check())
+  /** Whoever withholds is left; one that merely lacks something is looked at once more. */
+  async #compare(source: NodeId, elsewhere: Elsewhere): Promise<void> {
+    const finding = await this.#watch.compare(elsewhere)
+    if (finding === 'level' || source !== this.#source) return
+    if (finding === 'lacks') return this.#timers.after(RECHECK_MS, () => void this.#check())
     this.#avoided.add(source)
     void this.#reattach()
-  }
-
-  /** What the source pushes waits meanwhile, so whoever takes long over it, or shows what is wrong, is asked last for a while. */
-  async #takeBeside(peer: NodeId, coordinator: Coordinator): Promise<boolean> {
-    const tooLong = new AbortController()
-    const timer = this.#init.dht.runtime.setTimer(
-      () => tooLong.abort(new StickyError('TIMEOUT', `${peer} takes too long to show what it has.`)),
-      MAX_BESIDE_MS,
-    )
-    try {
-      const signal = AbortSignal.any([this.#abort.signal, tooLong.signal])
-      return await this.#reader.takeBeside(peer, coordinator, signal)
-    } catch {
-      this.#avoided.add(peer)
-      return false
-    } finally {
-      timer.clear()
-    }
   }
 
   #setStatus(wanted: SyncStatus): void {
@@ -436,23 +380,6 @@ export class TopicSubscription implements Subscription {
       this.#abort.signal,
     ).catch(() => undefined)
   }
-
-  #after(delayMs: number, work: () => void): void {
-    if (this.#abort.signal.aborted) return
-    const timer = this.#init.dht.runtime.setTimer(() => {
-      this.#timers.delete(timer)
-      work()
-    }, delayMs)
-    this.#timers.add(timer)
-  }
-
-  /** Repeats with jitter; a run that overslept happens once, not as often as it was missed. 0: never. */
-  #every(intervalMs: number, work: () => Promise<void>): void {
-    if (intervalMs <= 0) return
-    this.#after(jittered(this.#init.dht.runtime, intervalMs), () => {
-      void work().finally(() => this.#every(intervalMs, work))
-    })
-  }
 }
 
 /** How exactly the patience with holes is kept; it costs nothing where nothing waits. */
@@ -460,9 +387,6 @@ const RELEASE_INTERVAL_MS = 1_000
 
 /** Until a source that lacked something is looked at again: an honest one has joined by then what it was shown. */
 const RECHECK_MS = 1_000
-
-/** How long another replica may take to show what the source lacks; the rest follows once that one is the source. */
-const MAX_BESIDE_MS = 2_000
 
 /** Pushes taken while something else is read: each may hold 256 KiB. */
 const MAX_WAITING_PUSHES = 32
