@@ -2,14 +2,13 @@ import * as v from 'valibot'
 import { fromBase64url, toBase64url } from './challenge-bytes.ts'
 import { integer } from './codec.ts'
 import { StickyError } from './errors.ts'
+import { bytesOfPassphrase, PASSPHRASE_ITERATIONS } from './passphrase-key.ts'
 
 /**
  * An identity under a passphrase, as text: the one format of the file of a Node node and of the backup of a tab. The key
  * is derived with PBKDF2-SHA256 and seals the 32-byte seed with AES-256-GCM.
  */
 
-/** OWASP's figure for PBKDF2-SHA256 (2023). */
-const ITERATIONS = 600_000
 /** What a hostile backup may make a reader compute. */
 const MAX_ITERATIONS = 1_000_000
 const MAX_TEXT_CHARACTERS = 64 * 1024
@@ -40,14 +39,14 @@ export async function sealSeed(seed: Uint8Array, passphrase: string): Promise<st
   if (seed.byteLength !== SEED_BYTES) throw new StickyError('BAD_KEY', 'An Ed25519 seed is 32 bytes.')
   const salt = crypto.getRandomValues(new Uint8Array(SALT_BYTES))
   const iv = crypto.getRandomValues(new Uint8Array(IV_BYTES))
-  const key = await keyOf(passphrase, salt, ITERATIONS)
+  const key = await keyOf(passphrase, salt, PASSPHRASE_ITERATIONS)
   const sealed = new Uint8Array(
     await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, key, seed as Uint8Array<ArrayBuffer>),
   )
   return JSON.stringify({
     format: 'sticky-pubsub-identity',
     version: 1,
-    iterations: ITERATIONS,
+    iterations: PASSPHRASE_ITERATIONS,
     salt: toBase64url(salt),
     iv: toBase64url(iv),
     sealed: toBase64url(sealed),
@@ -90,19 +89,6 @@ async function keyOf(
   salt: Uint8Array<ArrayBuffer>,
   iterations: number,
 ): Promise<CryptoKey> {
-  const material = await crypto.subtle.importKey(
-    'raw',
-    // one form of each letter: keyboards differ in how they compose an accent
-    new TextEncoder().encode(passphrase.normalize('NFKC')),
-    'PBKDF2',
-    false,
-    ['deriveKey'],
-  )
-  return crypto.subtle.deriveKey(
-    { name: 'PBKDF2', hash: 'SHA-256', salt, iterations },
-    material,
-    { name: 'AES-GCM', length: 256 },
-    false,
-    ['encrypt', 'decrypt'],
-  )
+  const bytes = await bytesOfPassphrase(passphrase, salt, iterations)
+  return crypto.subtle.importKey('raw', bytes, 'AES-GCM', false, ['encrypt', 'decrypt'])
 }

@@ -1,3 +1,10 @@
+export type * from '../pubsub/index.ts'
+export {
+  inviteTo,
+  newTopicSecret,
+  openTopic,
+  readInvite,
+} from '../pubsub/index.ts'
 export * from './cli.ts'
 export { untilAborted } from './commands.ts'
 export * from './identity-store.ts'

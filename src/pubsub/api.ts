@@ -266,8 +266,8 @@ export interface PubSub {
   enqueue(topic: string, data: Data, options?: EnqueueOptions): Promise<Receipt>
   /** What waits or is being sent, oldest first. */
   outbox(topic?: string): Promise<Receipt[]>
-  /** Each change of each. A final one (`stored`, `failed`) leaves the outbox and is told once: to the first listener, when there was none. */
-  onReceipt(listener: (receipt: Receipt) => void): () => void
+  /** Each change of each. A final one (`stored`, `failed`) leaves the outbox and is told once: to the first listener, when there was none; with `topic`, to the first that listens to it. */
+  onReceipt(listener: (receipt: Receipt) => void, topic?: string): () => void
   onOutboxError(listener: (error: OutboxError) => void): () => void
   /** Now: backoffs are cut short, e.g. after a reconnect. */
   drainOutbox(): void
@@ -296,5 +296,11 @@ export interface PubSub {
    * what is not done by then goes on.
    */
   resync(reason: string): Promise<void>
+  /**
+   * Keeps a text under the name of a reader of the topic on this node's disk, most often its position. 1,024 are kept; for
+   * a new one the one that was kept longest ago goes.
+   */
+  keepPosition(topic: string, reader: string, position: string): Promise<void>
+  keptPosition(topic: string, reader: string): Promise<string | undefined>
   close(): Promise<void>
 }

@@ -79,8 +79,8 @@ export class Outbox {
     return this.#entries.size
   }
 
-  onReceipt(listener: (receipt: Receipt) => void): () => void {
-    return this.#receipts.onReceipt(listener)
+  onReceipt(listener: (receipt: Receipt) => void, topic?: string): () => void {
+    return this.#receipts.onReceipt(listener, topic)
   }
 
   onError(listener: (error: OutboxError) => void): () => void {

@@ -46,6 +46,7 @@ import { createKinds } from './kinds.ts'
 import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
 import { Outbox } from './outbox.ts'
+import { PositionsKept } from './positions-kept.ts'
 import { PresenceClient } from './presence-client.ts'
 import { PresenceHolder } from './presence-holder.ts'
 import { encodePresenceState } from './presence-statement.ts'
@@ -80,6 +81,7 @@ export class StickyPubSub implements PubSub {
   readonly #statements: Statements
   readonly #storage: Storage
   readonly #sequences: Sequences
+  readonly #positions: PositionsKept
   readonly #recovery: Recovery
   readonly #publisher: Publisher
   readonly #outbox: Outbox
@@ -110,6 +112,7 @@ export class StickyPubSub implements PubSub {
     })
     this.#statements = new Statements(this.dht, init.identity, this.#options)
     this.#sequences = new Sequences(init.storage, init.identity.publicKey, runtime)
+    this.#positions = new PositionsKept(init.storage, runtime)
     this.#recovery = new Recovery(this.dht, this.#options)
     this.#committer = new Committer(this.dht, this.#recovery, this.#options)
     this.#publisher = new Publisher(this.dht, init.identity, this.#sequences, this.#options)
@@ -161,8 +164,8 @@ export class StickyPubSub implements PubSub {
     return this.#outbox.list(topic === undefined ? undefined : await topicKeyOf(topic))
   }
 
-  onReceipt(listener: (receipt: Receipt) => void): () => void {
-    return this.#outbox.onReceipt(listener)
+  onReceipt(listener: (receipt: Receipt) => void, topic?: string): () => void {
+    return this.#outbox.onReceipt(listener, topic)
   }
 
   onOutboxError(listener: (error: OutboxError) => void): () => void {
@@ -278,6 +281,16 @@ export class StickyPubSub implements PubSub {
     await this.#recovery.recover(await topicKeyOf(topic))
   }
 
+  /** Also while the node closes, until its subscriptions are closed: that is when their readers keep their places. */
+  keepPosition(topic: string, reader: string, position: string): Promise<void> {
+    return this.#positions.keep(topic, reader, position)
+  }
+
+  async keptPosition(topic: string, reader: string): Promise<string | undefined> {
+    this.#requireOpen()
+    return this.#positions.kept(topic, reader)
+  }
+
   /** Sizes and counts of everything bounded, for metrics and diagnostics. */
   counters() {
     return {
@@ -319,6 +332,7 @@ export class StickyPubSub implements PubSub {
     steps.add(() => this.dht.close())
     steps.add(() => this.#sequences.close())
     steps.add(() => this.#outbox.close())
+    steps.add(() => this.#positions.close())
     steps.add(() => this.#delivery?.close())
     steps.add(() => this.#presenceHolder?.close())
     steps.add(() => this.#witness?.close())

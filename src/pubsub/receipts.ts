@@ -17,23 +17,29 @@ export class Receipts {
   readonly #maxUntold: number
   readonly #untold: Untold[] = []
   readonly #untoldErrors: OutboxError[] = []
-  #listeners = 0
+  readonly #interests = new Set<(receipt: Receipt) => boolean>()
   #errorListeners = 0
 
   constructor(maxUntold: number) {
     this.#maxUntold = maxUntold
   }
 
-  onReceipt(listener: (receipt: Receipt) => void): () => void {
-    const stop = this.#emitter.on('receipt', listener)
-    this.#listeners += 1
+  /** Of all topics, or of one: a final receipt then waits for somebody who listens to its topic. */
+  onReceipt(listener: (receipt: Receipt) => void, topic?: string): () => void {
+    const isOf = (receipt: Receipt) => topic === undefined || receipt.topic === topic
+    const stop = this.#emitter.on('receipt', (receipt) => {
+      if (isOf(receipt)) listener(receipt)
+    })
+    this.#interests.add(isOf)
     if (this.#untold.length > 0)
       queueMicrotask(() => {
-        if (this.#listeners > 0) for (const untold of this.#untold.splice(0)) this.#tell(untold)
+        for (const untold of this.#untold.splice(0))
+          if (this.#isAwaited(untold.receipt)) this.#tell(untold)
+          else this.#untold.push(untold)
       })
     return once(() => {
       stop()
-      this.#listeners -= 1
+      this.#interests.delete(isOf)
     })
   }
 
@@ -56,7 +62,7 @@ export class Receipts {
 
   /** `onTold` is called once it was told, or will not be because too many wait. */
   final(receipt: Receipt, onTold: () => void): void {
-    if (this.#listeners > 0) return this.#tell({ receipt, onTold })
+    if (this.#isAwaited(receipt)) return this.#tell({ receipt, onTold })
     this.#untold.push({ receipt, onTold })
     if (this.#untold.length > this.#maxUntold) this.#untold.shift()?.onTold()
   }
@@ -69,6 +75,10 @@ export class Receipts {
 
   end(): void {
     this.#emitter.end()
+  }
+
+  #isAwaited(receipt: Receipt): boolean {
+    return [...this.#interests].some((isOf) => isOf(receipt))
   }
 
   #tell({ receipt, onTold }: Untold): void {

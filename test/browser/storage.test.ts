@@ -4,8 +4,12 @@ import { join } from 'node:path'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import type { ViteDevServer } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { encode, toHex } from '../../src/dht/codec.ts'
+import { nodeIdOf } from '../../src/dht/identity.ts'
 import { sealSeed } from '../../src/dht/identity-backup.ts'
 import { importIdentity } from '../../src/node/identity-store.ts'
+import { inviteTo, readInvite } from '../../src/pubsub/invite.ts'
+import { createTopicCipher } from '../../src/pubsub/secret.ts'
 import { storageCases } from '../contract/storage-suite.ts'
 import { launchChromium } from '../support/chromium.ts'
 import { openFixture, serveFixture } from '../support/fixture-page.ts'
@@ -152,5 +156,24 @@ describe('identity of a tab', () => {
     expect(await insecure.evaluate(() => isSecureContext)).toBe(false)
     const codes = await insecure.evaluate(() => fixture.identityCodes())
     expect(new Set(codes)).toEqual(new Set(['StickyError UNSUPPORTED_PLATFORM']))
+  })
+})
+
+describe('an encrypted topic', () => {
+  it('has the same bytes in a tab and in Node, and an invite goes from one to the other', async () => {
+    const publisher = nodeIdOf(new Uint8Array(32).fill(7))
+    const secret = { passphrase: 'correct horse' }
+    const inPage = await page.evaluate((publisher) => fixture.sealTopic(publisher, 'hello'), publisher)
+    const here = await createTopicCipher('room', secret)
+    expect(inPage.hiddenName).toBe(here.hiddenName)
+    const sealed = await here.seal('hello', publisher, 'message', 'once')
+    expect(inPage.sealed).toBe(toHex(encode(sealed)))
+    const { name, secret: read } = await readInvite(inPage.invite)
+    expect(await (await createTopicCipher(name, read)).open(sealed, publisher, 'message')).toBe('hello')
+    const other = toHex(encode(await here.seal({ from: 'Node' }, publisher, 'message')))
+    const invite = await inviteTo('room', secret)
+    expect(
+      await page.evaluate(([...all]) => fixture.openTopic(...all), [invite, publisher, other] as const),
+    ).toEqual({ from: 'Node' })
   })
 })

@@ -1,7 +1,11 @@
 import { exportIdentity, importIdentity, loadOrCreateIdentity } from '../../../src/browser/identity-store.ts'
 import { openIdbStorage } from '../../../src/browser/object-store.ts'
+import { decodeAny, encode, fromHex, toHex } from '../../../src/dht/codec.ts'
 import { identityFromSeed } from '../../../src/dht/identity.ts'
 import type { Storage } from '../../../src/dht/storage.ts'
+import type { Data } from '../../../src/pubsub/api.ts'
+import { inviteTo, readInvite } from '../../../src/pubsub/invite.ts'
+import { createTopicCipher } from '../../../src/pubsub/secret.ts'
 import { storageCases } from '../../contract/storage-suite.ts'
 
 /** What the tests in storage.test.ts call inside the page. Results are plain values. */
@@ -144,7 +148,23 @@ export const fixture = {
       codeOf(loadOrCreateIdentity()),
       codeOf(exportIdentity('long enough')),
       codeOf(importIdentity('{}', 'long enough')),
+      codeOf(inviteTo('room', { passphrase: 'long enough' })),
     ]),
+
+  /** The same seal and its opening as in Node: texts in, texts out. */
+  async sealTopic(publisher: string, text: string) {
+    const secret = { passphrase: 'correct horse' }
+    const cipher = await createTopicCipher('room', secret)
+    const sealed = await cipher.seal(text, publisher, 'message', 'once')
+    const invite = await inviteTo('room', secret, { page: location.href })
+    return { hiddenName: cipher.hiddenName, sealed: toHex(encode(sealed)), invite }
+  },
+
+  async openTopic(invite: string, publisher: string, sealed: string) {
+    const { name, secret } = await readInvite(invite)
+    const cipher = await createTopicCipher(name, secret)
+    return cipher.open(decodeAny(fromHex(sealed), 1_000) as Data, publisher, 'message')
+  },
 }
 
 export type StorageFixturePage = typeof fixture

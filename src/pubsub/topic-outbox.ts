@@ -1,0 +1,69 @@
+import type { PubSub, Receipt } from './api.ts'
+import type { TopicReceipt } from './topic-api.ts'
+import type { TopicContent } from './topic-content.ts'
+
+/** The publishing side of an open topic: in call order whatever the schema takes for each, with receipts of this topic only. */
+
+export interface TopicOutboxInit<T> {
+  name: string
+  pubsub: PubSub
+  content: TopicContent<T>
+  onReceipt(receipt: TopicReceipt<T>): void
+}
+
+export class TopicOutbox<T> {
+  readonly #init: TopicOutboxInit<T>
+  #publishing: Promise<unknown> = Promise.resolve()
+  #telling: Promise<unknown> = Promise.resolve()
+  #stop: (() => void) | undefined
+
+  constructor(init: TopicOutboxInit<T>) {
+    this.#init = init
+  }
+
+  /** From the first listener on: until then, what came of earlier publishes waits to be told. */
+  listen(): void {
+    const { pubsub, content } = this.#init
+    this.#stop ??= pubsub.onReceipt((receipt) => this.#tell(receipt), content.topic)
+  }
+
+  async publish(value: T, options: { key?: string; ttlMs?: number }): Promise<TopicReceipt<T>> {
+    const { name, pubsub, content } = this.#init
+    const outgoing = content.outgoing(value, pubsub.nodeId, options.key)
+    outgoing.catch(() => undefined) // looked at in its turn
+    const turn = this.#publishing
+      .then(() => outgoing)
+      .then(({ data, value }) => {
+        const receipt = pubsub.enqueue(content.topic, data, options)
+        receipt.catch(() => undefined) // looked at below
+        return { receipt, value } // inside an object: the next turn does not wait for the disk
+      })
+    this.#publishing = turn.catch(() => undefined)
+    const { receipt, value: published } = await turn
+    return { ...(await receipt), topic: name, data: published }
+  }
+
+  async list(): Promise<TopicReceipt<T>[]> {
+    const { pubsub, content } = this.#init
+    return Promise.all((await pubsub.outbox(content.topic)).map((receipt) => this.#opened(receipt)))
+  }
+
+  close(): void {
+    this.#stop?.()
+  }
+
+  #tell(receipt: Receipt): void {
+    const opened = this.#opened(receipt)
+    this.#telling = this.#telling.then(async () => this.#init.onReceipt(await opened))
+  }
+
+  async #opened({ data, ...receipt }: Receipt): Promise<TopicReceipt<T>> {
+    const { name, pubsub, content } = this.#init
+    const named = { ...receipt, topic: name }
+    try {
+      return { ...named, data: await content.incoming(data, pubsub.nodeId) }
+    } catch {
+      return named
+    }
+  }
+}
