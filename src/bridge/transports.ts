@@ -6,7 +6,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices, endingOnAbort, hardenedListeners } from '../dht/index.ts'
+import { type DhtLibp2p, dhtServices, endingOnAbort, hardenedListeners, PING_STREAMS } from '../dht/index.ts'
 import {
   type ClientOf,
   newRelayCounters,
@@ -95,7 +95,7 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
       maxIncomingPendingConnections: options.maxPendingInboundConnections ?? 256,
     },
     services: {
-      ping: ping(),
+      ping: ping(PING_STREAMS),
       identify: identify(),
       identifyPush: identifyPush(),
       relay: circuitRelayServer({

@@ -4,3 +4,7 @@ export { inviteTo, newTopicSecret, openTopic, readInvite } from '../pubsub/index
 export { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 export * from './node.ts'
 export { openIdbStorage } from './object-store.ts'
+export type { NodeStatus, PeerView, Problem } from './status.ts'
+export type { StorageState } from './storage-state.ts'
+export { DEFAULT_TAB_OPTIONS, type TabOptions } from './tab-frames.ts'
+export type { Role } from './tabs.ts'

@@ -1,35 +1,14 @@
-import {
-  Cleanups,
-  createLibp2pNetwork,
-  type DhtLibp2p,
-  enterBridge,
-  type Identity,
-  identityFromSeed,
-  jittered,
-  joinDht,
-  rejoinPauseMs,
-  StickyError,
-  systemRuntime,
-} from '../dht/index.ts'
-import { StickyPubSub } from '../pubsub/index.ts'
-import { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
-import { openIdbStorage } from './object-store.ts'
-import { takeTabSlot } from './tab-slot.ts'
-import { createBrowserLibp2p } from './transports.ts'
-
-export interface PeerView {
-  nodeId: string
-  /** Not through a relay. */
-  direct: boolean
-  webrtc: boolean
-}
-
-export interface NodeStatus {
-  /** Online: a storing peer is connected. Degraded: peers, but the bridge is gone. Offline: nobody. */
-  state: 'connecting' | 'online' | 'degraded' | 'offline'
-  peers: PeerView[]
-  bridge: boolean
-}
+import { asStickyError, StickyError } from '../dht/index.ts'
+import type { PubSub } from '../pubsub/index.ts'
+import { startNetworkNode } from './network-node.ts'
+import { type NodeStatus, UNKNOWN_STATUS } from './status.ts'
+import { persistOnce, type StorageState, storageState } from './storage-state.ts'
+import type { NodeMirror } from './tab-calls.ts'
+import { TabClient } from './tab-client.ts'
+import { DEFAULT_TAB_OPTIONS, type TabOptions } from './tab-frames.ts'
+import { createNodeCalls, createTabPubSub } from './tab-pubsub.ts'
+import { type Role, Tabs } from './tabs.ts'
+import { watchForWake } from './wake.ts'
 
 export interface BrowserNodeOptions {
   /** The bridge's page address, e.g. location.origin. */
@@ -39,26 +18,41 @@ export interface BrowserNodeOptions {
   onStatus?: (status: NodeStatus) => void
   /** Default: the browser's own. Tests pass { iceServers: [] }. */
   rtcConfiguration?: RTCConfiguration
+  /** Ends the start. */
   signal?: AbortSignal
+  /** Whether to `resync` by itself when the page was away (shown again, online, thawed, clock jump). Default true. */
+  wake?: boolean
+  /** Whether to ask the browser, once there is something to keep, not to evict it. Default true. */
+  persist?: boolean
+  tabs?: Partial<TabOptions>
 }
 
-export interface BrowserNode {
+/** For what applications do when their subscriptions end. */
+const CLOSE_PATIENCE_MS = 1_000
+
+/** The node of this page's origin: one, however many tabs are open. Each tab has this face of it. */
+export interface BrowserNode extends AsyncDisposable {
   readonly nodeId: string
-  readonly pubsub: StickyPubSub
+  readonly pubsub: PubSub
+  /** Whether this tab runs the node, or uses the one of another tab. Changes when that one is closed. */
+  readonly role: Role
   status(): NodeStatus
   onStatus(listener: (status: NodeStatus) => void): () => void
+  storage(): Promise<StorageState>
+  /** Reconnects, reads what was missed and sends what waits, now. `reason` is for whoever reads along. */
+  resync(reason: string): Promise<void>
   /** A backup text under a passphrase; the key itself is sent nowhere. */
   exportIdentity(passphrase: string): Promise<string>
-  /** Replaces this tab's identity; it counts from the next start. */
+  /** Replaces the identity of all tabs of this origin; the node starts anew with it. */
   importIdentity(text: string, passphrase: string): Promise<void>
+  /** This tab's part. Another tab goes on with the node, if there is one. */
   close(): Promise<void>
 }
 
-/** The bridge is asked again this often after it was lost, doubling to the maximum. */
-const REJOIN_MS = 1_500
-const MAX_REJOIN_MS = 30_000
-const JOIN_TIMEOUT_MS = 30_000
-
+/**
+ * Resolves when the node is open, in this tab or another one, whether or not the network can be reached. Rejects with
+ * what no retry cures: UNSUPPORTED_PLATFORM, STORAGE_FAILED, IDENTITY_UNREADABLE, UNKNOWN_VERSION, ABORTED.
+ */
 export async function createBrowserNode(options: BrowserNodeOptions): Promise<BrowserNode> {
   if (globalThis.crypto?.subtle === undefined) {
     throw new StickyError(
@@ -66,152 +60,141 @@ export async function createBrowserNode(options: BrowserNodeOptions): Promise<Br
       'This page needs https (or localhost): browsers give no cryptography to insecure pages.',
     )
   }
-  const cleanups = new Cleanups()
-  try {
-    return await start(options, cleanups)
-  } catch (error) {
-    await cleanups.close().catch(() => undefined) // why it could not start is what counts
-    throw error
-  }
+  const node = new TabNode(options)
+  await node.start(options.signal)
+  return node
 }
 
-async function start(options: BrowserNodeOptions, cleanups: Cleanups): Promise<BrowserNode> {
-  const slot = await takeTabSlot()
-  cleanups.add(() => slot.release())
-  const name = slot.index === 0 ? 'sticky-pubsub' : `sticky-pubsub-${slot.index}`
-  const { seed } = await loadOrCreateIdentity(name)
-  const identity = await identityFromSeed(seed)
-  const storage = await openIdbStorage(`${name}-records`)
-  cleanups.add(() => storage.close())
-  const bootstrap = await enterBridge(options.bridgeUrl, identity, options.signal, options)
-  const libp2p = await createBrowserLibp2p({
-    seed,
-    relay: bootstrap.relay,
-    ...(options.rtcConfiguration ? { rtcConfiguration: options.rtcConfiguration } : {}),
-  })
-  cleanups.add(() => libp2p.stop())
-  const network = await createLibp2pNetwork({ libp2p, durable: false, stores: true })
-  cleanups.add(() => network.close())
-  const pubsub = new StickyPubSub({ network, storage, identity })
-  cleanups.add(() => pubsub.close())
-  const bridgeId = bootstrap.relay.split('/p2p/')[1] ?? ''
-  const view = watchStatus(libp2p, bridgeId, options.onStatus)
-  const stopRejoining = keepBridge({
-    options,
-    identity,
-    isConnected: () => view.status().bridge,
-    join: async (signal) => {
-      await joinDht(libp2p, [bootstrap.relay], {
-        signal: AbortSignal.any([signal, AbortSignal.timeout(JOIN_TIMEOUT_MS)]),
-      })
-      view.joined()
-    },
-  })
-  cleanups.add(stopRejoining)
-  return {
-    nodeId: identity.nodeId,
-    pubsub,
-    status: view.status,
-    onStatus: view.onStatus,
-    exportIdentity: (passphrase) => exportIdentity(passphrase, name),
-    importIdentity: async (text, passphrase) => {
-      await importIdentity(text, passphrase, name)
-    },
-    close: () => cleanups.close(),
-  }
-}
+class TabNode implements BrowserNode {
+  readonly pubsub: PubSub
+  readonly #options: BrowserNodeOptions
+  readonly #client: TabClient
+  readonly #tabs: Tabs
+  readonly #calls: ReturnType<typeof createNodeCalls>
+  readonly #listeners = new Set<(status: NodeStatus) => void>()
+  #nodeId = ''
+  #status = UNKNOWN_STATUS
+  #hasStarted = false
+  #stopWatching: (() => void) | undefined
+  #closing: Promise<void> | undefined
 
-interface StatusView {
-  status(): NodeStatus
-  onStatus(listener: (status: NodeStatus) => void): () => void
-  /** The first join, and every later one, has succeeded. */
-  joined(): void
-}
-
-function watchStatus(
-  libp2p: DhtLibp2p,
-  bridgeId: string,
-  first: ((status: NodeStatus) => void) | undefined,
-): StatusView {
-  const listeners = new Set<(status: NodeStatus) => void>(first ? [first] : [])
-  let hasJoined = false
-  const status = (): NodeStatus => {
-    const connections = libp2p.getConnections()
-    const bridge = connections.some(({ remotePeer }) => remotePeer.toString() === bridgeId)
-    const peers = peersOf(connections, bridgeId)
-    if (!hasJoined) return { state: 'connecting', peers, bridge }
-    if (bridge) return { state: 'online', peers, bridge }
-    return { state: peers.length > 0 ? 'degraded' : 'offline', peers, bridge }
-  }
-  const tell = () => {
-    const now = status()
-    for (const listener of listeners) listener(now)
-  }
-  libp2p.addEventListener('connection:open', tell)
-  libp2p.addEventListener('connection:close', tell)
-  return {
-    status,
-    onStatus(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-    joined() {
-      hasJoined = true
-      tell()
-    },
-  }
-}
-
-function peersOf(connections: ReturnType<DhtLibp2p['getConnections']>, bridgeId: string): PeerView[] {
-  const peers = new Map<string, PeerView>()
-  for (const { remotePeer, remoteAddr } of connections) {
-    const nodeId = remotePeer.toString()
-    if (nodeId === bridgeId) continue
-    const address = remoteAddr.toString()
-    const webrtc = address.includes('/webrtc')
-    const direct = webrtc || !address.includes('/p2p-circuit')
-    const known = peers.get(nodeId)
-    peers.set(nodeId, {
-      nodeId,
-      direct: direct || known?.direct === true,
-      webrtc: webrtc || known?.webrtc === true,
+  constructor(options: BrowserNodeOptions) {
+    this.#options = options
+    if (options.onStatus) this.#listeners.add(options.onStatus)
+    const tabOptions = { ...DEFAULT_TAB_OPTIONS, ...options.tabs }
+    this.#client = new TabClient({
+      options: tabOptions,
+      onNode: (_events, mirror) => this.#told(mirror as NodeMirror),
+      onBye: () => this.#tabs.left(),
+    })
+    const { bridgeUrl, invitation, rtcConfiguration } = options
+    const onWorthKeeping = options.persist === false ? () => undefined : persistOnce()
+    this.#tabs = new Tabs({
+      options: tabOptions,
+      client: this.#client,
+      startNode: () =>
+        startNetworkNode({
+          bridgeUrl,
+          onWorthKeeping,
+          ...(invitation === undefined ? {} : { invitation }),
+          ...(rtcConfiguration ? { rtcConfiguration } : {}),
+        }),
+      onStartFailure: (error) => this.#failed(error),
+    })
+    this.#calls = createNodeCalls(this.#client)
+    this.pubsub = createTabPubSub({
+      client: this.#client,
+      options: tabOptions,
+      nodeId: () => this.#nodeId,
+      close: () => this.close(),
     })
   }
-  return [...peers.values()]
-}
 
-interface KeepBridge {
-  options: BrowserNodeOptions
-  identity: Identity
-  isConnected(): boolean
-  join(signal: AbortSignal): Promise<void>
-}
-
-/** Joins, and joins again whenever the bridge was lost; one failed attempt never ends it. Gives the stop function. */
-function keepBridge({ options, identity, isConnected, join }: KeepBridge): () => void {
-  const stopped = new AbortController()
-  const { signal } = stopped
-  let timer: ReturnType<typeof setTimeout> | undefined
-  let waitMs = REJOIN_MS
-  let first = true
-  let isAdmitted = true // by createBrowserNode; a bridge that restarted has forgotten it
-  const attempt = async () => {
+  async start(signal: AbortSignal | undefined): Promise<void> {
+    const aborted = () =>
+      void this.#close(new StickyError('ABORTED', 'The start was aborted.', { cause: signal?.reason }))
+    if (signal?.aborted) aborted()
+    signal?.addEventListener('abort', aborted, { once: true })
     try {
-      if (!isConnected() || first) {
-        if (!isAdmitted) await enterBridge(options.bridgeUrl, identity, signal, options)
-        isAdmitted = false
-        await join(signal)
-      }
-      first = false
-      waitMs = REJOIN_MS
+      await this.#tabs.start()
     } catch (error) {
-      waitMs = rejoinPauseMs(error, waitMs, MAX_REJOIN_MS)
+      const failure = asStickyError(error, 'STORAGE_FAILED')
+      await this.#close(failure)
+      throw failure
+    } finally {
+      signal?.removeEventListener('abort', aborted)
     }
-    if (!signal.aborted) timer = setTimeout(() => void attempt(), jittered(systemRuntime, waitMs))
+    this.#hasStarted = true
+    if (this.#options.wake !== false) this.#stopWatching = watchForWake((reason) => this.resync(reason))
   }
-  void attempt()
-  return () => {
-    stopped.abort()
-    clearTimeout(timer)
+
+  get nodeId(): string {
+    return this.#nodeId
+  }
+
+  get role(): Role {
+    return this.#tabs.role
+  }
+
+  status(): NodeStatus {
+    return this.#status
+  }
+
+  onStatus(listener: (status: NodeStatus) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  storage(): Promise<StorageState> {
+    return storageState()
+  }
+
+  resync(reason: string): Promise<void> {
+    return this.#calls.resyncNode(reason)
+  }
+
+  exportIdentity(passphrase: string): Promise<string> {
+    return this.#calls.exportIdentity(passphrase)
+  }
+
+  importIdentity(text: string, passphrase: string): Promise<void> {
+    return this.#calls.importIdentity(text, passphrase)
+  }
+
+  close(): Promise<void> {
+    return this.#close(new StickyError('CLOSED', 'This node is closed.'))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #close(why: StickyError): Promise<void> {
+    this.#closing ??= (async () => {
+      this.#stopWatching?.()
+      if (this.#hasStarted) await this.#client.endObjects(CLOSE_PATIENCE_MS)
+      await this.#tabs.close(why)
+      this.#client.close(why)
+      this.#listeners.clear()
+    })()
+    return this.#closing
+  }
+
+  #told({ nodeId, status }: NodeMirror): void {
+    this.#nodeId = nodeId
+    this.#setStatus(status)
+    this.#tabs.connected()
+  }
+
+  /** The node could not be started here after the tab that had it was closed. */
+  #failed(error: StickyError): void {
+    const { code, message } = error
+    this.#client.failWaiting(error)
+    this.#setStatus({ state: 'offline', peers: [], bridge: false, problem: { code, message } })
+  }
+
+  #setStatus(status: NodeStatus): void {
+    this.#status = status
+    for (const listener of this.#listeners) listener(status)
   }
 }

@@ -6,7 +6,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices, endingOnAbort, keepReservations } from '../dht/index.ts'
+import { type DhtLibp2p, dhtServices, endingOnAbort, keepReservations, PING_STREAMS } from '../dht/index.ts'
 import { installWebRtcRaceFix } from './webrtc-race.ts'
 
 export interface BrowserLibp2pOptions {
@@ -44,7 +44,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
     connectionGater: { denyDialMultiaddr: () => false },
     connectionManager: { maxConnections: options.maxConnections ?? 50 },
     services: {
-      ping: ping(),
+      ping: ping(PING_STREAMS),
       identify: identify(),
       identifyPush: identifyPush(),
       ...dhtServices({ common: 'server', durable: 'client' }),

@@ -1,4 +1,6 @@
 import type { Libp2p, PeerId } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
+import { asStickyError } from './errors.ts'
 import { jittered, type Runtime, systemRuntime, type Timer } from './runtime.ts'
 
 /** What the circuit relay transport offers beyond its published type. */
@@ -7,11 +9,25 @@ export interface ReservationStore {
   addRelay(relay: PeerId, type: 'configured'): Promise<unknown>
 }
 
+/** One for each relay that is listened on, and others. */
+interface RelayListener {
+  reservationStore?: ReservationStore
+  /** Set once the relay has given a reservation. */
+  relay?: PeerId
+  close(): Promise<void>
+}
+
+interface TransportManager {
+  getTransports(): Array<{ reservationStore?: ReservationStore }>
+  getListeners(): RelayListener[]
+  listen(addresses: unknown[]): Promise<void>
+}
+
+const transportManager = (libp2p: Libp2p): TransportManager =>
+  (libp2p as unknown as { components: { transportManager: TransportManager } }).components.transportManager
+
 export function reservationStore(libp2p: Libp2p): ReservationStore | undefined {
-  const { components } = libp2p as unknown as {
-    components: { transportManager: { getTransports(): Array<{ reservationStore?: ReservationStore }> } }
-  }
-  return components.transportManager
+  return transportManager(libp2p)
     .getTransports()
     .map((transport) => transport.reservationStore)
     .find((store) => store !== undefined)
@@ -63,4 +79,36 @@ export function keepReservations(
     stopped = true
     for (const timer of retries.values()) timer.clear()
   })
+}
+
+const listenedOn = new WeakMap<Libp2p, Set<string | undefined>>()
+
+/**
+ * Makes a node that was started without a relay reachable through this one (a multiaddr), which must have admitted it, and
+ * keeps it so. Once for each relay; a relay that has come back is `keepReservations`' business. Rejects with UNREACHABLE.
+ */
+export async function listenOnRelay(
+  libp2p: Libp2p,
+  relay: string,
+  options: ReservationOptions = DEFAULT_RESERVATION_OPTIONS,
+): Promise<void> {
+  const relayId = relay.split('/p2p/').at(-1)
+  const known = listenedOn.get(libp2p) ?? new Set()
+  listenedOn.set(libp2p, known)
+  if (known.has(relayId)) return
+  const manager = transportManager(libp2p)
+  let failure: unknown
+  try {
+    await manager.listen([multiaddr(`${relay}/p2p-circuit`)])
+  } catch (error) {
+    failure = error
+  }
+  // a manager that tolerates faults says nothing of them
+  if (!manager.getListeners().some((one) => one.relay?.toString() === relayId)) {
+    const useless = manager.getListeners().filter((one) => one.reservationStore && one.relay === undefined)
+    await Promise.allSettled(useless.map((one) => one.close())) // each attempt would leave one behind
+    throw asStickyError(failure ?? new Error(`${relay} gives no reservation.`), 'UNREACHABLE')
+  }
+  known.add(relayId)
+  keepReservations(libp2p, [relay], options) // not before: whoever reserves first, it must be the listener
 }

@@ -41,6 +41,12 @@ export interface DhtServices extends Record<string, unknown> {
 
 export type DhtLibp2p = Libp2p<DhtServices>
 
+/**
+ * For the ping service of every node. Both DHTs ping a peer before they take it into their tables, and libp2p's own monitor
+ * pings each connection; with libp2p's bound of one such stream they fail each other, and whoever failed once is left out.
+ */
+export const PING_STREAMS = { maxOutboundStreams: 4, maxInboundStreams: 8 }
+
 /** The two DHT services of a node. The libp2p node must also run ping, identify and identifyPush. */
 export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
   const service = (name: string, protocol: string, mode: DhtMode) =>

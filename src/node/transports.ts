@@ -12,6 +12,7 @@ import {
   endingOnAbort,
   hardenedListeners,
   keepReservations,
+  PING_STREAMS,
 } from '../dht/index.ts'
 import { connectWebSocket } from './websocket.ts'
 
@@ -50,7 +51,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
       maxIncomingPendingConnections: options.maxPendingInboundConnections ?? 256,
     },
     services: {
-      ping: ping(),
+      ping: ping(PING_STREAMS),
       identify: identify(),
       identifyPush: identifyPush(),
       ...dhtServices({

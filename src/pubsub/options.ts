@@ -161,6 +161,8 @@ export interface PubSubOptions {
   maxOutboxRetryMs: number
   /** A node without peers looks for some this often while its outbox has something for them. */
   offlineCheckMs: number
+  /** To have a message of the outbox at this node alone is not to have stored it: a tab is soon gone. */
+  outboxAwaitsPeers: boolean
   /** Topics of the outbox that are sent to at once: each may look up replicas. */
   maxOutboxTopicsAtOnce: number
   /** Final receipts that nobody listened for; the oldest are dropped beyond. */
@@ -216,6 +218,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   outboxRetryMs: 2_000,
   maxOutboxRetryMs: 60_000,
   offlineCheckMs: 5_000,
+  outboxAwaitsPeers: false,
   maxOutboxTopicsAtOnce: 16,
   maxUntoldReceipts: 256,
   maxRememberedKeys: 4_096,

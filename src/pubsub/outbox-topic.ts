@@ -168,7 +168,8 @@ export class OutboxTopic {
     const set = await dht.replicas.set(topicKey).catch(() => [])
     const isOffline = this.#isAlone && !(await this.#reachesOneOf(set))
     if (this.#isClosed) return
-    this.#isOffline = isOffline || set.length === 0
+    const others = set.filter(({ nodeId }) => nodeId !== dht.self)
+    this.#isOffline = isOffline || (options.outboxAwaitsPeers ? others : set).length === 0
     if (this.#isOffline) return this.#holdOff(options.offlineCheckMs)
     this.#delivering = this.#deliver(batch)
     await this.#delivering

@@ -14,7 +14,8 @@ export async function serveFixture(path: string): Promise<{ server: ViteDevServe
     // all dependencies are found before the first page, also those that were added since the last run, or Vite would
     // reload it under the test
     optimizeDeps: { entries: [path.slice(1)], force: true },
-    server: { host: '127.0.0.1', port: 0, hmr: false, watch: null, allowedHosts: true },
+    // without its socket: a page that was frozen would find it closed, and reload
+    server: { host: '127.0.0.1', port: 0, hmr: false, ws: false, watch: null, allowedHosts: true },
   })
   await server.listen()
   const { port } = server.httpServer!.address() as AddressInfo

@@ -13,11 +13,14 @@ const step = (name: string) => {
   events.push(name)
 }
 
-vi.mock('../../../src/browser/tab-slot.ts', () => ({
-  takeTabSlot: async () => {
-    step('take slot')
-    return { index: 0, release: () => events.push('release slot') }
+vi.mock('../../../src/browser/locks.ts', () => ({
+  hasLocks: () => true,
+  takeLock: async (name: string) => {
+    const what = name.includes('leader') ? 'the lead' : 'the tab'
+    step(`take ${what}`)
+    return { release: () => events.push(`release ${what}`), stolen: new Promise(() => undefined) }
   },
+  onReleased: () => () => undefined,
 }))
 vi.mock('../../../src/browser/identity-store.ts', () => ({
   loadOrCreateIdentity: async () => {
@@ -48,6 +51,7 @@ vi.mock('../../../src/browser/transports.ts', () => ({
     step('start libp2p')
     const libp2p = new EventTarget()
     return Object.assign(libp2p, {
+      services: {},
       getConnections: () => [],
       stop: async () => {
         events.push('stop libp2p')
@@ -73,6 +77,7 @@ vi.mock('../../../src/dht/index.ts', async (original) => ({
       },
     }
   },
+  listenOnRelay: async () => step('listen'),
   joinDht: async () => step('join'),
 }))
 
@@ -81,34 +86,55 @@ beforeEach(() => {
   failing.step = undefined
 })
 
+const BRIDGE = { bridgeUrl: 'http://127.0.0.1:1' }
+const lettingGo = () => events.filter((event) => /release|close|stop/.test(event))
+const LOCKS = ['release the lead', 'release the tab']
+
 describe('a tab that cannot start lets go of all it took', () => {
   it.each([
-    ['load identity', ['release slot']],
-    ['open storage', ['release slot']],
-    ['enter bridge', ['close storage', 'release slot']],
-    ['start libp2p', ['close storage', 'release slot']],
-    ['make network', ['stop libp2p', 'close storage', 'release slot']],
+    ['load identity', LOCKS],
+    ['open storage', LOCKS],
+    ['start libp2p', ['close storage', ...LOCKS]],
+    ['make network', ['stop libp2p', 'close storage', ...LOCKS]],
   ])('when it fails to %s', async (name, released) => {
     failing.step = name
-    await expect(createBrowserNode({ bridgeUrl: 'http://127.0.0.1:1' })).rejects.toMatchObject({
+    await expect(createBrowserNode(BRIDGE)).rejects.toMatchObject({
       code: 'UNREACHABLE',
       message: `${name} failed`,
     })
-    expect(events.slice(-released.length)).toEqual(released)
-    expect(events.filter((event) => /release|close|stop/.test(event))).toEqual(released)
+    expect([...new Set(lettingGo())]).toEqual(released)
+  })
+
+  it('when it is told to stop before it has started', async () => {
+    const stop = new AbortController()
+    const starting = createBrowserNode({ ...BRIDGE, signal: stop.signal })
+    stop.abort()
+    await expect(starting).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(lettingGo().slice(-1)).toEqual(['release the tab'])
+    const never = createBrowserNode({ ...BRIDGE, signal: stop.signal })
+    await expect(never).rejects.toMatchObject({ code: 'ABORTED' })
   })
 })
 
 describe('a tab that started', () => {
-  it('holds its slot until it is closed, and lets go of everything once', async () => {
-    const node = await createBrowserNode({ bridgeUrl: 'http://127.0.0.1:1' })
-    expect(events).not.toContain('release slot')
+  it.each(['enter bridge', 'listen', 'join'])('tells why it is offline when it fails to %s', async (name) => {
+    failing.step = name
+    const node = await createBrowserNode(BRIDGE)
+    await vi.waitFor(() => expect(node.status().state).toBe('offline'))
+    expect(node.status().problem).toEqual({ code: 'UNREACHABLE', message: `${name} failed` })
+    failing.step = undefined
+    await node.resync('the test')
+    await vi.waitFor(() => expect(node.status().problem).toBeUndefined())
+    expect(node.status().lastResync?.reason).toBe('the test')
+    await node.close()
+  })
+
+  it('holds its locks until it is closed, and lets go of everything once', async () => {
+    const node = await createBrowserNode(BRIDGE)
+    expect(node.role).toBe('leader')
+    expect(lettingGo()).toEqual([])
     await Promise.all([node.close(), node.close()])
-    expect(events.filter((event) => /release|close|stop/.test(event))).toEqual([
-      'close storage',
-      'close network',
-      'stop libp2p',
-      'release slot',
-    ])
+    expect(lettingGo()).toEqual(['close storage', 'close network', 'stop libp2p', ...LOCKS])
+    await expect(node.pubsub.publish('room', 'late')).rejects.toMatchObject({ code: 'CLOSED' })
   })
 })

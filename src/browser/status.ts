@@ -1,0 +1,118 @@
+import { type DhtLibp2p, type ErrorCode, StickyError } from '../dht/index.ts'
+
+/** How the node is connected, as the page shows it. */
+
+export interface PeerView {
+  nodeId: string
+  /** Not through a relay. */
+  direct: boolean
+  webrtc: boolean
+}
+
+export interface Problem {
+  code: ErrorCode
+  message: string
+}
+
+export interface NodeStatus {
+  /** Online: the bridge is connected. Degraded: peers, but the bridge is gone. Offline: nobody. Connecting: not tried yet. */
+  state: 'connecting' | 'online' | 'degraded' | 'offline'
+  peers: PeerView[]
+  bridge: boolean
+  /** Why the last attempt to reach the bridge failed; it is tried again. */
+  problem?: Problem
+  /** Why the last write to this browser's storage failed. */
+  storageProblem?: Problem
+  /** The last time that everything was reconnected on purpose: why, and when (ms since the Unix epoch). */
+  lastResync?: { reason: string; atMs: number }
+}
+
+export const UNKNOWN_STATUS: NodeStatus = { state: 'connecting', peers: [], bridge: false }
+
+export class StatusView {
+  readonly #listeners = new Set<(status: NodeStatus) => void>()
+  #libp2p: DhtLibp2p | undefined
+  #bridgeId: string | undefined
+  #hasTried = false
+  #problem: Problem | undefined
+  #storageProblem: Problem | undefined
+  #lastResync: NodeStatus['lastResync']
+
+  watch(libp2p: DhtLibp2p): void {
+    this.#libp2p = libp2p
+    libp2p.addEventListener('connection:open', this.#tell)
+    libp2p.addEventListener('connection:close', this.#tell)
+  }
+
+  /** An attempt to join has ended. */
+  attempted({ bridgeId, error }: { bridgeId: string | undefined; error: unknown }): void {
+    this.#bridgeId = bridgeId
+    this.#hasTried = true
+    this.#problem = error instanceof StickyError ? problemOf(error) : undefined
+    this.#tell()
+  }
+
+  setStorageProblem(error: StickyError | undefined): void {
+    if (this.#storageProblem?.code === error?.code) return
+    this.#storageProblem = error && problemOf(error)
+    this.#tell()
+  }
+
+  resyncing(reason: string): void {
+    this.#lastResync = { reason, atMs: Date.now() }
+    this.#tell()
+  }
+
+  status(): NodeStatus {
+    const connections = this.#libp2p?.getConnections() ?? []
+    const bridge = connections.some(({ remotePeer }) => remotePeer.toString() === this.#bridgeId)
+    const peers = peersOf(connections, this.#bridgeId)
+    return {
+      state: this.#stateOf(bridge, peers.length),
+      peers,
+      bridge,
+      ...(this.#problem === undefined || bridge ? {} : { problem: this.#problem }),
+      ...(this.#storageProblem === undefined ? {} : { storageProblem: this.#storageProblem }),
+      ...(this.#lastResync === undefined ? {} : { lastResync: this.#lastResync }),
+    }
+  }
+
+  onStatus(listener: (status: NodeStatus) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #stateOf(bridge: boolean, peers: number): NodeStatus['state'] {
+    if (!this.#hasTried) return 'connecting'
+    if (bridge) return 'online'
+    return peers > 0 ? 'degraded' : 'offline'
+  }
+
+  readonly #tell = (): void => {
+    const now = this.status()
+    for (const listener of this.#listeners) listener(now)
+  }
+}
+
+const problemOf = ({ code, message }: StickyError): Problem => ({ code, message })
+
+function peersOf(
+  connections: ReturnType<DhtLibp2p['getConnections']>,
+  bridgeId: string | undefined,
+): PeerView[] {
+  const peers = new Map<string, PeerView>()
+  for (const { remotePeer, remoteAddr } of connections) {
+    const nodeId = remotePeer.toString()
+    if (nodeId === bridgeId) continue
+    const address = remoteAddr.toString()
+    const webrtc = address.includes('/webrtc')
+    const direct = webrtc || !address.includes('/p2p-circuit')
+    const known = peers.get(nodeId)
+    peers.set(nodeId, {
+      nodeId,
+      direct: direct || known?.direct === true,
+      webrtc: webrtc || known?.webrtc === true,
+    })
+  }
+  return [...peers.values()]
+}

@@ -1,0 +1,108 @@
+import { DEFAULT_PUBSUB_OPTIONS, type PubSub } from '../pubsub/index.ts'
+import {
+  type CallRule,
+  isOnce,
+  NODE_CALLS,
+  PUBSUB_CALLS,
+  PUBSUB_LISTENERS,
+  withoutSignal,
+} from './tab-calls.ts'
+import type { RemoteObject, TabClient } from './tab-client.ts'
+import type { TabOptions } from './tab-frames.ts'
+import { TabSubscription } from './tab-subscription.ts'
+
+/** PubSub as every tab has it, the leading one included: its node is at the other end of the client's port. */
+
+type Caller = (...args: unknown[]) => Promise<unknown>
+
+function callers(client: TabClient, rules: Record<string, CallRule>): Record<string, Caller> {
+  return Object.fromEntries(
+    Object.entries(rules).map(([method, rule]) => [
+      method,
+      async (...given: unknown[]) => {
+        const { args, signal } = withoutSignal(rule, rule.makesKey ? withKey(rule, given) : given)
+        const calling = client.call(method, args, { once: isOnce(rule, args), ...(signal ? { signal } : {}) })
+        return rule.isForgotten ? calling.catch(() => undefined) : calling
+      },
+    ]),
+  )
+}
+
+function withKey(rule: CallRule, given: unknown[]): unknown[] {
+  const index = rule.options ?? 0
+  const args = Array.from({ length: Math.max(given.length, index + 1) }, (_, i) => given[i])
+  const options = args[index] as { key?: string } | undefined
+  return args.with(index, { ...options, key: options?.key ?? crypto.randomUUID() })
+}
+
+/** Of each method that takes a listener: the listeners of this tab, and one at the leader while there are any. */
+function listening(client: TabClient): Record<string, (listener: (value: unknown) => void) => () => void> {
+  return Object.fromEntries(PUBSUB_LISTENERS.map((method) => [method, listenersOf(client, method)]))
+}
+
+function listenersOf(client: TabClient, method: string) {
+  const listeners = new Set<{ listener: (value: unknown) => void }>()
+  let number: number | undefined
+  const open = () => {
+    // a leader that refuses is one of too many subscriptions; the next one is asked again
+    client.call(method, [], { opens: number ?? 0 }).catch(() => undefined)
+  }
+  const remote: RemoteObject = {
+    take: (events) => {
+      for (const [, value] of events) for (const { listener } of [...listeners]) listener(value)
+    },
+    reopen: open,
+    interrupted: () => undefined,
+    end: () => listeners.clear(),
+  }
+  return (listener: (value: unknown) => void) => {
+    const entry = { listener }
+    listeners.add(entry)
+    if (number === undefined) {
+      number = client.register(remote)
+      open()
+    }
+    return () => {
+      if (!listeners.delete(entry) || listeners.size > 0 || number === undefined) return
+      client.forget(number)
+      number = undefined
+    }
+  }
+}
+
+export interface TabPubSubInit {
+  client: TabClient
+  options: TabOptions
+  nodeId(): string
+  close(): Promise<void>
+}
+
+export function createTabPubSub({ client, options, nodeId, close }: TabPubSubInit): PubSub {
+  const own: Pick<PubSub, 'nodeId' | 'subscribe' | 'close'> = {
+    get nodeId() {
+      return nodeId()
+    },
+    async subscribe(topic, subscribeOptions = {}) {
+      const subscription = new TabSubscription({
+        client,
+        topic,
+        options: subscribeOptions,
+        maxSeenIds: options.maxSeenIds,
+        maxUnread: DEFAULT_PUBSUB_OPTIONS.maxUnreadMessages,
+      })
+      await subscription.start()
+      return subscription
+    },
+    close,
+  }
+  return Object.assign(own, callers(client, PUBSUB_CALLS), listening(client)) as unknown as PubSub
+}
+
+export interface NodeCalls {
+  resyncNode(reason: string): Promise<void>
+  exportIdentity(passphrase: string): Promise<string>
+  importIdentity(text: string, passphrase: string): Promise<void>
+}
+
+export const createNodeCalls = (client: TabClient): NodeCalls =>
+  callers(client, NODE_CALLS) as unknown as NodeCalls

@@ -1,0 +1,21 @@
+import type { Connection } from '@libp2p/interface'
+import type { DhtLibp2p } from './libp2p.ts'
+
+/**
+ * Asks every open connection for a sign of life, and cuts those that give none until `signal` aborts. After a sleep the
+ * sockets may be dead without anybody having told: libp2p would find out one stream at a time. Gives how many were cut.
+ */
+export async function dropDeadConnections(libp2p: DhtLibp2p, signal: AbortSignal): Promise<number> {
+  const open = libp2p.getConnections().filter(({ status }) => status === 'open')
+  const answers = await Promise.all(open.map((connection) => isAlive(libp2p, connection, signal)))
+  const dead = open.filter((_, index) => !answers[index])
+  for (const connection of dead) connection.abort(new Error('The connection gave no sign of life.'))
+  return dead.length
+}
+
+/** Identify is what every peer of ours answers, on a relayed connection too. */
+const isAlive = (libp2p: DhtLibp2p, connection: Connection, signal: AbortSignal): Promise<boolean> =>
+  libp2p.services.identify.identify(connection, { signal }).then(
+    () => true,
+    () => connection.status === 'open' && !signal.aborted, // it answered, if only with a refusal
+  )
