@@ -203,7 +203,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxFailedMerges: 10,
   recoveryRetryMs: 30_000,
   checkIntervalMs: 5_000,
-  maxCheckMs: 10_000,
+  maxCheckMs: 5_000,
   avoidMs: 30_000,
   beginMs: 12_000,
   renewMs: 15 * 60_000,

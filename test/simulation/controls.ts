@@ -188,8 +188,8 @@ export const CONTROLS: Control[] = [
     edits: [
       {
         file: 'src/dht/record-store.ts',
-        from: 'if (await this.#isExpired(kind, record)) {',
-        to: 'if (false) {',
+        from: 'if (await this.#isExpired(kind, record))',
+        to: 'if (false)',
       },
     ],
     schedule: 'expiry',
