@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vite'
+import { smallKadDht } from './src/browser/vite.ts'
 
 /** package.json says that the library's modules have no side effects; the page's modules define its elements. */
 const keepElements: Plugin = {
@@ -11,7 +12,7 @@ const keepElements: Plugin = {
 export default defineConfig({
   root: fileURLToPath(new URL('web', import.meta.url)),
   base: './',
-  plugins: [keepElements],
+  plugins: [smallKadDht(), keepElements],
   build: {
     outDir: fileURLToPath(new URL('web/dist', import.meta.url)),
     emptyOutDir: true,

@@ -5,7 +5,6 @@ import {
   type Identity,
   jittered,
   joinDht,
-  listenOnRelay,
   type Runtime,
   rejoinPauseMs,
   type Timer,
@@ -25,6 +24,8 @@ export interface BridgeLinkInit {
   invitation?: string
   identity: Identity
   libp2p: DhtLibp2p
+  /** Makes this node reachable through it. */
+  useRelay(relay: string): Promise<void>
   runtime: Runtime
   /** After each attempt. `bridgeId`: of the bridge, as far as it is known. */
   onAttempt(outcome: { bridgeId: string | undefined; error: unknown }): void
@@ -41,6 +42,7 @@ export function keepBridge({
   invitation,
   identity,
   libp2p,
+  useRelay,
   runtime,
   onAttempt,
 }: BridgeLinkInit): BridgeLink {
@@ -57,7 +59,7 @@ export function keepBridge({
   const join = async () => {
     const { relay, serverId } = await enterBridge(bridgeUrl, identity, stopped.signal, shown)
     bridgeId = serverId
-    await listenOnRelay(libp2p, relay)
+    await useRelay(relay)
     const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(JOIN_TIMEOUT_MS)])
     await joinDht(libp2p, [relay], { signal })
   }

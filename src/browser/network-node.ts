@@ -12,7 +12,7 @@ import { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity
 import { openIdbStorage } from './object-store.ts'
 import { type NodeStatus, StatusView } from './status.ts'
 import { watchedStorage } from './storage-state.ts'
-import { createBrowserLibp2p } from './transports.ts'
+import { createBrowserLibp2p, useRelay } from './transports.ts'
 
 /** The node of the tab that leads: identity, storage and network, and the way into it, which may take its time. */
 
@@ -63,7 +63,6 @@ async function start(options: NetworkNodeOptions, cleanups: Cleanups): Promise<N
   const { rtcConfiguration } = options
   const libp2p = await createBrowserLibp2p({
     seed,
-    relay: [],
     ...(rtcConfiguration ? { rtcConfiguration } : {}),
   })
   cleanups.add(() => libp2p.stop())
@@ -77,6 +76,7 @@ async function start(options: NetworkNodeOptions, cleanups: Cleanups): Promise<N
     ...(options.invitation === undefined ? {} : { invitation: options.invitation }),
     identity,
     libp2p,
+    useRelay: (relay) => useRelay(libp2p, relay),
     runtime: systemRuntime,
     onAttempt: (outcome) => {
       view.attempted(outcome)

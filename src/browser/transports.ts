@@ -2,47 +2,80 @@ import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
+import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices, endingOnAbort, keepReservations, PING_STREAMS } from '../dht/index.ts'
+import {
+  type DhtLibp2p,
+  DialBackoff,
+  dhtServices,
+  endingOnAbort,
+  listenOnRelay,
+  PING_STREAMS,
+} from '../dht/index.ts'
+import { defaultMaxConnections, keepBounded } from './connections.ts'
+import { keepDirect } from './direct.ts'
 import { installWebRtcRaceFix } from './webrtc-race.ts'
+
+/**
+ * A peer that has gone without a word is noticed after 30 s at most. One that is merely slow for a while is spared: without
+ * a relay nobody could dial it again.
+ */
+const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000 } }
+
+/**
+ * A way to another tab is a handshake with it through the relay, then a WebRTC one: ten round trips, on a phone's network six
+ * seconds. Many at once starve each other.
+ */
+const DIALLING = { maxParallelDials: 8, addressDialTimeout: 10_000, dialTimeout: 20_000 }
+
+/** The most that the peer store takes. */
+const MAX_TAG_VALUE = 100
 
 export interface BrowserLibp2pOptions {
   /** 32 bytes: the Ed25519 seed this node's id comes from. */
   seed: Uint8Array
-  /** The relay or relays to hold a reservation on, by full multiaddr with `/p2p/…`. They must have admitted this node. */
-  relay: string | string[]
   /** `{ iceServers: [] }` keeps to the local network; the transport's default asks public STUN servers. */
   rtcConfiguration?: RTCConfiguration
-  /** 50 on a desktop, 20 on a phone: each WebRTC connection costs memory and battery. */
+  /** Default: 50 on a desktop, 20 on a phone. Each WebRTC connection costs memory and battery. */
   maxConnections?: number
 }
 
-/**
- * A started libp2p node in a tab, always a fleeting one: websockets to relays and servers, WebRTC to other tabs. Relays are listened on by name;
- * a bare `/p2p-circuit` would search the DHT for relays and can freeze the tab.
- */
+/** What a relay that comes later is told to. */
+interface Bounds {
+  backoff: DialBackoff
+  /** Never pruned. */
+  relayIds: Set<string>
+}
+const bounds = new WeakMap<DhtLibp2p, Bounds>()
+
+/** A started libp2p node in a tab, always a fleeting one: websockets to relays and servers, WebRTC to other tabs. */
 export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promise<DhtLibp2p> {
   installWebRtcRaceFix()
   // after the fix: the transport takes RTCPeerConnection from globalThis when it is loaded
-  const { webRTC } = await import('@libp2p/webrtc')
-  const { rtcConfiguration } = options
-  const relays = [options.relay].flat()
+  const { webRTC } = await import('./webrtc.ts')
+  const { rtcConfiguration, maxConnections = defaultMaxConnections() } = options
+  const backoff = new DialBackoff()
+  const relayIds = new Set<string>()
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
-    addresses: { listen: [...relays.map((relay) => `${relay}/p2p-circuit`), '/webrtc'] },
+    // relays follow by name (useRelay): a bare `/p2p-circuit` would search the DHT for some and can freeze the tab
+    addresses: { listen: ['/webrtc'] },
     transports: [
-      endingOnAbort(webSockets()),
+      // of servers only: the way to a tab leads through a relay, and fails when that one does
+      backoff.noting(endingOnAbort(webSockets())),
       webRTC(rtcConfiguration === undefined ? {} : { rtcConfiguration }),
       circuitRelayTransport(),
     ],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     // the browser default refuses private addresses and plain websockets: a local network would be out of reach
-    connectionGater: { denyDialMultiaddr: () => false },
-    connectionManager: { maxConnections: options.maxConnections ?? 50 },
+    connectionGater: { denyDialMultiaddr: (address) => backoff.isResting(address) },
+    connectionManager: { maxConnections, ...DIALLING },
+    connectionMonitor: PINGS,
     services: {
       ping: ping(PING_STREAMS),
       identify: identify(),
@@ -50,6 +83,26 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
       ...dhtServices({ common: 'server', durable: 'client' }),
     },
   })
-  keepReservations(libp2p, relays)
+  bounds.set(libp2p, { backoff, relayIds })
+  keepDirect(libp2p)
+  keepBounded(libp2p, maxConnections, relayIds)
+  const anew = () => backoff.clear() // what could not be reached from the last network may be from this one
+  globalThis.addEventListener?.('online', anew)
+  libp2p.addEventListener('stop', () => globalThis.removeEventListener?.('online', anew))
   return libp2p
+}
+
+/**
+ * Makes the tab reachable through a relay, by its full multiaddr with `/p2p/…`, which must have admitted it, and keeps it so.
+ * Rejects with UNREACHABLE.
+ */
+export async function useRelay(libp2p: DhtLibp2p, relay: string): Promise<void> {
+  const id = peerIdFromString(relay.split('/p2p/').at(-1) as string)
+  const { backoff, relayIds } = bounds.get(libp2p) as Bounds
+  backoff.exempt(relay)
+  relayIds.add(id.toString())
+  // the tag is for libp2p's own pruner
+  const tags = { 'sticky-relay': { value: MAX_TAG_VALUE } }
+  await libp2p.peerStore.merge(id, { multiaddrs: [multiaddr(relay)], tags })
+  await listenOnRelay(libp2p, relay)
 }

@@ -1,3 +1,4 @@
+import { ed25519 } from '@noble/curves/ed25519.js'
 import { base58btc } from 'multiformats/bases/base58'
 import { concatBytes, equalBytes, fromHex, toHex } from './codec.ts'
 import { StickyError } from './errors.ts'
@@ -44,7 +45,6 @@ const PKCS8_PREFIX = fromHex('302e020100300506032b657004220420')
 /** An identity that signs with the platform's Ed25519. `seed`: 32 bytes. */
 export async function identityFromSeed(seed: Uint8Array): Promise<Identity> {
   if (seed.byteLength !== 32) throw new StickyError('BAD_KEY', 'An Ed25519 seed is 32 bytes.')
-  const { ed25519 } = await import('@noble/curves/ed25519.js')
   const publicKey = ed25519.getPublicKey(seed)
   const sign = await platformSigner(seed)
   return {
@@ -126,7 +126,6 @@ async function verifyWithoutPlatform(
   bytes: Uint8Array,
   signature: Uint8Array,
 ): Promise<boolean> {
-  const { ed25519 } = await import('@noble/curves/ed25519.js')
   try {
     if (!ed25519.verify(signature, bytes, publicKey, { zip215: false })) return false
     const { Point } = ed25519

@@ -16,8 +16,13 @@ export interface MeetOptions {
   maxMs: number
   /** One round, look-ups and dials. */
   roundMs: number
-  /** Connections made on account of this; the connection manager has its own, higher bound. */
+  /** Connections made on account of this, and at most half of what the connection manager allows. */
   maxNeighbours: number
+  /** A neighbour that could not be reached, or did not stay, is dialled again after this, doubling to the maximum. */
+  againMs: number
+  maxAgainMs: number
+  /** Neighbours whose last dial is remembered, the latest ones. */
+  maxRemembered: number
 }
 
 export const DEFAULT_MEET_OPTIONS: MeetOptions = {
@@ -25,6 +30,41 @@ export const DEFAULT_MEET_OPTIONS: MeetOptions = {
   maxMs: 30_000,
   roundMs: 10_000,
   maxNeighbours: 32,
+  againMs: 2_000,
+  maxAgainMs: 60_000,
+  maxRemembered: 512,
+}
+
+/**
+ * When whom was dialled. Others go on naming a neighbour that is dead, and one that has better ones closes the connection
+ * again and again: neither is worth a dial at every look.
+ */
+export class DialPace {
+  readonly #dials = new Map<string, { atMs: number; againMs: number }>()
+  readonly #runtime: Runtime
+  readonly #options: MeetOptions
+
+  constructor(runtime: Runtime, options: MeetOptions) {
+    this.#runtime = runtime
+    this.#options = options
+  }
+
+  /** Whether it may be dialled now. A true answer counts as the dial. */
+  take(nodeId: string): boolean {
+    const { againMs, maxAgainMs, maxRemembered } = this.#options
+    const now = this.#runtime.monotonicNow()
+    const last = this.#dials.get(nodeId)
+    if (last !== undefined && now - last.atMs < last.againMs) return false
+    // who stayed for long before it went begins anew
+    const isKnown = last !== undefined && now - last.atMs < 2 * maxAgainMs
+    this.#dials.delete(nodeId)
+    this.#dials.set(nodeId, {
+      atMs: now,
+      againMs: isKnown ? Math.min(last.againMs * 2, maxAgainMs) : againMs,
+    })
+    if (this.#dials.size > maxRemembered) this.#dials.delete(this.#dials.keys().next().value as string)
+    return true
+  }
 }
 
 /** Gives the function that ends it. */
@@ -36,13 +76,14 @@ export function keepMeeting(
   let timer: Timer | undefined
   let pauseMs = options.firstMs
   const stop = new AbortController()
+  const pace = new DialPace(runtime, options)
   const schedule = () => {
     timer?.clear()
     if (!stop.signal.aborted) timer = runtime.setTimer(() => void round(), jittered(runtime, pauseMs))
   }
   const round = async () => {
     const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(options.roundMs)])
-    const met = await meetNeighbours(libp2p, signal, options.maxNeighbours).catch(() => 0)
+    const met = await meetNeighbours(libp2p, signal, options.maxNeighbours, pace).catch(() => 0)
     pauseMs = met > 0 ? options.firstMs : Math.min(pauseMs * 2, options.maxMs)
     schedule()
   }
@@ -65,15 +106,38 @@ export async function meetNeighbours(
   libp2p: DhtLibp2p,
   signal: AbortSignal,
   maxNeighbours = DEFAULT_MEET_OPTIONS.maxNeighbours,
+  pace?: DialPace,
 ): Promise<number> {
   const { kad, kadDurable } = libp2p.services
   const found = new Map<string, PeerId>()
   await Promise.allSettled([kad, kadDurable].map((service) => lookForSelf(libp2p, service, found, signal)))
-  const room = maxNeighbours - libp2p.getPeers().length
-  const strangers = [...found.values()].filter((peerId) => libp2p.getConnections(peerId).length === 0)
-  const dials = strangers.slice(0, Math.max(0, room)).map((peerId) => libp2p.dial(peerId, { signal }))
-  return (await Promise.allSettled(dials)).filter(({ status }) => status === 'fulfilled').length
+  const room = Math.min(maxNeighbours, maxConnections(libp2p) / 2) - libp2p.getPeers().length
+  let dialled = 0
+  let met = 0
+  const strangers = found.values()
+  const meetInTurn = async () => {
+    for (const peerId of strangers) {
+      if (dialled >= room || signal.aborted) return
+      if (libp2p.getConnections(peerId).length > 0 || pace?.take(peerId.toString()) === false) continue
+      dialled += 1
+      const connection = await libp2p.dial(peerId, { signal }).catch(() => undefined)
+      if (connection !== undefined) met += 1
+    }
+  }
+  await Promise.all(Array.from({ length: DIALS_AT_ONCE }, meetInTurn))
+  return met
 }
+
+/** More handshakes at the same time would each take longer than a slow machine gives them, and all be in vain. */
+const DIALS_AT_ONCE = 4
+
+/** What libp2p's connection manager offers beyond the node's published type. */
+interface WithComponents {
+  components: { connectionManager: { getMaxConnections(): number } }
+}
+
+const maxConnections = (libp2p: DhtLibp2p): number =>
+  (libp2p as unknown as WithComponents).components.connectionManager.getMaxConnections()
 
 async function lookForSelf(
   libp2p: DhtLibp2p,

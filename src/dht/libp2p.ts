@@ -7,6 +7,7 @@ import { sha256 } from './codec.ts'
 import type { NodeId } from './identity.ts'
 import { StreamLink } from './libp2p-link.ts'
 import { keepMeeting } from './libp2p-meet.ts'
+import { NeededPeers } from './libp2p-needed.ts'
 import {
   type ClosestOptions,
   type ClosestPeer,
@@ -145,6 +146,7 @@ export class Libp2pNetwork implements PeerNetwork {
   #onTopologyChange: (() => void) | undefined
   #topologyTimer: Timer | undefined
   readonly #stopMeeting: () => void
+  readonly #needed: NeededPeers
 
   constructor(init: Libp2pNetworkInit) {
     this.#libp2p = init.libp2p
@@ -153,6 +155,7 @@ export class Libp2pNetwork implements PeerNetwork {
     this.durable = init.durable
     this.#runtime = init.runtime ?? systemRuntime
     this.#options = { ...DEFAULT_LIBP2P_NETWORK_OPTIONS, ...init.options }
+    this.#needed = new NeededPeers(this.#libp2p, this.#runtime)
     this.#stopMeeting = keepMeeting(this.#libp2p, this.#runtime)
     this.#started = this.#start()
     this.#started.catch(() => undefined) // told by the first operation, which waits for it
@@ -221,7 +224,9 @@ export class Libp2pNetwork implements PeerNetwork {
       const holders = ranked.filter((peer) => peer !== undefined)
       if (this.stores)
         holders.push(await this.#ranked(this.#libp2p.peerId, { stores: true, durable: this.durable }, target))
-      return choose(holders, count, minDurable)
+      const chosen = choose(holders, count, minDurable)
+      this.#needed.note(chosen)
+      return chosen
     } catch (error) {
       throw networkError(error, signal)
     }

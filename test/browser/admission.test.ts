@@ -7,7 +7,7 @@ import { launchChromium } from '../support/chromium.ts'
 import { openFixture, serveFixture } from '../support/fixture-page.ts'
 import type { AdmissionFixture } from './pages/admission.ts'
 
-/** A real tab at a real bridge: only a signature over its challenge opens the relay. */
+/** Real tabs at a real bridge: only a signature over its challenge opens the relay, and then they reach each other. */
 
 const PATH = '/test/browser/pages/admission.html'
 
@@ -82,5 +82,49 @@ describe('a tab at a bridge that is invite-only', () => {
       await page.evaluate(([url, text]) => fixture.enter(url, 5, true, text), [invited.url, one] as const),
     ).toMatch(/INVITATION_USED/)
     expect(await join(invited.url, one)).toBe('joined') // the same tab again
+  })
+})
+
+describe('two tabs', { timeout: 60_000 }, () => {
+  let other: Page
+
+  beforeAll(async () => {
+    other = await openFixture(await browser.newContext(), page.url())
+  })
+
+  /** Both are admitted and have a place at the relay. */
+  async function meetAtRelay(): Promise<string> {
+    for (const [tab, value] of [
+      [page, 5],
+      [other, 6],
+    ] as const) {
+      const args = [bridge.url, bridge.address, value] as const
+      await tab.evaluate(async ([url, relay, n]) => {
+        await fixture.enter(url, n, true)
+        await fixture.connect(relay, n)
+      }, args)
+    }
+    const addressOf = () => other.evaluate(() => fixture.webRtcAddresses()[0])
+    await vi.waitFor(async () => expect(await addressOf()).toBeDefined(), { timeout: 10_000 })
+    return (await addressOf()) as string
+  }
+  afterEach(() => other.evaluate(() => fixture.stop()))
+
+  it('reach each other at every dial of a row: 100 by npm run bench:browser', async () => {
+    const address = await meetAtRelay()
+    const dials = await page.evaluate((to) => fixture.dialInTurn(to, 20), address)
+    expect(dials.failures).toEqual([])
+    expect(dials.ms.length).toBe(20)
+  })
+
+  it('that met through the relay are connected directly as soon as they can be', async () => {
+    await meetAtRelay()
+    const peer = await nodeId(6)
+    const connections = () => page.evaluate((id) => fixture.connectionsTo(id), peer)
+    await page.evaluate(() => fixture.allowWebRtc(false))
+    await page.evaluate(([relay, id]) => fixture.dialAnyhow(relay, id), [bridge.address, peer] as const)
+    expect(await connections()).toEqual(['relayed'])
+    await page.evaluate(() => fixture.allowWebRtc(true))
+    await vi.waitFor(async () => expect(await connections()).toEqual(['direct']), { timeout: 45_000 })
   })
 })

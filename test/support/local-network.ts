@@ -10,6 +10,9 @@ import { promisify } from 'node:util'
 const PROGRAM = join(import.meta.dirname, '../../src/bridge/cli.ts')
 const exec = promisify(execFile)
 
+/** A node is there in two seconds, where several start and others use the machine in many more. */
+const START_TIMEOUT_MS = 60_000
+
 export interface RunningNode {
   directory: string
   nodeId: string
@@ -135,7 +138,7 @@ export class LocalNetwork {
       String(awaitHolders),
     ]
     const program = this.run(...args)
-    const { nodeId } = await program.event((event) => event.event === 'ready')
+    const { nodeId } = await program.event((event) => event.event === 'ready', START_TIMEOUT_MS)
     const node = { directory, nodeId: nodeId as string, process: program }
     this.nodes.push(node)
     return node

@@ -1,6 +1,6 @@
 import { multiaddr } from '@multiformats/multiaddr'
 import { createBrowserNode } from '../../../src/browser/node.ts'
-import { createBrowserLibp2p } from '../../../src/browser/transports.ts'
+import { createBrowserLibp2p, useRelay } from '../../../src/browser/transports.ts'
 import {
   AdmissionRefusedError,
   type DhtLibp2p,
@@ -10,7 +10,11 @@ import {
   StickyError,
 } from '../../../src/dht/index.ts'
 
+import { dialInTurn } from './dial-in-turn.ts'
+
 /** What the tests in admission.test.ts call inside the page. Results are plain values. */
+
+const { createOffer } = RTCPeerConnection.prototype
 
 const nodes: DhtLibp2p[] = []
 const seedOf = (value: number) => new Uint8Array(32).fill(value)
@@ -44,11 +48,14 @@ export const fixture = {
   async connect(relay: string, value: number): Promise<string> {
     const libp2p = await createBrowserLibp2p({
       seed: seedOf(value),
-      relay,
       rtcConfiguration: { iceServers: [] },
-    }).catch((error: unknown) => error as Error)
-    if (libp2p instanceof Error) return `refused: ${libp2p.message}`
+    })
     nodes.push(libp2p)
+    const failure = await useRelay(libp2p, relay).then(
+      () => undefined,
+      (error: Error) => error,
+    )
+    if (failure !== undefined) return `refused: ${failure.message}`
     const { ping } = libp2p.services as unknown as { ping: { ping(peer: unknown): Promise<number> } }
     for (;;) {
       const outcome = await ping.ping(multiaddr(relay)).then(
@@ -76,6 +83,36 @@ export const fixture = {
       return error instanceof AdmissionRefusedError ? `${error.code} ${error.reason}` : told(error)
     }
   },
+
+  /** Where another tab dials this one: by WebRTC, through the relay. */
+  webRtcAddresses: (): string[] =>
+    nodes.flatMap((libp2p) => libp2p.getMultiaddrs().map(String)).filter((text) => text.includes('/webrtc')),
+
+  dialInTurn: (address: string, count: number) => dialInTurn(nodes[0] as DhtLibp2p, address, count),
+
+  /** From now on every WebRTC connection of this tab fails, until it is allowed again. */
+  allowWebRtc(isAllowed: boolean): void {
+    const { prototype } = RTCPeerConnection
+    prototype.createOffer = isAllowed
+      ? createOffer
+      : ((() => Promise.reject(new Error('WebRTC is blocked here.'))) as unknown as typeof createOffer)
+  },
+
+  /** Dials by all addresses that the relay gives; which kinds of connection there are afterwards. */
+  async dialAnyhow(relay: string, peer: string): Promise<void> {
+    const circuit = `${relay}/p2p-circuit`
+    const addresses = [`${circuit}/webrtc/p2p/${peer}`, `${circuit}/p2p/${peer}`].map((text) =>
+      multiaddr(text),
+    )
+    await (nodes[0] as DhtLibp2p).dial(addresses)
+  },
+
+  /** Of the connections to a peer: 'direct' or 'relayed'. */
+  connectionsTo: (peer: string): string[] =>
+    nodes
+      .flatMap((libp2p) => libp2p.getConnections())
+      .filter(({ remotePeer, status }) => status === 'open' && remotePeer.toString() === peer)
+      .map(({ remoteAddr }) => (remoteAddr.toString().includes('/webrtc') ? 'direct' : 'relayed')),
 
   relayedAddresses: (): string[] =>
     nodes

@@ -16,6 +16,7 @@ it('asks again after 1.5, 3 and 6 s, then every 10 s, and at once when told to',
     bridgeUrl: 'http://127.0.0.1:1', // nobody listens there
     identity: await identityFromSeed(new Uint8Array(32).fill(7)),
     libp2p: { getConnections: () => [] } as unknown as DhtLibp2p,
+    useRelay: async () => undefined,
     runtime,
     onAttempt: ({ error }) => outcomes.push(error),
   })

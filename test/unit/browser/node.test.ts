@@ -47,6 +47,7 @@ vi.mock('../../../src/browser/object-store.ts', () => ({
   },
 }))
 vi.mock('../../../src/browser/transports.ts', () => ({
+  useRelay: async () => step('listen'),
   createBrowserLibp2p: async () => {
     step('start libp2p')
     const libp2p = new EventTarget()
@@ -77,7 +78,6 @@ vi.mock('../../../src/dht/index.ts', async (original) => ({
       },
     }
   },
-  listenOnRelay: async () => step('listen'),
   joinDht: async () => step('join'),
 }))
 

@@ -1,0 +1,36 @@
+import { sha256 } from '@noble/hashes/sha2.js'
+import { describe, expect, it } from 'vitest'
+import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
+import { kilobytes, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
+
+/** Where kad-dht puts the peer id that it makes of a number: the first 16 bits. */
+function placeOf(number: number): number {
+  const multihash = new Uint8Array(34)
+  multihash.set([0x12, 32])
+  new DataView(multihash.buffer).setUint32(2, number)
+  const [high = 0, low = 0] = sha256(multihash)
+  return (high << 8) | low
+}
+
+const sharedBits = (a: number, b: number): number => Math.clz32(a ^ b) - 16
+
+describe('the size of a page with a node', () => {
+  it('is within its limit, which it would be over with the list of prefixes', async () => {
+    const [wholeNode] = sizeLines({ wholeNode: 0, wholeNodeWithList: 0, libp2pBase: 0, overBase: 0 })
+    const limit = wholeNode?.limit as number
+    const small = await kilobytes(WHOLE_NODE)
+    expect(small).toBeLessThan(limit)
+    expect(await kilobytes(WHOLE_NODE, { smallKad: false })).toBeGreaterThan(small + 40)
+  })
+})
+
+describe('computed prefixes', () => {
+  it('lie near every place that is asked for, also where the list of the browser has none', () => {
+    for (const place of [0, 1, 16_383, 16_384, 40_000, 65_535])
+      expect(sharedBits(placeOf(prefixes[place] as number), place)).toBeGreaterThanOrEqual(8)
+  })
+
+  it('are others each time, as the list was not: what is looked for there is spread', () => {
+    expect(new Set(Array.from({ length: 4 }, () => numberNear(7))).size).toBeGreaterThan(1)
+  })
+})
