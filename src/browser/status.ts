@@ -1,4 +1,4 @@
-import { type DhtLibp2p, type ErrorCode, StickyError } from '../dht/index.ts'
+import { AdmissionRefusedError, type DhtLibp2p, type ErrorCode, StickyError } from '../dht/index.ts'
 
 /** How the node is connected, as the page shows it. */
 
@@ -12,6 +12,8 @@ export interface PeerView {
 export interface Problem {
   code: ErrorCode
   message: string
+  /** With ADMISSION_REFUSED: what the bridge has against this node. */
+  reason?: ErrorCode
 }
 
 export interface NodeStatus {
@@ -94,7 +96,11 @@ export class StatusView {
   }
 }
 
-const problemOf = ({ code, message }: StickyError): Problem => ({ code, message })
+const problemOf = (error: StickyError): Problem => ({
+  code: error.code,
+  message: error.message,
+  ...(error instanceof AdmissionRefusedError ? { reason: error.reason } : {}),
+})
 
 function peersOf(
   connections: ReturnType<DhtLibp2p['getConnections']>,

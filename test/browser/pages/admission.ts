@@ -1,15 +1,14 @@
 import { multiaddr } from '@multiformats/multiaddr'
 import { createBrowserNode } from '../../../src/browser/node.ts'
+import type { NodeStatus } from '../../../src/browser/status.ts'
 import { createBrowserLibp2p, useRelay } from '../../../src/browser/transports.ts'
 import {
-  AdmissionRefusedError,
   type DhtLibp2p,
   enterBridge,
   type Identity,
   identityFromSeed,
   StickyError,
 } from '../../../src/dht/index.ts'
-
 import { dialInTurn } from './dial-in-turn.ts'
 
 /** What the tests in admission.test.ts call inside the page. Results are plain values. */
@@ -71,17 +70,18 @@ export const fixture = {
 
   /** Starts the whole node of a tab; 'joined', or the code and reason of the refusal. */
   async join(bridgeUrl: string, invitation?: string): Promise<string> {
-    try {
-      const node = await createBrowserNode({
-        bridgeUrl,
-        rtcConfiguration: { iceServers: [] },
-        ...(invitation === undefined ? {} : { invitation }),
-      })
-      await node.close()
-      return 'joined'
-    } catch (error) {
-      return error instanceof AdmissionRefusedError ? `${error.code} ${error.reason}` : told(error)
-    }
+    const attempted = Promise.withResolvers<NodeStatus>()
+    const node = await createBrowserNode({
+      bridgeUrl,
+      rtcConfiguration: { iceServers: [] },
+      onStatus: (status) => {
+        if (status.state !== 'connecting') attempted.resolve(status)
+      },
+      ...(invitation === undefined ? {} : { invitation }),
+    })
+    const { problem } = await attempted.promise
+    await node.close()
+    return problem === undefined ? 'joined' : `${problem.code} ${problem.reason}`
   },
 
   /** Where another tab dials this one: by WebRTC, through the relay. */
