@@ -4,11 +4,14 @@ import type { PubSub } from '../src/browser/index.ts'
 
 export type {
   ChannelState,
+  CoordinatorView,
   Data,
+  FullHistory,
   Gap,
   HistoryPage,
   Message,
   PublishReceipt,
+  ReplicaView,
   Subscriber,
   Subscription,
   SubscriptionEvents,
@@ -31,12 +34,31 @@ export interface NodeStatus {
 
 export type ChatPubSub = Pick<
   PubSub,
-  'publish' | 'subscribe' | 'history' | 'subscribers' | 'channelState' | 'recover'
->
+  | 'publish'
+  | 'subscribe'
+  | 'history'
+  | 'subscribers'
+  | 'channelState'
+  | 'recover'
+  | 'replicas'
+  | 'loadCoordinator'
+  | 'loadFullHistory'
+  | 'mergeCoordinators'
+> & {
+  /** What this node has counted, where it tells: numbers by name, in groups. */
+  counters?(): object | Promise<object>
+}
+
+/** Where things lie in the key space, 32 bytes each. */
+export interface Keyspace {
+  placeOfTopic(name: string): Promise<Uint8Array>
+  placeOfNode(nodeId: string): Promise<Uint8Array>
+}
 
 export interface ChatNode {
   readonly nodeId: string
   readonly pubsub: ChatPubSub
+  readonly keyspace: Keyspace
   status(): NodeStatus
   onStatus(listener: (status: NodeStatus) => void): () => void
   exportIdentity(passphrase: string): Promise<string>
@@ -52,6 +74,8 @@ export async function connectChatNode(
   bridgeUrl: string,
   onStatus: (status: NodeStatus) => void,
 ): Promise<ChatNode> {
-  const { createBrowserNode } = await import('../src/browser/index.ts')
-  return createBrowserNode({ bridgeUrl, onStatus })
+  const { createBrowserNode, placeOfKey, placeOfNode, topicKeyOf } = await import('../src/browser/index.ts')
+  const node = await createBrowserNode({ bridgeUrl, onStatus })
+  const placeOfTopic = async (name: string) => placeOfKey(await topicKeyOf(name))
+  return Object.assign(node, { keyspace: { placeOfTopic, placeOfNode } })
 }

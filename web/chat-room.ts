@@ -4,7 +4,7 @@ import './message-list.ts'
 import './people.ts'
 import type { RoomModel } from './chat-model.ts'
 import type { ChatNode, NodeStatus } from './chat-node.ts'
-import { backIcon, leaveIcon, peopleIcon } from './icons.ts'
+import { backIcon, inspectIcon, leaveIcon, peopleIcon } from './icons.ts'
 import type { MessageList } from './message-list.ts'
 import { describeProblem } from './problems.ts'
 import { roomStyles } from './room-styles.ts'
@@ -33,6 +33,8 @@ export class ChatRoom extends LitElement {
     status: { attribute: false },
     version: { state: true },
     showPeople: { state: true },
+    isInspecting: { state: true },
+    inspectorMissing: { state: true },
     announcement: { state: true },
     recovering: { state: true },
     problem: { state: true },
@@ -44,6 +46,9 @@ export class ChatRoom extends LitElement {
   declare status: NodeStatus
   declare version: number
   declare showPeople: boolean
+  /** The inspector takes the place of the people. */
+  declare isInspecting: boolean
+  declare inspectorMissing: boolean
   declare announcement: string
   declare recovering: boolean
   declare problem: string
@@ -55,6 +60,8 @@ export class ChatRoom extends LitElement {
     super()
     this.version = 0
     this.showPeople = matchMedia(WIDE).matches
+    this.isInspecting = false
+    this.inspectorMissing = false
     this.announcement = ''
     this.recovering = false
     this.problem = ''
@@ -92,14 +99,16 @@ export class ChatRoom extends LitElement {
 
   protected override render(): TemplateResult {
     const { room } = this
-    return html`<section class=${this.showPeople ? 'layout with-people' : 'layout'} @keydown=${this.#onKey}>
+    const layout = this.isInspecting ? 'with-inspector' : this.showPeople ? 'with-people' : ''
+    return html`<section class=${`layout ${layout}`} @keydown=${this.#onKey}>
       <div class="talk">
         ${this.#drawHeader()} ${this.#drawBanner()}
         <message-list .room=${room} .version=${this.version}></message-list>
         <chat-composer .room=${room} @send-text=${this.#onSend}></chat-composer>
       </div>
+      ${this.isInspecting ? this.#drawInspector() : nothing}
       ${
-        this.showPeople
+        this.showPeople && !this.isInspecting
           ? html`<div class="scrim" @click=${this.#closePeople}></div>
               <room-people
                 role="complementary"
@@ -141,14 +150,25 @@ export class ChatRoom extends LitElement {
       <button
         class="icon-button people"
         aria-label=${`Who is in this room: ${room.people.length}`}
-        aria-expanded=${this.showPeople ? 'true' : 'false'}
+        aria-expanded=${this.showPeople && !this.isInspecting ? 'true' : 'false'}
         title="Who is in this room"
         data-testid="people-toggle"
         @click=${() => {
-          this.showPeople = !this.showPeople
+          this.showPeople = this.isInspecting || !this.showPeople
+          this.isInspecting = false
         }}
       >
         ${peopleIcon}<span>${room.people.length}</span>
+      </button>
+      <button
+        class="icon-button inspect"
+        aria-label="Look inside this room"
+        aria-expanded=${this.isInspecting ? 'true' : 'false'}
+        title="Look inside this room"
+        data-testid="inspector-toggle"
+        @click=${this.#toggleInspector}
+      >
+        ${inspectIcon}
       </button>
       <button
         class="icon-button"
@@ -160,6 +180,19 @@ export class ChatRoom extends LitElement {
         ${leaveIcon}
       </button>
     </header>`
+  }
+
+  #drawInspector(): TemplateResult {
+    return html`<div class="scrim" @click=${this.#closeInspector}></div>
+      <room-inspector
+        role="complementary"
+        aria-label="Inside this room"
+        data-testid="inspector"
+        .room=${this.room}
+        .node=${this.node}
+        .status=${this.status}
+        @close-inspector=${this.#closeInspector}
+      ></room-inspector>`
   }
 
   #drawBanner(): TemplateResult | typeof nothing {
@@ -175,6 +208,8 @@ export class ChatRoom extends LitElement {
       return html`<div class="banner" role="status">
         You are offline. What arrives meanwhile is kept by the other nodes and comes when you are back.
       </div>`
+    if (this.inspectorMissing)
+      return html`<div class="banner" role="status">The inspector could not be loaded. Try again once the bridge is back.</div>`
     if (room.joinProblem !== undefined)
       return html`<div class="banner" role="status">
         Joining does not succeed yet: ${room.joinProblem} Trying again.
@@ -209,7 +244,25 @@ export class ChatRoom extends LitElement {
     this.renderRoot.querySelector<HTMLElement>('.people')?.focus()
   }
 
+  /** A chunk of its own: few look inside. */
+  async #toggleInspector(): Promise<void> {
+    if (this.isInspecting) return this.#closeInspector()
+    this.inspectorMissing = false
+    try {
+      await import('./inspector.ts')
+      this.isInspecting = true
+    } catch {
+      this.inspectorMissing = true
+    }
+  }
+
+  #closeInspector(): void {
+    this.isInspecting = false
+    this.renderRoot.querySelector<HTMLElement>('.inspect')?.focus()
+  }
+
   #onKey(event: KeyboardEvent): void {
+    if (event.key === 'Escape' && this.isInspecting) return this.#closeInspector()
     if (event.key === 'Escape' && this.showPeople && !matchMedia(WIDE).matches) this.#closePeople()
   }
 

@@ -27,6 +27,9 @@ export const leaveIcon = icon(
   svg`<path d="M8 3.5H5a1.5 1.5 0 0 0-1.5 1.5v10A1.5 1.5 0 0 0 5 16.5h3M12.5 13.5 16 10l-3.5-3.5M16 10H8" />`,
 )
 export const plusIcon = icon(svg`<path d="M10 4.5v11M4.5 10h11" />`)
+export const inspectIcon = icon(
+  svg`<circle cx="6" cy="4.8" r="1.8" /><circle cx="6" cy="15.2" r="1.8" /><circle cx="14.2" cy="7.6" r="1.8" /><path d="M6 6.6v6.8m8.2-4c0 2.6-1.8 3.4-8.2 4" />`,
+)
 export const downIcon = icon(svg`<path d="M10 4.5v11m4.5-4.5L10 15.5 5.5 11" />`)
 export const checkIcon = icon(svg`<path d="m5 10.5 3.2 3.2L15 6.8" />`)
 export const alertIcon = icon(svg`<circle cx="10" cy="10" r="6.8" /><path d="M10 6.8v3.7M10 13.1v.1" />`)

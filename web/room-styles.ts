@@ -16,6 +16,9 @@ export const roomStyles = css`
   .layout.with-people {
     grid-template-columns: minmax(0, 1fr) 15rem;
   }
+  .layout.with-inspector {
+    grid-template-columns: minmax(0, 1fr) 25rem;
+  }
   .talk {
     display: grid;
     grid-template-columns: minmax(0, 1fr);
@@ -101,22 +104,28 @@ export const roomStyles = css`
   .banner .link-button {
     color: inherit;
   }
-  room-people {
+  room-people,
+  room-inspector {
     border-inline-start: 1px solid var(--line);
   }
   .scrim {
     display: none;
   }
   @media (max-width: 1079px) {
-    .layout.with-people {
+    .layout.with-people,
+    .layout.with-inspector {
       grid-template-columns: minmax(0, 1fr);
     }
-    room-people {
+    room-people,
+    room-inspector {
       position: absolute;
       z-index: 4;
       inset: 0 0 0 auto;
       width: min(19rem, 86vw);
       box-shadow: var(--shadow);
+    }
+    room-inspector {
+      width: min(26rem, 100%);
     }
     .scrim {
       position: absolute;

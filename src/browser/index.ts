@@ -1,6 +1,13 @@
-export { AdmissionRefusedError, asStickyError, type ErrorCode, StickyError } from '../dht/index.ts'
+export {
+  AdmissionRefusedError,
+  asStickyError,
+  type ErrorCode,
+  placeOfKey,
+  placeOfNode,
+  StickyError,
+} from '../dht/index.ts'
 export type * from '../pubsub/index.ts'
-export { inviteTo, newTopicSecret, openTopic, readInvite } from '../pubsub/index.ts'
+export { inviteTo, newTopicSecret, openTopic, readInvite, topicKeyOf } from '../pubsub/index.ts'
 export { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 export * from './node.ts'
 export { openIdbStorage } from './object-store.ts'

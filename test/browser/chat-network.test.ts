@@ -56,6 +56,23 @@ const nodeIdOf = (page: Page) =>
 const statusOf = (page: Page) =>
   page.evaluate(() => (window as unknown as DebugWindow).stickyChat.node.status())
 
+/** What its inspector says of the nodes that keep the room, and of the versions that they have. */
+async function showsReplicas(page: Page): Promise<void> {
+  await page.getByTestId('inspector-toggle').click()
+  const durable = page.locator('[data-testid="inspector-node"][data-replica="durable"][data-link="direct"]')
+  await durable.nth(2).waitFor({ timeout: 20_000 })
+  const nodeIds = await durable.evaluateAll((rows) =>
+    (rows as HTMLElement[]).map((row) => row.dataset.nodeId),
+  )
+  expect(nodeIds.toSorted()).toEqual(network.nodes.map(({ nodeId }) => nodeId).toSorted())
+  const self = page.locator('[data-testid="inspector-node"][data-link="self"]')
+  expect(await self.getAttribute('data-node-id')).toBe(await nodeIdOf(page))
+  const holders = async () =>
+    Number(await page.getByTestId('inspector-version').first().getAttribute('data-holders'))
+  await until(async () => (await holders()) > 2, 20_000)
+  expect(await page.getByTestId('inspector-counters').textContent()).toContain('Requests sent')
+}
+
 describe('the chat', () => {
   it('carries messages between two browsers and a terminal, and shows history to a third', async () => {
     const ada = await openChat('Ada', 'lobby')
@@ -76,6 +93,7 @@ describe('the chat', () => {
       .split('\n')
       .map((line) => (JSON.parse(line) as { data: { text: string } }).data.text)
     expect(texts).toEqual(['hello from Ada', 'hello from Bob', 'hello from the terminal'])
+    await showsReplicas(late)
     for (const page of [ada, bob, late]) await page.context().close()
   }, 90_000)
 

@@ -281,6 +281,71 @@ describe('chat interface', () => {
     await expect.poll(() => page.getByTestId('identity-panel').isVisible()).toBe(false)
   })
 
+  it('looks inside the room by keyboard, keeps looking, and asks nothing once closed', async () => {
+    await using visited = await visit()
+    const { page, violations } = visited
+    const loaded: string[] = []
+    page.on('request', (request) => loaded.push(new URL(request.url()).pathname))
+    await page.clock.install()
+    await page.reload()
+    await enter(page)
+    const toggle = page.getByTestId('inspector-toggle')
+    const asked = () => page.evaluate(() => window.fixture.room('lobby').inspections)
+    expect(loaded.filter((path) => path.includes('inspector'))).toEqual([])
+    await page.getByTestId('people-toggle').focus()
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    const node = page.getByTestId('inspector-node')
+    await expect.poll(() => node.count()).toBe(6)
+    expect(loaded).toContain('/web/inspector.ts')
+    expect(await toggle.getAttribute('aria-expanded')).toBe('true')
+    await expect
+      .poll(() => page.getByTestId('inspector-close').evaluate((button) => button.matches(':focus')))
+      .toBe(true)
+
+    // five peers, of which four keep the room, one through a relay; and this node
+    const count = (attribute: string) => page.locator(`[data-testid=inspector-node]${attribute}`).count()
+    expect(await count('[data-replica=durable]')).toBe(3)
+    expect(await count('[data-replica=fleeting]')).toBe(1)
+    expect([await count('[data-link=relayed]'), await count('[data-link=webrtc]')]).toEqual([1, 2])
+    expect(await page.locator('[data-testid=inspector-ring] rect.mark.replica').count()).toBe(3)
+    expect(await page.locator('[data-testid=inspector-ring] circle.mark').count()).toBe(3)
+    expect(await page.getByTestId('inspector-counters').textContent()).toMatch(/Merges of heads\s*3/)
+    const versions = () =>
+      page
+        .getByTestId('inspector-version')
+        .evaluateAll((rows) =>
+          (rows as HTMLElement[]).map(({ dataset }) => `${dataset.version} by ${dataset.holders}`),
+        )
+    await expect.poll(versions).toEqual(['2000 by 4'])
+
+    await page.evaluate(() => {
+      const room = window.fixture.room('lobby')
+      room.laggingBy = 1
+      room.receive({ kind: 'chat', name: 'Bo', text: 'one version more' })
+    })
+    await page.clock.fastForward(2_000)
+    await expect.poll(versions).toEqual(['2001 by 3', '2000 by 1'])
+    expect(await page.locator('[data-testid=inspector-lineage] circle.head').count()).toBe(2)
+
+    await setVisibility(page, 'hidden')
+    const beforeHidden = await asked()
+    await page.clock.fastForward(60_000)
+    expect(await asked()).toBe(beforeHidden)
+    await setVisibility(page, 'visible')
+    await expect.poll(asked).toBe(beforeHidden + 1)
+    await page.clock.fastForward(2_000)
+    await expect.poll(asked).toBe(beforeHidden + 2)
+
+    await page.keyboard.press('Escape')
+    await expect.poll(() => page.getByTestId('inspector').count()).toBe(0)
+    expect(await toggle.evaluate((button) => button.matches(':focus'))).toBe(true)
+    const atTheEnd = await asked()
+    await page.clock.fastForward(60_000)
+    expect(await asked()).toBe(atTheEnd)
+    expect(violations).toEqual([])
+  })
+
   it('fits a phone without horizontal scrolling, in every view', async () => {
     await using visited = await visit({ viewport: PHONE, hasTouch: true, isMobile: true })
     const { page, violations } = visited
@@ -293,6 +358,10 @@ describe('chat interface', () => {
     expect(await overflow(page)).toBe(0)
     await page.keyboard.press('Escape')
     await expect.poll(() => page.getByTestId('people-item').count()).toBe(0)
+    await page.getByTestId('inspector-toggle').click()
+    await page.getByTestId('inspector-node').first().waitFor()
+    expect(await overflow(page)).toBe(0)
+    await page.getByTestId('inspector-close').click()
     await page.getByTestId('back').click()
     await page.getByTestId('room-item').waitFor()
     expect(await page.getByTestId('composer-input').isVisible()).toBe(false)
@@ -307,6 +376,13 @@ describe('chat interface', () => {
     await expect.poll(() => violations.length).toBe(1)
   })
 })
+
+/** As when the tab goes to the background and comes back. */
+const setVisibility = (page: Page, state: DocumentVisibilityState): Promise<void> =>
+  page.evaluate((state) => {
+    Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => state })
+    document.dispatchEvent(new Event('visibilitychange'))
+  }, state)
 
 /** How far the page, or anything that scrolls in it, is wider than what is shown. */
 const overflow = (page: Page): Promise<number> =>

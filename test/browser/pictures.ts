@@ -55,6 +55,13 @@ try {
   await light.screenshot({ path: join(FOLDER, 'chat.png') })
   await dark.screenshot({ path: join(FOLDER, 'chat-dark.png') })
   await phone.screenshot({ path: join(FOLDER, 'chat-phone.png') })
+  await light.setViewportSize({ width: 1_200, height: 1_340 })
+  await light.getByTestId('inspector-toggle').click()
+  await light.getByTestId('inspector-node').nth(4).waitFor({ timeout: 30_000 })
+  await light.getByTestId('composer-input').fill('One version more.')
+  await light.getByTestId('composer-input').press('Enter')
+  await light.getByTestId('inspector-version').nth(1).waitFor({ timeout: 30_000 })
+  await light.screenshot({ path: join(FOLDER, 'inspector.png') })
 } finally {
   await browser.close()
   await network.stop()

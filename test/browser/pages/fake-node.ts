@@ -11,6 +11,7 @@ import type {
   SubscriptionEvents,
   SyncStatus,
 } from '../../../web/chat-node.ts'
+import { fakeInspection, fakeKeyspace } from './fake-inspection.ts'
 
 /** A network in memory that does what it is told: for the interface tests and for looking at the interface. */
 
@@ -59,6 +60,7 @@ type Listeners = { [E in keyof SubscriptionEvents]: Set<(value: SubscriptionEven
 
 export class FakeNode implements ChatNode {
   readonly nodeId = SELF
+  readonly keyspace = fakeKeyspace
   readonly #rooms = new Map<string, FakeRoom>()
   readonly #history: number
   readonly #listeners = new Set<(status: NodeStatus) => void>()
@@ -93,6 +95,7 @@ export class FakeNode implements ChatNode {
       recover: async (topic) => {
         this.room(topic).channel = 'ACTIVE'
       },
+      ...fakeInspection((topic) => this.room(topic), [0, 1, 2, 3].map(personId)),
     }
   }
 
@@ -136,6 +139,10 @@ export class FakeRoom {
   people: Subscriber[]
   channel: ChannelState = 'ACTIVE'
   pagesRead = 0
+  /** How often its replicas were asked for. */
+  inspections = 0
+  /** So many versions is the last of its replicas behind. */
+  laggingBy = 0
   /** While true, publishing waits; setting it to false lets everything through. */
   held = false
   #lost: Data = null
