@@ -167,6 +167,11 @@ export class TopicReader {
     await this.prepare(source)
     if (this.#prepared === undefined) await this.catchUp(source, true)
     else await this.#takePrepared(this.#prepared)
+    if (this.#init.from !== undefined && this.#tracker.heldCount > 0) {
+      // somebody who forges heads can have stamped it below where this reader went on: all is looked through, once
+      this.#position.beginAnew()
+      await this.catchUp(source, true)
+    }
     this.#release(Number.POSITIVE_INFINITY) // what a majority does not have is not waited for
     this.#joined = true
     this.#tracker.goLive()
