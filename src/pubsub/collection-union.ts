@@ -29,7 +29,8 @@ import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 
 /**
- * The union of two message collections. What both have sealed alike is skipped unread; beyond it entries are united by id.
+ * The union of two message collections. What both have sealed alike is skipped unread but for its last page; beyond it
+ * entries are united by id.
  * An entry that only one side had is stamped with the merged version, so that a subscriber of either side is sent it.
  */
 
@@ -64,6 +65,7 @@ export async function uniteMessages(a: Side, b: Side, nowMs: number, read: Block
     contentOf(restA, onTheWayA, floor, spineA, a, nowMs, read),
     contentOf(restB, onTheWayB, floor, spineB, b, nowMs, read),
   ])
+  await leaveOutRepeated(a.root.topic, common, contentA, contentB, read)
   return {
     aDominates: dominates(contentA, contentB, a, b),
     bDominates: dominates(contentB, contentA, b, a),
@@ -169,12 +171,67 @@ async function contentOf(
 ): Promise<Content> {
   const entries = new Map<string, Entry>()
   const { gone } = onTheWay
+  let isRepeated = false
   const isSound = await walkSide(refs, floor, spine, side, nowMs, read, {
-    onEntry: (entry) => entries.set(toHex(entry.id), entry),
+    onEntry: (entry) => {
+      const id = toHex(entry.id)
+      isRepeated ||= entries.has(id)
+      entries.set(id, entry)
+    },
     onGone: (ref) => gone.add(nameOf(ref)),
   })
-  return { entries, isSound: isSound && onTheWay.isSound, gone }
+  return { entries, isSound: isSound && onTheWay.isSound && !isRepeated, gone }
 }
+
+/**
+ * What one side has beyond the common prefix and the other has not was mostly published after it. Where it was not, an
+ * editor may have written it a second time: the end of the prefix is looked through, and what is there is left out here.
+ */
+async function leaveOutRepeated(
+  topicKey: Uint8Array,
+  common: LeveledRef[],
+  a: Content,
+  b: Content,
+  read: BlockReader,
+): Promise<void> {
+  const old = new Map<string, Entry>()
+  for (const [own, other] of [
+    [a, b],
+    [b, a],
+  ] as const)
+    for (const [id, entry] of own.entries) if (!other.entries.has(id)) old.set(id, entry)
+  let looked = 0
+  for await (const page of pagesBackward(topicKey, common, read)) {
+    if (looked === 0) {
+      const newestMs = await newestOf(page)
+      for (const [id, entry] of old) if ((await publishedAtOf(entry)) >= newestMs) old.delete(id)
+    }
+    if (old.size === 0 || looked >= LIMITS.maxDuplicateScan) return
+    looked += page.length
+    for (const entry of page) {
+      const id = toHex(entry.id)
+      if (!old.delete(id)) continue
+      for (const side of [a, b]) if (side.entries.delete(id)) side.isSound = false
+    }
+  }
+}
+
+/** The newest page first. */
+async function* pagesBackward(
+  topicKey: Uint8Array,
+  refs: LeveledRef[],
+  read: BlockReader,
+): AsyncGenerator<Entry[]> {
+  for (const one of refs.toReversed())
+    if (one.level === 0) yield await readPage(topicKey, one.ref, read)
+    else yield* pagesBackward(topicKey, await openIndex(topicKey, one, read), read)
+}
+
+const publishedAtOf = async ({ envelope }: Entry): Promise<number> =>
+  (await openMessage(envelope)).body.publishedAt
+
+const newestOf = async (page: Entry[]): Promise<number> =>
+  Math.max(...(await Promise.all(page.map(publishedAtOf))))
 
 interface Visitor {
   onEntry(entry: Entry): void
@@ -223,15 +280,22 @@ async function walkSide(
   return isSound
 }
 
-const LOOK_ONLY: Visitor = { onEntry: () => undefined, onGone: () => undefined }
-
 /**
  * For a collection that is taken over whole: throws unless it is what an honest holder writes. What is not would be given
  * to others, and built upon.
  */
 export async function checkMessages(root: MessagesRoot, version: number, read: BlockReader): Promise<void> {
   const spine = await loadSpine(root, read)
-  if (!(await walkSide(spineRefs(spine), 0, spine, { root, version }, 0, read, LOOK_ONLY)))
+  const ids = new Set<string>()
+  let count = 0
+  const isSound = await walkSide(spineRefs(spine), 0, spine, { root, version }, 0, read, {
+    onEntry: ({ id }) => {
+      ids.add(toHex(id))
+      count += 1
+    },
+    onGone: () => undefined,
+  })
+  if (!isSound || ids.size !== count)
     throw new StickyError('MALFORMED', 'A collection of messages that says of itself what is not so.')
 }
 

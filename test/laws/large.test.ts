@@ -57,12 +57,13 @@ async function alike(a: Line, b: Line): Promise<Set<string>> {
 
 describe('join of two large collections', () => {
   law(
-    'obeys the laws, and reads no page that both have alike',
+    'obeys the laws, and reads one page at most that both have alike',
     async (a, b) => {
       const unread = await alike(a, b)
       a.world.reads.length = 0
       const joined = await joinByLaw(a, b)
-      expect(a.world.reads.filter(({ kind, id }) => kind === 'page' && unread.has(hexOf(id)))).toEqual([])
+      const pages = a.world.reads.filter(({ kind, id }) => kind === 'page' && unread.has(hexOf(id)))
+      expect(new Set(pages.map(({ id }) => hexOf(id))).size).toBeLessThanOrEqual(1)
       await expectContent(joined)
       await expectNothingGone(joined, [a, b])
       await expectTruth(joined)
