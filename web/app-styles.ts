@@ -44,6 +44,8 @@ export const appStyles = css`
   }
   nav {
     display: grid;
+    /* Else a long name makes the list wider than its place. */
+    grid-template-columns: minmax(0, 1fr);
     min-height: 0;
     border-inline-end: 1px solid var(--line);
     background: var(--rail);

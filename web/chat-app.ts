@@ -2,6 +2,7 @@ import { html, LitElement, type PropertyValues, type TemplateResult } from 'lit'
 import './chat-room.ts'
 import './connection-chip.ts'
 import './identity-panel.ts'
+import './room-invitation.ts'
 import './room-list.ts'
 import './welcome.ts'
 import { appStyles } from './app-styles.ts'
@@ -12,7 +13,8 @@ import type { ChatRoom } from './chat-room.ts'
 import { alertIcon, moonIcon, sunIcon, systemIcon } from './icons.ts'
 import type { IdentityPanel } from './identity-panel.ts'
 import { describeProblem } from './problems.ts'
-import type { RoomList } from './room-list.ts'
+import type { JoinRequest, RoomList } from './room-list.ts'
+import { idOf, type RoomRef, roomBehind } from './rooms.ts'
 import * as settings from './settings.ts'
 import { authorStyles, baseStyles, controlStyles } from './styles.ts'
 
@@ -37,6 +39,7 @@ export class ChatApp extends LitElement {
     phoneView: { state: true },
     theme: { state: true },
     joinProblem: { state: true },
+    joining: { state: true },
     startProblem: { state: true },
     roomChanges: { state: true },
   }
@@ -46,12 +49,14 @@ export class ChatApp extends LitElement {
   declare node: ChatNode | undefined
   declare status: NodeStatus
   declare name: string
-  declare rooms: string[]
+  declare rooms: RoomRef[]
+  /** The id of the room that is shown. */
   declare active: string
   /** On a phone the list and the room take turns. */
   declare phoneView: 'rooms' | 'room'
   declare theme: settings.Theme
   declare joinProblem: string
+  declare joining: boolean
   declare startProblem: string
   declare roomChanges: number
 
@@ -63,10 +68,14 @@ export class ChatApp extends LitElement {
     this.name = settings.loadName()
     this.rooms = settings.loadRooms()
     const stored = settings.loadActiveRoom()
-    this.active = this.rooms.includes(stored) ? stored : (this.rooms[0] ?? '')
+    const [first] = this.rooms
+    const isKnown = this.rooms.some((room) => idOf(room) === stored)
+    if (isKnown) this.active = stored
+    else this.active = first === undefined ? '' : idOf(first)
     this.phoneView = this.active === '' ? 'rooms' : 'room'
     this.theme = settings.loadTheme()
     this.joinProblem = ''
+    this.joining = false
     this.startProblem = ''
     this.roomChanges = 0
   }
@@ -77,7 +86,7 @@ export class ChatApp extends LitElement {
 
   protected override willUpdate(changed: PropertyValues<this>): void {
     if (changed.has('node') || changed.has('name') || changed.has('rooms')) this.#openRooms()
-    for (const [topic, room] of this.#models) room.setActive(topic === this.active && this.#roomIsShown())
+    for (const [id, room] of this.#models) room.setActive(id === this.active && this.#roomIsShown())
   }
 
   protected override updated(): void {
@@ -87,7 +96,11 @@ export class ChatApp extends LitElement {
 
   protected override render(): TemplateResult {
     if (this.name === '') return html`<chat-welcome @choose-name=${this.#onName}></chat-welcome>`
-    const summaries = this.rooms.map((name) => ({ name, unread: this.#models.get(name)?.unread ?? 0 }))
+    const summaries = this.rooms.map((room) => {
+      const id = idOf(room)
+      const unread = this.#models.get(id)?.unread ?? 0
+      return { id, name: room.name, encrypted: room.invite !== undefined, unread }
+    })
     return html`<div class="app" data-view=${this.phoneView}>
         ${this.#drawTop()}
         <nav aria-label="Rooms">
@@ -95,12 +108,17 @@ export class ChatApp extends LitElement {
             .rooms=${summaries}
             .active=${this.active}
             .problem=${this.joinProblem}
+            .busy=${this.joining}
             @choose-room=${(event: CustomEvent<string>) => this.#choose(event.detail)}
-            @join-room=${(event: CustomEvent<string>) => this.#joinRoom(event.detail)}
+            @join-room=${(event: CustomEvent<JoinRequest>) => void this.#onJoin(event.detail)}
           ></room-list>
         </nav>
         <main>${this.#drawMain()}</main>
       </div>
+      <room-invitation
+        .node=${this.node}
+        @join-room=${(event: CustomEvent<RoomRef>) => this.#joinRoom(event.detail)}
+      ></room-invitation>
       <identity-panel
         .node=${this.node}
         .name=${this.name}
@@ -164,7 +182,7 @@ export class ChatApp extends LitElement {
     return html`<div class="empty">
       <h2>Join a room</h2>
       <p>A room is just a name. Type the same one as the others and you are in, with all that was said there before.</p>
-      <button class="button" @click=${() => this.#joinRoom('lobby')}>Join the lobby</button>
+      <button class="button" @click=${() => this.#joinRoom({ name: 'lobby' })}>Join the lobby</button>
       <button class="link-button" @click=${this.#focusRoomField}>or type another name</button>
     </div>`
   }
@@ -194,11 +212,12 @@ export class ChatApp extends LitElement {
   /** All rooms are joined, so that unread messages can be counted in those that are not shown. */
   #openRooms(): void {
     if (this.node === undefined || this.name === '') return
-    for (const topic of this.rooms) {
-      if (this.#models.has(topic)) continue
-      const room = new RoomModel(this.node, topic, this.name)
+    for (const ref of this.rooms) {
+      const id = idOf(ref)
+      if (this.#models.has(id)) continue
+      const room = new RoomModel(this.node, ref, this.name)
       room.addEventListener('change', this.#onRoomChange)
-      this.#models.set(topic, room)
+      this.#models.set(id, room)
       room.open()
     }
   }
@@ -207,23 +226,40 @@ export class ChatApp extends LitElement {
     this.roomChanges += 1
   }
 
-  #joinRoom(topic: string): void {
+  async #onJoin({ name, passphrase }: JoinRequest): Promise<void> {
     this.joinProblem = ''
-    if (!this.rooms.includes(topic)) {
+    if (passphrase === undefined) return this.#joinRoom({ name })
+    if (this.node === undefined) {
+      this.joinProblem = 'An encrypted room can be joined as soon as the chat is connected.'
+      return
+    }
+    this.joining = true
+    try {
+      this.#joinRoom(await roomBehind(this.node, name, passphrase))
+    } catch (error) {
+      this.joinProblem = describeProblem(error)
+    } finally {
+      this.joining = false
+    }
+  }
+
+  #joinRoom(room: RoomRef): void {
+    this.joinProblem = ''
+    if (!this.rooms.some((known) => idOf(known) === idOf(room))) {
       if (this.rooms.length >= settings.MAX_ROOMS) {
         this.joinProblem = `You are in ${settings.MAX_ROOMS} rooms, which is all that fit. Leave one first.`
         return
       }
-      this.rooms = [...this.rooms, topic]
+      this.rooms = [...this.rooms, room]
       settings.saveRooms(this.rooms)
     }
-    this.#choose(topic)
+    this.#choose(idOf(room))
   }
 
-  #choose(topic: string): void {
-    this.active = topic
+  #choose(id: string): void {
+    this.active = id
     this.phoneView = 'room'
-    settings.saveActiveRoom(topic)
+    settings.saveActiveRoom(id)
     void this.#focusComposer()
   }
 
@@ -236,11 +272,12 @@ export class ChatApp extends LitElement {
 
   async #leaveRoom(room: RoomModel): Promise<void> {
     room.removeEventListener('change', this.#onRoomChange)
-    this.#models.delete(room.topic)
-    const index = this.rooms.indexOf(room.topic)
-    this.rooms = this.rooms.filter((topic) => topic !== room.topic)
+    this.#models.delete(room.id)
+    const index = this.rooms.findIndex((ref) => idOf(ref) === room.id)
+    this.rooms = this.rooms.filter((ref) => idOf(ref) !== room.id)
     settings.saveRooms(this.rooms)
-    this.active = this.rooms[Math.min(index, this.rooms.length - 1)] ?? ''
+    const next = this.rooms[Math.min(index, this.rooms.length - 1)]
+    this.active = next === undefined ? '' : idOf(next)
     settings.saveActiveRoom(this.active)
     this.phoneView = 'rooms'
     await room.leave()
@@ -259,7 +296,7 @@ export class ChatApp extends LitElement {
   #onRename(event: CustomEvent<string>): void {
     this.name = event.detail
     settings.saveName(this.name)
-    for (const room of this.#models.values()) void room.rename(this.name)
+    for (const room of this.#models.values()) room.rename(this.name)
   }
 
   async #onRestored(): Promise<void> {

@@ -6,8 +6,8 @@ import type { Data, Message } from './chat-node.ts'
 export const MAX_NAME_LENGTH = 64
 export const MAX_TEXT_LENGTH = 4_000
 export const MAX_ROOM_LENGTH = 64
-/** The library's bound on what a subscription may say about itself. */
-const MAX_INFO_BYTES = 128
+/** The library takes 256 bytes of presence, and 204 where they are encrypted. */
+const MAX_PRESENCE_NAME_BYTES = 128
 /** `at` may only lie in the past of the signed time; this much of clock difference is forgiven. */
 const CLOCK_TOLERANCE_MS = 60_000
 /** A message this much older than its publication was carried here from elsewhere: one node speaks for many people. */
@@ -19,12 +19,20 @@ const chatData = v.object({
   name: v.pipe(v.string(), v.maxLength(MAX_NAME_LENGTH)),
   text: v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_TEXT_LENGTH)),
   at: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+  typed: v.optional(v.boolean()),
+})
+
+const presenceData = v.object({
+  name: v.pipe(v.string(), v.maxLength(MAX_NAME_LENGTH)),
+  away: v.optional(v.boolean(), false),
 })
 
 export interface ChatText {
   name: string
   text: string
   at?: number
+  /** Typed where it was published from: then it is old because it waited there, not because it was carried here. */
+  typed?: boolean
 }
 
 /**
@@ -36,8 +44,8 @@ export function readChat(data: Data): ChatText | undefined {
     return data === '' ? undefined : { name: '', text: data.slice(0, MAX_TEXT_LENGTH) }
   const parsed = v.safeParse(chatData, data)
   if (!parsed.success) return undefined
-  const { name, text, at } = parsed.output
-  return at === undefined ? { name, text } : { name, text, at }
+  const { name, text, at, typed = false } = parsed.output
+  return at === undefined ? { name, text } : { name, text, at, typed }
 }
 
 export const chatMessage = (name: string, text: string, at: number): Data => ({
@@ -45,14 +53,15 @@ export const chatMessage = (name: string, text: string, at: number): Data => ({
   name,
   text,
   at,
+  typed: true,
 })
 
 /** When it was said: `at` where it is plausible, else the time that the publisher signed. */
 export const saidAt = (message: Message, chat: ChatText): number =>
   chat.at !== undefined && chat.at <= message.publishedAt + CLOCK_TOLERANCE_MS ? chat.at : message.publishedAt
 
-export const isImported = (message: Message, at: number): boolean =>
-  message.publishedAt - at > IMPORTED_AFTER_MS
+export const isImported = (message: Message, chat: ChatText, at: number): boolean =>
+  chat.typed !== true && message.publishedAt - at > IMPORTED_AFTER_MS
 
 /** A node id without the part that all of them share. */
 export const shortId = (nodeId: string): string => nodeId.slice(-6)
@@ -71,17 +80,23 @@ export const cleanName = (input: string): string =>
 export const cleanRoom = (input: string): string =>
   input.normalize('NFC').replace(INVISIBLE, '').trim().replace(/^#+/, '').trim().slice(0, MAX_ROOM_LENGTH)
 
-/** The longest beginning of `name` that fits the library's bound, never half a character. */
-export function subscriptionInfo(name: string): string {
+/** What others see of who is here. The name is cut to what fits in an encrypted room too, never in half a character. */
+export function presenceState(name: string, away: boolean): { name: string; away: boolean } {
   const encoder = new TextEncoder()
-  let info = ''
+  let shown = ''
   let bytes = 0
   for (const character of name) {
     bytes += encoder.encode(character).length
-    if (bytes > MAX_INFO_BYTES) break
-    info += character
+    if (bytes > MAX_PRESENCE_NAME_BYTES) break
+    shown += character
   }
-  return info
+  return { name: shown, away }
+}
+
+/** Anything else than the chat's own is somebody known by node id only. */
+export function readPresence(state: Data): { name: string; away: boolean } {
+  const parsed = v.safeParse(presenceData, state)
+  return parsed.success ? parsed.output : { name: '', away: false }
 }
 
 /** FNV-1a: the same author has the same colour in every tab, without anyone agreeing on it. */

@@ -1,167 +1,139 @@
-import { chatMessage, displayName, isImported, readChat, saidAt, subscriptionInfo } from './chat-data.ts'
-import type {
-  ChannelState,
-  ChatNode,
-  Gap,
-  Message,
-  Subscriber,
-  Subscription,
-  SyncStatus,
-} from './chat-node.ts'
+import { displayName, readChat } from './chat-data.ts'
+import type { ChannelState, ChatNode, Gap, HistoryRequest, Message, SyncStatus, Topic } from './chat-node.ts'
+import type { ChatEntry, Entry } from './entries.ts'
 import { codeOf, describeProblem } from './problems.ts'
+import { ReadPlace } from './read-place.ts'
+import { type OlderState, RoomHistory } from './room-history.ts'
+import { RoomLog } from './room-log.ts'
+import { RoomOutbox } from './room-outbox.ts'
+import { type Person, RoomPresence } from './room-presence.ts'
+import { idOf, type RoomRef } from './rooms.ts'
 
 /** One room: what was said, what is being sent, who is here. No drawing; components listen to `change`. */
 
-export interface ChatEntry {
-  kind: 'message'
-  /** Local and stable, also before the message has an id. */
-  key: string
-  id?: string
-  publisher: string
-  name: string
-  text: string
-  at: number
-  own: boolean
-  imported: boolean
-  state: 'sending' | 'sent' | 'failed'
-  /** Why it failed, in words. */
-  problem?: string
-}
-
-export interface GapEntry {
-  kind: 'gap'
-  key: string
-  publisher: string
-  writer: string
-  name: string
-  count: number
-}
-
-export type Entry = ChatEntry | GapEntry
-
-/** `unknown` until the first older page was asked for; `full`: this tab holds as much as it may. */
-export type OlderState = 'unknown' | 'more' | 'loading' | 'failed' | 'none' | 'full'
-
-/** Enough to fill a tall screen with short messages. */
-const FIRST_MESSAGES = 60
-const OLDER_PAGE_MESSAGES = 100
-/** A page may hold only messages of other shapes; so many pages are read for one scroll before pausing. */
-const MAX_PAGES_PER_SCROLL = 8
-/** A topic keeps 50,000 by default: a whole room fits, a hostile one stays bounded. */
-const MAX_ENTRIES = 50_000
 /** Changes within this time are drawn together. */
 const CHANGE_BATCH_MS = 16
 const REJOIN_FIRST_MS = 1_500
 const REJOIN_MAX_MS = 30_000
 
-let nextKey = 0
-const newKey = (): string => `m${nextKey++}`
-
 export class RoomModel extends EventTarget {
-  readonly topic: string
-  /** From before the join; older pages go in front. */
-  readonly past: Entry[] = []
-  /** From after the join, own unsent messages included. */
-  readonly present: Entry[] = []
+  readonly ref: RoomRef
   joined = false
-  older: OlderState = 'unknown'
+  /** Read on from where an earlier visit left off: what has come since is `present`. */
+  resumed = false
   sync: SyncStatus = 'joining'
   channel: ChannelState = 'ACTIVE'
   /** Why joining does not succeed at the moment. */
   joinProblem: string | undefined
-  people: Subscriber[] = []
   unread = 0
   draft = ''
 
   readonly #node: ChatNode
+  readonly #log: RoomLog
+  readonly #outbox: RoomOutbox
+  readonly #presence: RoomPresence
+  readonly #place: ReadPlace
+  readonly #history: RoomHistory
   #name: string
   #active = false
   #closed = false
-  #subscription: Subscription | undefined
-  #unbind: (() => void)[] = []
+  #topic: Topic | undefined
   #rejoinTimer: ReturnType<typeof setTimeout> | undefined
   #changeTimer: ReturnType<typeof setTimeout> | undefined
-  #joinVersion = Number.POSITIVE_INFINITY
-  #before: string | undefined
-  /** Bounded by the entries themselves: an id leaves with its entry. */
-  readonly #seen = new Set<string>()
-  /** Own messages without an answer yet; the subscription may bring one before its publish call returns. */
-  readonly #outgoing = new Set<ChatEntry>()
 
-  constructor(node: ChatNode, topic: string, name: string) {
+  constructor(node: ChatNode, ref: RoomRef, name: string) {
     super()
     this.#node = node
-    this.topic = topic
+    this.ref = ref
     this.#name = name
+    const onChange = () => this.#changed()
+    this.#log = new RoomLog(node.nodeId)
+    this.#outbox = new RoomOutbox({
+      nodeId: node.nodeId,
+      log: this.#log,
+      onChange,
+      onFailed: () => void this.refreshChannel(),
+    })
+    this.#presence = new RoomPresence(name, onChange)
+    this.#place = new ReadPlace(node.pubsub, ref)
+    this.#history = new RoomHistory(this.#log, onChange)
+  }
+
+  get id(): string {
+    return idOf(this.ref)
+  }
+
+  get topic(): string {
+    return this.ref.name
+  }
+
+  /** What the network calls it. Throws while an encrypted room is not open yet. */
+  get networkName(): string {
+    if (this.#topic !== undefined) return this.#topic.networkName
+    if (this.encrypted) throw new Error('The room is not open yet.')
+    return this.ref.name
+  }
+
+  get encrypted(): boolean {
+    return this.ref.invite !== undefined
+  }
+
+  get past(): readonly Entry[] {
+    return this.#log.past
+  }
+
+  get present(): readonly Entry[] {
+    return this.#log.present
+  }
+
+  get older(): OlderState {
+    return this.#log.isFull ? 'full' : this.#history.state
+  }
+
+  /** Who is here now. */
+  get people(): Person[] {
+    return this.#presence.people
   }
 
   open(): void {
     void this.#join(REJOIN_FIRST_MS)
   }
 
-  /** The shown room counts nothing as unread. */
+  /** What arrives in the shown room is read. */
   setActive(active: boolean): void {
+    if (active === this.#active) return
     this.#active = active
-    if (active && this.unread > 0) {
-      this.unread = 0
-      this.#changed()
+    if (!active) {
+      void this.#place.settle()
+      return
     }
+    if (this.joined) this.#place.note()
+    if (this.unread === 0) return
+    this.unread = 0
+    this.#changed()
   }
 
   send(text: string): void {
-    const entry: ChatEntry = {
-      kind: 'message',
-      key: newKey(),
-      publisher: this.#node.nodeId,
-      name: this.#name,
-      text,
-      at: Date.now(),
-      own: true,
-      imported: false,
-      state: 'sending',
-    }
-    this.present.push(entry)
-    this.#trim()
-    void this.#publish(entry)
+    this.#outbox.send(this.#name, text)
   }
 
   retry(entry: ChatEntry): void {
-    if (entry.state === 'failed') void this.#publish(entry)
+    this.#outbox.retry(entry)
   }
 
   discard(entry: ChatEntry): void {
-    const index = this.present.indexOf(entry)
-    if (entry.state !== 'failed' || index < 0) return
-    this.present.splice(index, 1)
-    this.#outgoing.delete(entry)
-    this.#changed()
+    this.#outbox.discard(entry)
   }
 
   /** Puts one page of older messages in front, or finds that there is none. */
   async loadOlder(): Promise<void> {
-    if (!this.joined || this.older === 'loading' || this.older === 'none' || this.older === 'full') return
-    this.older = 'loading'
-    this.#changed()
-    try {
-      this.older = await this.#readOlder()
-    } catch {
-      this.older = 'failed'
-    }
-    this.#changed()
-  }
-
-  async refreshPeople(): Promise<void> {
-    try {
-      this.people = await this.#node.pubsub.subscribers(this.topic)
-      this.#changed()
-    } catch {
-      // The list stays as it was; the connection state says why.
-    }
+    if (this.joined && this.#topic !== undefined) await this.#history.load(this.#topic)
   }
 
   async refreshChannel(): Promise<void> {
+    if (this.#topic === undefined) return
     try {
-      const channel = await this.#node.pubsub.channelState(this.topic)
+      const channel = await this.#node.pubsub.channelState(this.#topic.networkName)
       if (channel === this.channel) return
       this.channel = channel
       this.#changed()
@@ -172,219 +144,129 @@ export class RoomModel extends EventTarget {
 
   async recover(): Promise<void> {
     try {
-      await this.#node.pubsub.recover(this.topic)
+      if (this.#topic !== undefined) await this.#node.pubsub.recover(this.#topic.networkName)
     } finally {
       await this.refreshChannel()
     }
   }
 
-  /** A new name is told to the others by a new subscription; what is already here is not delivered twice. */
-  async rename(name: string): Promise<void> {
+  rename(name: string): void {
     this.#name = name
-    await this.#detach((subscription) => subscription.close())
-    if (!this.#closed) await this.#join(REJOIN_FIRST_MS)
+    this.#presence.rename(name)
   }
 
   async leave(): Promise<void> {
-    this.#closed = true
-    await this.#detach((subscription) => subscription.unsubscribe())
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true
-    await this.#detach((subscription) => subscription.close())
-  }
-
-  async #join(retryAfterMs: number): Promise<void> {
-    this.sync = 'joining'
-    try {
-      const subscription = await this.#node.pubsub.subscribe(this.topic, {
-        history: { last: FIRST_MESSAGES },
-        info: subscriptionInfo(this.#name),
-        onMessage: (message) => this.#receive(message),
-      })
-      this.#attach(subscription)
-    } catch (error) {
-      this.joinProblem = describeProblem(error)
-      this.sync = 'degraded'
-      if (this.#closed) return
-      const nextMs = Math.min(retryAfterMs * 2, REJOIN_MAX_MS)
-      this.#rejoinTimer = setTimeout(() => void this.#join(nextMs), retryAfterMs)
-    }
-    void this.refreshChannel()
-    this.#changed()
-  }
-
-  #attach(subscription: Subscription): void {
-    if (this.#closed) {
-      void subscription.unsubscribe().catch(() => undefined)
-      return
-    }
-    this.#subscription = subscription
-    this.joinProblem = undefined
-    this.sync = subscription.status
-    this.#unbind = [
-      subscription.on('history-end', ({ version }) => {
-        // After a rename the first join stays the boundary.
-        if (!this.joined) this.#joinVersion = version
-        this.joined = true
-        void this.refreshPeople() // by now the others know of this subscription
-        this.#changed()
-      }),
-      subscription.on('gap', (gap) => this.#noteGap(gap)),
-      subscription.on('sync', (sync) => {
-        this.sync = sync
-        void this.refreshChannel()
-        this.#changed()
-      }),
-    ]
-    void this.refreshPeople()
-  }
-
-  async #detach(end: (subscription: Subscription) => Promise<void>): Promise<void> {
     clearTimeout(this.#rejoinTimer)
-    for (const unbind of this.#unbind.splice(0)) unbind()
-    const subscription = this.#subscription
-    this.#subscription = undefined
-    if (subscription === undefined) return
+    this.#closed = true
+    this.#presence.close()
+    const topic = this.#topic
+    this.#topic = undefined
     try {
-      await end(subscription)
+      await topic?.unsubscribe()
     } catch {
       // Closed locally in any case; the statement at the replicas expires by itself.
     }
   }
 
-  #receive(message: Message): void {
-    if (this.#closed || this.#seen.has(message.id)) return
-    const chat = readChat(message.data)
-    if (chat === undefined) return
-    const entry = this.#entryOf(message, chat)
-    const waiting = entry.own ? this.#findOutgoing(chat.text, chat.at) : undefined
-    if (waiting !== undefined) {
-      this.#markSent(waiting, message.id)
-      return
-    }
-    this.#seen.add(message.id)
-    // Historic messages after the join come from a new subscription or a healed partition: they are news here.
-    const historic = message.historic && !this.joined
-    if (historic) this.past.push(entry)
-    else this.present.push(entry)
-    if (!historic && !entry.own && !this.#active) this.unread += 1
-    this.#trim()
-    this.#changed()
-  }
-
-  #entryOf(message: Message, chat: { name: string; text: string; at?: number }): ChatEntry {
-    const at = saidAt(message, chat)
-    const imported = isImported(message, at)
-    return {
-      kind: 'message',
-      key: newKey(),
-      id: message.id,
-      publisher: message.publisher,
-      name: displayName(chat.name, message.publisher),
-      text: chat.text,
-      at,
-      own: message.publisher === this.#node.nodeId && !imported,
-      imported,
-      state: 'sent',
-    }
-  }
-
-  #findOutgoing(text: string, at: number | undefined): ChatEntry | undefined {
-    for (const entry of this.#outgoing) if (entry.text === text && entry.at === at) return entry
-    return undefined
-  }
-
-  async #publish(entry: ChatEntry): Promise<void> {
-    entry.state = 'sending'
-    delete entry.problem
-    this.#outgoing.add(entry)
+  async #join(retryAfterMs: number): Promise<void> {
+    this.sync = 'joining'
     this.#changed()
     try {
-      const data = chatMessage(entry.name, entry.text, entry.at)
-      const receipt = await this.#node.pubsub.publish(this.topic, data)
-      if (entry.id === undefined) this.#markSent(entry, receipt.id)
+      this.#attach(await this.#openTopic(await this.#place.begin()))
     } catch (error) {
-      // It may have arrived by subscription meanwhile: then it was stored, whatever the call says.
-      if (entry.id !== undefined) return
-      entry.state = 'failed'
-      entry.problem = describeProblem(error)
-      // Only an unknown outcome can still turn into a stored message.
-      if (codeOf(error) !== 'OUTCOME_UNKNOWN') this.#outgoing.delete(entry)
-      void this.refreshChannel()
+      this.joinProblem = describeProblem(error)
+      this.sync = 'degraded'
+      this.#rejoinAfter(retryAfterMs)
+    }
+    void this.refreshChannel()
+    this.#changed()
+  }
+
+  #rejoinAfter(afterMs: number): void {
+    if (this.#closed) return
+    clearTimeout(this.#rejoinTimer)
+    const nextMs = Math.min(afterMs * 2, REJOIN_MAX_MS)
+    this.#rejoinTimer = setTimeout(() => void this.#join(nextMs), afterMs)
+  }
+
+  async #openTopic(history: HistoryRequest): Promise<Topic> {
+    const { name, invite } = this.ref
+    const options = {
+      presence: this.#presence.state,
+      ...(invite === undefined ? {} : { secret: (await this.#node.readInvite(invite)).secret }),
+    }
+    const wasHere = history !== ReadPlace.first
+    try {
+      const topic = await this.#node.openTopic(name, { ...options, history })
+      this.resumed ||= wasHere && !this.joined
+      return topic
+    } catch (error) {
+      if (!wasHere || codeOf(error) !== 'INVALID_DATA') throw error
+      // what was kept is of another version
+      return this.#node.openTopic(name, { ...options, history: ReadPlace.first })
+    }
+  }
+
+  #attach(topic: Topic): void {
+    if (this.#closed) {
+      void topic.unsubscribe().catch(() => undefined)
+      return
+    }
+    this.#topic = topic
+    this.joinProblem = undefined
+    this.sync = topic.status
+    topic.on('message', (message) => this.#receive(message))
+    topic.on('gap', (gap) => this.#noteGap(gap))
+    topic.on('history-end', ({ version }) => this.#onHistoryEnd(version))
+    topic.on('sync', (sync) => this.#onSync(sync))
+    this.#place.attach(topic)
+    this.#presence.attach(topic)
+    void this.#outbox.attach(topic)
+  }
+
+  #onHistoryEnd(version: number): void {
+    if (!this.joined) this.#history.joinedAt(version)
+    this.joined = true
+    // The first time, all that is there counts as read: a room is not joined with 60 unread messages.
+    if (this.#active || !this.resumed) this.#place.note()
+    this.#changed()
+  }
+
+  #onSync(sync: SyncStatus): void {
+    this.sync = sync
+    if (sync === 'closed') {
+      this.#topic = undefined
+      this.#rejoinAfter(REJOIN_FIRST_MS)
+    }
+    void this.refreshChannel()
+    this.#changed()
+  }
+
+  #receive(message: Message): void {
+    if (this.#closed || this.#log.has(message.id)) return
+    const chat = readChat(message.data)
+    if (chat !== undefined && !this.#outbox.arrived(message, chat)) {
+      const entry = this.#log.entryOf(message, chat)
+      const where = this.#where
+      this.#log.add(entry, where)
+      if (where === 'present' && !entry.own && !this.#active) this.unread += 1
       this.#changed()
     }
+    if (this.joined && this.#active) this.#place.note()
   }
 
-  #markSent(entry: ChatEntry, id: string): void {
-    entry.id = id
-    entry.state = 'sent'
-    delete entry.problem
-    this.#outgoing.delete(entry)
-    this.#seen.add(id)
-    this.#changed()
-  }
-
-  async #readOlder(): Promise<OlderState> {
-    for (let page = 0; page < MAX_PAGES_PER_SCROLL; page += 1) {
-      if (this.past.length + this.present.length >= MAX_ENTRIES) return 'full'
-      const { messages, before } = await this.#node.pubsub.history(this.topic, {
-        limit: OLDER_PAGE_MESSAGES,
-        ...(this.#before === undefined ? {} : { before: this.#before }),
-      })
-      const added = this.#prepend(messages)
-      this.#before = before
-      if (before === undefined) return 'none'
-      if (added > 0) return 'more'
-    }
-    return 'more'
-  }
-
-  /** The first page overlaps what the subscription brought; what is newer than the join is the subscription's to bring. */
-  #prepend(messages: Message[]): number {
-    const entries: Entry[] = []
-    for (const message of messages) {
-      if (this.#seen.has(message.id) || message.addedInVersion > this.#joinVersion) continue
-      const chat = readChat(message.data)
-      if (chat === undefined) continue
-      this.#seen.add(message.id)
-      entries.push(this.#entryOf(message, chat))
-    }
-    this.past.unshift(...entries)
-    return entries.length
-  }
-
-  #noteGap({ publisher, writer, fromSequence, toSequence, reason }: Gap): void {
+  #noteGap(gap: Gap): void {
     // Older messages of a writer that had expired before the join are no loss.
-    if (reason === 'expired') return
-    const entries = this.joined ? this.present : this.past
-    const count = toSequence - fromSequence + 1
-    const last = entries.at(-1)
-    if (last?.kind === 'gap' && last.publisher === publisher) {
-      last.count += count
-    } else {
-      const name = this.#nameOf(publisher)
-      entries.push({ kind: 'gap', key: newKey(), publisher, writer, name, count })
-      this.#trim()
-    }
+    if (gap.reason === 'expired') return
+    const { publisher } = gap
+    const known = this.people.find(({ nodeId }) => nodeId === publisher)?.name ?? ''
+    this.#log.noteGap(gap, this.#where, this.#log.nameOf(publisher) ?? displayName(known, publisher))
     this.#changed()
   }
 
-  #nameOf(publisher: string): string {
-    for (const entries of [this.present, this.past]) {
-      const said = entries.findLast((entry) => entry.kind === 'message' && entry.publisher === publisher)
-      if (said !== undefined) return said.name
-    }
-    return displayName(this.people.find(({ nodeId }) => nodeId === publisher)?.info ?? '', publisher)
-  }
-
-  #trim(): void {
-    while (this.past.length + this.present.length > MAX_ENTRIES) {
-      const dropped = this.past.shift() ?? this.present.shift()
-      if (dropped?.kind === 'message' && dropped.id !== undefined) this.#seen.delete(dropped.id)
-      this.older = 'full'
-    }
+  /** Until it has joined, a room that is new to this browser only hears of what was said before. */
+  get #where(): 'past' | 'present' {
+    return this.joined || this.resumed ? 'present' : 'past'
   }
 
   #changed(): void {

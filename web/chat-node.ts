@@ -1,4 +1,12 @@
-import type { PubSub } from '../src/browser/index.ts'
+import type {
+  Data,
+  Invite,
+  PubSub,
+  StorageState,
+  Topic,
+  TopicOptions,
+  TopicSecret,
+} from '../src/browser/index.ts'
 
 /** All that the chat knows of the network. The fixture of the interface tests implements it in memory. */
 
@@ -8,14 +16,14 @@ export type {
   Data,
   FullHistory,
   Gap,
-  HistoryPage,
+  HistoryRequest,
   Message,
-  PublishReceipt,
+  PresenceMember,
   ReplicaView,
-  Subscriber,
-  Subscription,
-  SubscriptionEvents,
+  StorageState,
   SyncStatus,
+  Topic,
+  TopicReceipt,
 } from '../src/browser/index.ts'
 
 export interface PeerLink {
@@ -30,16 +38,16 @@ export interface NodeStatus {
   peers: PeerLink[]
   /** A link to the bridge is up. */
   bridge: boolean
+  /** Why the bridge could not be reached, or does not let this node in. */
+  problem?: { code: string; message: string }
 }
 
 export type ChatPubSub = Pick<
   PubSub,
-  | 'publish'
-  | 'subscribe'
-  | 'history'
-  | 'subscribers'
   | 'channelState'
   | 'recover'
+  | 'keepPosition'
+  | 'keptPosition'
   | 'replicas'
   | 'loadCoordinator'
   | 'loadFullHistory'
@@ -59,8 +67,12 @@ export interface ChatNode {
   readonly nodeId: string
   readonly pubsub: ChatPubSub
   readonly keyspace: Keyspace
+  openTopic(name: string, options: TopicOptions<Data>): Promise<Topic>
+  inviteTo(name: string, secret: TopicSecret): Promise<string>
+  readInvite(text: string): Promise<Invite>
   status(): NodeStatus
   onStatus(listener: (status: NodeStatus) => void): () => void
+  storage(): Promise<StorageState>
   exportIdentity(passphrase: string): Promise<string>
   importIdentity(text: string, passphrase: string): Promise<void>
   close(): Promise<void>
@@ -74,8 +86,14 @@ export async function connectChatNode(
   bridgeUrl: string,
   onStatus: (status: NodeStatus) => void,
 ): Promise<ChatNode> {
-  const { createBrowserNode, placeOfKey, placeOfNode, topicKeyOf } = await import('../src/browser/index.ts')
+  const { createBrowserNode, inviteTo, openTopic, placeOfKey, placeOfNode, readInvite, topicKeyOf } =
+    await import('../src/browser/index.ts')
   const node = await createBrowserNode({ bridgeUrl, onStatus })
   const placeOfTopic = async (name: string) => placeOfKey(await topicKeyOf(name))
-  return Object.assign(node, { keyspace: { placeOfTopic, placeOfNode } })
+  return Object.assign(node, {
+    keyspace: { placeOfTopic, placeOfNode },
+    openTopic: (name: string, options: TopicOptions<Data>) => openTopic(node.pubsub, name, options),
+    inviteTo,
+    readInvite,
+  })
 }

@@ -4,15 +4,15 @@ import './message-list.ts'
 import './people.ts'
 import type { RoomModel } from './chat-model.ts'
 import type { ChatNode, NodeStatus } from './chat-node.ts'
-import { backIcon, inspectIcon, leaveIcon, peopleIcon } from './icons.ts'
+import { backIcon, inspectIcon, leaveIcon, linkIcon, lockIcon, peopleIcon } from './icons.ts'
 import type { MessageList } from './message-list.ts'
-import { describeProblem } from './problems.ts'
+import { describeCode, describeProblem } from './problems.ts'
 import { roomStyles } from './room-styles.ts'
+import { linkTo } from './rooms.ts'
 import { baseStyles, controlStyles } from './styles.ts'
 
 /** One room on screen: its state, its messages, the composer, and who is here. */
 
-const PEOPLE_POLL_MS = 10_000
 /** A local question, asked often enough that a failed room shows at once. */
 const CHANNEL_POLL_MS = 2_000
 const WIDE = '(min-width: 1080px)'
@@ -24,6 +24,11 @@ const SYNC_LABELS = {
   degraded: 'Not up to date, retrying',
   offline: 'Offline',
   closed: 'Closed',
+}
+
+interface Shared {
+  link: string
+  copied: boolean
 }
 
 export class ChatRoom extends LitElement {
@@ -38,6 +43,7 @@ export class ChatRoom extends LitElement {
     announcement: { state: true },
     recovering: { state: true },
     problem: { state: true },
+    shared: { state: true },
   }
   static override styles = [baseStyles, controlStyles, roomStyles]
 
@@ -52,8 +58,10 @@ export class ChatRoom extends LitElement {
   declare announcement: string
   declare recovering: boolean
   declare problem: string
+  /** What became of the link that was asked for. */
+  declare shared: Shared | undefined
 
-  #timers: ReturnType<typeof setInterval>[] = []
+  #channelTimer: ReturnType<typeof setInterval> | undefined
   #lastAnnounced: string | undefined
 
   constructor() {
@@ -69,17 +77,12 @@ export class ChatRoom extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback()
-    document.addEventListener('visibilitychange', this.#onVisible)
-    this.#timers = [
-      setInterval(this.#onVisible, PEOPLE_POLL_MS),
-      setInterval(() => void this.room.refreshChannel(), CHANNEL_POLL_MS),
-    ]
+    this.#channelTimer = setInterval(() => void this.room.refreshChannel(), CHANNEL_POLL_MS)
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback()
-    document.removeEventListener('visibilitychange', this.#onVisible)
-    for (const timer of this.#timers) clearInterval(timer)
+    clearInterval(this.#channelTimer)
     this.room.removeEventListener('change', this.#onChange)
   }
 
@@ -94,7 +97,7 @@ export class ChatRoom extends LitElement {
     this.#lastAnnounced = this.room.present.at(-1)?.key
     this.announcement = ''
     this.problem = ''
-    this.#onVisible()
+    this.shared = undefined
   }
 
   protected override render(): TemplateResult {
@@ -112,7 +115,7 @@ export class ChatRoom extends LitElement {
           ? html`<div class="scrim" @click=${this.#closePeople}></div>
               <room-people
                 role="complementary"
-                aria-label="In this room"
+                aria-label="Here now"
                 .people=${room.people}
                 .self=${this.node.nodeId}
                 @close-people=${this.#closePeople}
@@ -136,7 +139,13 @@ export class ChatRoom extends LitElement {
         ${backIcon}
       </button>
       <div class="title">
-        <h2><span class="sign" aria-hidden="true">#</span><bdi>${room.topic}</bdi></h2>
+        <h2>
+          ${
+            room.encrypted
+              ? html`<span class="sign" role="img" aria-label="Encrypted room" title="Encrypted room" data-testid="room-lock">${lockIcon}</span>`
+              : html`<span class="sign" aria-hidden="true">#</span>`
+          }<bdi>${room.topic}</bdi>
+        </h2>
         <p
           class=${`state ${tone(room)}`}
           role="status"
@@ -149,9 +158,9 @@ export class ChatRoom extends LitElement {
       </div>
       <button
         class="icon-button people"
-        aria-label=${`Who is in this room: ${room.people.length}`}
+        aria-label=${`Who is here now: ${room.people.length}`}
         aria-expanded=${this.showPeople && !this.isInspecting ? 'true' : 'false'}
-        title="Who is in this room"
+        title="Who is here now"
         data-testid="people-toggle"
         @click=${() => {
           this.showPeople = this.isInspecting || !this.showPeople
@@ -169,6 +178,15 @@ export class ChatRoom extends LitElement {
         @click=${this.#toggleInspector}
       >
         ${inspectIcon}
+      </button>
+      <button
+        class="icon-button"
+        aria-label="Copy a link to this room"
+        title="Copy a link to this room"
+        data-testid="room-share"
+        @click=${this.#share}
+      >
+        ${linkIcon}
       </button>
       <button
         class="icon-button"
@@ -204,9 +222,12 @@ export class ChatRoom extends LitElement {
           ${this.recovering ? 'Trying…' : 'Try now'}
         </button>
       </div>`
-    if (this.status.state === 'offline')
+    if (this.shared !== undefined) return this.#drawShared(this.shared)
+    const { state, problem } = this.status
+    if (state === 'offline')
       return html`<div class="banner" role="status">
-        You are offline. What arrives meanwhile is kept by the other nodes and comes when you are back.
+        You are offline. ${problem === undefined ? nothing : describeCode(problem)} What you write waits on this device, and
+        what the others write is kept by their nodes, until you are back.
       </div>`
     if (this.inspectorMissing)
       return html`<div class="banner" role="status">The inspector could not be loaded. Try again once the bridge is back.</div>`
@@ -217,8 +238,31 @@ export class ChatRoom extends LitElement {
     return nothing
   }
 
-  readonly #onVisible = (): void => {
-    if (document.visibilityState === 'visible') void this.room.refreshPeople()
+  #drawShared({ link, copied }: Shared): TemplateResult {
+    const who = this.room.encrypted
+      ? 'Whoever has it can read and write here: send it only to people you trust.'
+      : 'The room is open: anybody who knows its name is in.'
+    return html`<div class="banner" role="status" data-testid="room-shared">
+      <span>
+        ${copied ? 'Link copied.' : html`Copying is not allowed here; select the link: <code>${link}</code>`} ${who}
+      </span>
+      <button class="link-button" @click=${this.#closeShared}>Close</button>
+    </div>`
+  }
+
+  async #share(): Promise<void> {
+    const { room } = this
+    const link = linkTo(room.ref, location.href)
+    const copied = await navigator.clipboard.writeText(link).then(
+      () => true,
+      () => false,
+    )
+    if (room === this.room) this.shared = { link, copied }
+  }
+
+  #closeShared(): void {
+    this.shared = undefined
+    this.renderRoot.querySelector<HTMLElement>('[data-testid="room-share"]')?.focus()
   }
 
   readonly #onChange = (): void => {

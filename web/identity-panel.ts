@@ -1,6 +1,6 @@
 import { css, html, LitElement, nothing, type TemplateResult } from 'lit'
 import { cleanName, MAX_NAME_LENGTH } from './chat-data.ts'
-import type { ChatNode } from './chat-node.ts'
+import type { ChatNode, StorageState } from './chat-node.ts'
 import { closeIcon, copyIcon } from './icons.ts'
 import { describeProblem } from './problems.ts'
 import { baseStyles, controlStyles } from './styles.ts'
@@ -18,6 +18,7 @@ export class IdentityPanel extends LitElement {
     busy: { state: true },
     note: { state: true },
     problem: { state: true },
+    storage: { state: true },
   }
   static override styles = [
     baseStyles,
@@ -86,6 +87,11 @@ export class IdentityPanel extends LitElement {
         flex: 1;
         min-width: 0;
       }
+      .storage {
+        margin-top: var(--space-3);
+        color: var(--ink-soft);
+        font-size: var(--size-small);
+      }
       code {
         display: block;
         font: var(--size-tiny) / 1.5 var(--font-code);
@@ -125,6 +131,7 @@ export class IdentityPanel extends LitElement {
   declare busy: boolean
   declare note: string
   declare problem: string
+  declare storage: StorageState | undefined
 
   constructor() {
     super()
@@ -139,6 +146,7 @@ export class IdentityPanel extends LitElement {
     this.problem = ''
     this.#input('name').value = this.name
     this.renderRoot.querySelector('dialog')?.showModal()
+    void this.#readStorage()
   }
 
   protected override render(): TemplateResult {
@@ -154,7 +162,7 @@ export class IdentityPanel extends LitElement {
           <button class="button quiet">Change</button>
         </div>
       </form>
-      ${this.#drawNodeId()} ${this.#drawExport()} ${this.#drawImport()}
+      ${this.#drawNodeId()} ${this.#drawStorage()} ${this.#drawExport()} ${this.#drawImport()}
       <div role="status">${this.note === '' ? nothing : html`<p class="note">${this.note}</p>`}</div>
       ${this.problem === '' ? nothing : html`<p class="problem" role="alert">${this.problem}</p>`}
     </dialog>`
@@ -168,6 +176,27 @@ export class IdentityPanel extends LitElement {
       </div>
       <button class="icon-button" aria-label="Copy the node id" title="Copy" @click=${this.#copy}>${copyIcon}</button>
     </div>`
+  }
+
+  #drawStorage(): TemplateResult | typeof nothing {
+    if (this.storage === undefined) return nothing
+    const { persisted, usedBytes, quotaBytes } = this.storage
+    return html`<p class="storage" data-testid="storage" data-persisted=${persisted ? 'true' : 'false'}>
+      ${megabytes(usedBytes)}${quotaBytes > 0 ? ` of ${megabytes(quotaBytes)}` : ''} used on this device.
+      ${
+        persisted
+          ? 'The browser keeps it.'
+          : 'The browser may delete it when space is short, your identity included: keep a backup.'
+      }
+    </p>`
+  }
+
+  async #readStorage(): Promise<void> {
+    try {
+      this.storage = await this.node?.storage()
+    } catch {
+      this.storage = undefined // the line is left out
+    }
   }
 
   #drawExport(): TemplateResult {
@@ -287,6 +316,9 @@ export class IdentityPanel extends LitElement {
     }
   }
 }
+
+const megabytes = (bytes: number): string =>
+  `${new Intl.NumberFormat(undefined, { maximumFractionDigits: bytes < 10_000_000 ? 1 : 0 }).format(bytes / 1_000_000)} MB`
 
 function download(text: string, fileName: string): void {
   const url = URL.createObjectURL(new Blob([text], { type: 'text/plain' }))

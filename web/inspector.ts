@@ -112,7 +112,7 @@ export class RoomInspector extends LitElement {
       ['Version', agreed === undefined ? 'none yet' : String(agreed.version)],
       ['Changed', agreed === undefined ? '–' : timeOf(agreed.lastModified)],
       ['Replicas', `${replicas.length}, ${durable} durable`],
-      ['Subscribers', String(this.room.people.length)],
+      ['Here now', String(this.room.people.length)],
       ['Peers', `${direct} direct, ${peers.length - direct} relayed`],
       ['Bridge', bridge ? 'connected' : 'not connected'],
       ['Gaps told', String(gapsOf(this.room))],
@@ -123,9 +123,14 @@ export class RoomInspector extends LitElement {
   #start(): void {
     this.#watcher?.stop()
     this.seen = undefined
-    const inspection = new TopicInspection(this.node, this.room.topic)
+    const { node, room } = this
+    let inspection: TopicInspection | undefined
     this.#watcher = new Watcher({
-      ask: () => inspection.ask(),
+      ask: async () => {
+        // What an encrypted room is called is known once it is open; its own name is nobody's business.
+        inspection ??= new TopicInspection(node, room.networkName)
+        return inspection.ask()
+      },
       show: (seen) => {
         this.seen = seen
       },

@@ -1,6 +1,7 @@
 import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from 'lit'
 import { repeat } from 'lit/directives/repeat.js'
-import type { ChatEntry, RoomModel } from './chat-model.ts'
+import type { RoomModel } from './chat-model.ts'
+import type { ChatEntry } from './entries.ts'
 import { downIcon } from './icons.ts'
 import { drawRow } from './message-row.ts'
 import { messageStyles } from './message-styles.ts'

@@ -1,6 +1,6 @@
 import { html, nothing, type TemplateResult } from 'lit'
 import { colourOf, initialOf, shortId } from './chat-data.ts'
-import type { ChatEntry, GapEntry } from './chat-model.ts'
+import type { ChatEntry, GapEntry } from './entries.ts'
 import { alertIcon, checkIcon } from './icons.ts'
 import type { Row } from './rows.ts'
 import { splitLinks } from './text.ts'
@@ -27,15 +27,18 @@ export function drawRow(row: Row, actions: RowActions): TemplateResult {
       return html`<div class="rule" role="separator"><span>${dayName(row.at)}</span></div>`
     case 'boundary':
       return html`<div class="rule boundary" role="separator" data-testid="history-boundary">
-        <span>
-          ${row.earlier ? 'You joined here — earlier messages above' : 'You joined here — no earlier messages'}
-        </span>
+        <span>${boundaryText(row)}</span>
       </div>`
     case 'gap':
       return drawGap(row.entry)
     case 'message':
       return drawMessage(row.entry, row.leads, actions)
   }
+}
+
+function boundaryText({ earlier, resumed }: Extract<Row, { kind: 'boundary' }>): string {
+  if (resumed) return 'You had read up to here'
+  return earlier ? 'You joined here — earlier messages above' : 'You joined here — no earlier messages'
 }
 
 function dayName(at: number): string {
@@ -103,9 +106,26 @@ function drawPiece(piece: ReturnType<typeof splitLinks>[number]): TemplateResult
 
 function drawState(entry: ChatEntry): TemplateResult | typeof nothing {
   if (!entry.own) return nothing
-  if (entry.state === 'sending') return html`<span class="sending">Sending…</span>`
-  if (entry.state === 'failed') return nothing
-  return html`<span class="sent" role="img" aria-label="Sent" title="Stored by the room’s nodes">${checkIcon}</span>`
+  switch (entry.state) {
+    case 'waiting':
+      return html`<span class="sending" title=${entry.problem ?? 'Kept on this device until somebody can be reached'}
+        >Waiting to be sent</span
+      >`
+    case 'sending':
+      return html`<span class="sending">Sending…</span>`
+    case 'failed':
+      return nothing
+    case 'sent': {
+      const stored = storedBy(entry.replicas)
+      return html`<span class="sent" role="img" aria-label=${`Sent. ${stored}`} title=${stored}>${checkIcon}</span>`
+    }
+  }
+}
+
+/** The number is told when it is sent; who comes back later only knows that it is stored. */
+function storedBy(replicas: number | undefined): string {
+  if (replicas === undefined) return 'Stored by the room’s nodes'
+  return replicas === 1 ? 'Stored by 1 node' : `Stored by ${replicas} nodes`
 }
 
 function drawFailure(entry: ChatEntry, actions: RowActions): TemplateResult {

@@ -103,6 +103,7 @@ export const messageStyles = css`
     color: var(--accent);
     text-underline-offset: 3px;
   }
+  .row[data-state='waiting'] .text,
   .row[data-state='sending'] .text,
   .row[data-state='failed'] .text {
     color: var(--ink-soft);

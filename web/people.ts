@@ -1,12 +1,12 @@
 import { css, html, LitElement, nothing, type TemplateResult } from 'lit'
 import { colourOf, displayName, initialOf, shortId } from './chat-data.ts'
-import type { Subscriber } from './chat-node.ts'
 import { closeIcon } from './icons.ts'
+import type { Person } from './room-presence.ts'
 import { authorStyles, baseStyles, controlStyles } from './styles.ts'
 
-/** Who is subscribed to the room. */
+/** Who is in the room now. */
 
-/** A room may have 1,000 subscribers; more rows than this help nobody. */
+/** A room may have 1,000 people; more rows than this help nobody. */
 const MAX_SHOWN = 200
 
 export class RoomPeople extends LitElement {
@@ -67,6 +67,10 @@ export class RoomPeople extends LitElement {
         color: var(--ink-faint);
         font: 0.6875rem var(--font-code);
       }
+      .away .avatar,
+      .away .name {
+        opacity: 0.55;
+      }
       .more {
         padding: var(--space-2);
         color: var(--ink-soft);
@@ -75,7 +79,7 @@ export class RoomPeople extends LitElement {
     `,
   ]
 
-  declare people: Subscriber[]
+  declare people: Person[]
   declare self: string
 
   constructor() {
@@ -88,39 +92,45 @@ export class RoomPeople extends LitElement {
     const shown = this.#sorted().slice(0, MAX_SHOWN)
     const hidden = this.people.length - shown.length
     return html`<header>
-        <h2>In this room<span class="count">${this.people.length}</span></h2>
+        <h2>Here now<span class="count">${this.people.length}</span></h2>
         <button
           class="icon-button"
-          aria-label="Hide who is in this room"
+          aria-label="Hide who is here"
           title="Hide"
           @click=${() => this.dispatchEvent(new CustomEvent('close-people'))}
         >
           ${closeIcon}
         </button>
       </header>
-      <ul aria-label="Subscribed to this room">
+      <ul aria-label="Here now">
         ${shown.map((person) => this.#drawPerson(person))}
         ${hidden > 0 ? html`<li class="more">and ${hidden} more</li>` : nothing}
       </ul>`
   }
 
-  #drawPerson({ nodeId, info }: Subscriber): TemplateResult {
-    const name = displayName(info, nodeId)
-    return html`<li data-testid="people-item" data-node-id=${nodeId} title=${nodeId}>
+  #drawPerson({ nodeId, name: shown, away }: Person): TemplateResult {
+    const name = displayName(shown, nodeId)
+    return html`<li
+      class=${away ? 'away' : ''}
+      data-testid="people-item"
+      data-node-id=${nodeId}
+      data-away=${away ? 'true' : 'false'}
+      title=${nodeId}
+    >
       <span class=${`avatar small author-${colourOf(nodeId)}`} aria-hidden="true">${initialOf(name)}</span>
       <span class="who">
         <bdi class="name">${name}</bdi>
-        <span class="id">${nodeId === this.self ? 'you' : shortId(nodeId)}</span>
+        <span class="id">${nodeId === this.self ? 'you' : shortId(nodeId)}${away ? ', away' : ''}</span>
       </span>
     </li>`
   }
 
-  /** Self first, then by name; the same order at every poll. */
-  #sorted(): Subscriber[] {
+  /** Self first, then by name; who is here twice keeps its order. */
+  #sorted(): Person[] {
     return [...this.people].sort(
       (a, b) =>
         Number(b.nodeId === this.self) - Number(a.nodeId === this.self) ||
-        displayName(a.info, a.nodeId).localeCompare(displayName(b.info, b.nodeId)) ||
+        displayName(a.name, a.nodeId).localeCompare(displayName(b.name, b.nodeId)) ||
         (a.nodeId < b.nodeId ? -1 : 1),
     )
   }

@@ -1,7 +1,10 @@
 /** Error codes in the words of someone who chats. */
 
 const SENTENCES = new Map([
-  ['OUTCOME_UNKNOWN', 'No answer came back. It may still appear; sending it again could show it twice.'],
+  ['OUTCOME_UNKNOWN', 'No answer came back. It may still appear; sending it again does not show it twice.'],
+  ['EXPIRED', 'Nobody could be reached for too long.'],
+  ['CLOSED', 'The connection was closed.'],
+  ['INVALID_INVITE', 'This link is not a whole invitation: a part of it is missing or wrong.'],
   ['NO_REPLICAS', 'Nobody who keeps this room can be reached.'],
   ['QUORUM_FAILED', 'Too few of the nodes that keep this room answered.'],
   ['UNREACHABLE', 'The network cannot be reached.'],
@@ -25,6 +28,9 @@ export function codeOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined
   return typeof error.code === 'string' ? error.code : undefined
 }
+
+export const describeCode = ({ code, message }: { code: string; message: string }): string =>
+  SENTENCES.get(code) ?? message
 
 export function describeProblem(error: unknown): string {
   const sentence = SENTENCES.get(codeOf(error) ?? '')

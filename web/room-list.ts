@@ -1,13 +1,22 @@
 import { css, html, LitElement, nothing, type TemplateResult } from 'lit'
 import { cleanRoom, MAX_ROOM_LENGTH } from './chat-data.ts'
-import { plusIcon } from './icons.ts'
+import { lockIcon, plusIcon } from './icons.ts'
+import { MAX_PASSPHRASE_LENGTH } from './rooms.ts'
 import { baseStyles, controlStyles } from './styles.ts'
 
 /** The rooms of this browser and the field to join one. Arrow keys, Home and End move through the list. */
 
 export interface RoomSummary {
+  id: string
   name: string
+  encrypted: boolean
   unread: number
+}
+
+/** What the form asks for. */
+export interface JoinRequest {
+  name: string
+  passphrase?: string
 }
 
 export class RoomList extends LitElement {
@@ -15,6 +24,7 @@ export class RoomList extends LitElement {
     rooms: { attribute: false },
     active: { attribute: false },
     problem: { attribute: false },
+    busy: { attribute: false },
   }
   static override styles = [
     baseStyles,
@@ -26,9 +36,31 @@ export class RoomList extends LitElement {
         min-height: 0;
       }
       form {
+        padding: var(--space-4) var(--space-4) var(--space-3);
+      }
+      .pair {
         display: flex;
         gap: var(--space-2);
-        padding: var(--space-4) var(--space-4) var(--space-3);
+      }
+      details {
+        margin-top: var(--space-2);
+        font-size: var(--size-small);
+      }
+      summary {
+        width: fit-content;
+        color: var(--ink-soft);
+        cursor: pointer;
+      }
+      /* What is folded does not inherit it from the form. */
+      details .field {
+        box-sizing: border-box;
+        width: 100%;
+        margin-top: var(--space-2);
+      }
+      .help {
+        margin-top: var(--space-1);
+        color: var(--ink-soft);
+        font-size: var(--size-tiny);
       }
       .join {
         flex: none;
@@ -77,6 +109,12 @@ export class RoomList extends LitElement {
         color: var(--ink-faint);
         font-weight: 400;
       }
+      .sign svg {
+        display: inline-block;
+        width: 0.9rem;
+        height: 0.9rem;
+        vertical-align: -0.1rem;
+      }
       .name {
         flex: 1;
         overflow: hidden;
@@ -113,24 +151,39 @@ export class RoomList extends LitElement {
   declare rooms: RoomSummary[]
   declare active: string
   declare problem: string
+  /** A key is being made of a passphrase. */
+  declare busy: boolean
 
   constructor() {
     super()
     this.rooms = []
     this.active = ''
     this.problem = ''
+    this.busy = false
   }
 
   focusField(): void {
-    this.renderRoot.querySelector('input')?.focus()
+    this.#roomField.focus()
   }
 
   protected override render(): TemplateResult {
-    const tabStop = this.rooms.some(({ name }) => name === this.active) ? this.active : this.rooms[0]?.name
+    const tabStop = this.rooms.some(({ id }) => id === this.active) ? this.active : this.rooms[0]?.id
+    return html`${this.#drawForm()}
+      ${this.problem === '' ? nothing : html`<p class="problem" role="alert">${this.problem}</p>`}
+      <h2 id="title">Your rooms</h2>
+      <ul aria-labelledby="title" @keydown=${this.#onListKey}>
+        ${this.rooms.map((room) => this.#drawRoom(room, room.id === tabStop))}
+        ${this.rooms.length === 0 ? html`<li class="none">None yet: type a name above to join one.</li>` : nothing}
+      </ul>`
+  }
+
+  #drawForm(): TemplateResult {
     return html`<form @submit=${this.#onJoin}>
+      <div class="pair">
         <input
           class="field"
           type="text"
+          name="room"
           placeholder="Join a room…"
           aria-label="Name of the room to join"
           maxlength=${MAX_ROOM_LENGTH}
@@ -141,29 +194,54 @@ export class RoomList extends LitElement {
           data-testid="room-input"
           @keydown=${this.#onFieldKey}
         />
-        <button class="button quiet join" type="submit" aria-label="Join" title="Join" data-testid="room-submit">
+        <button
+          class="button quiet join"
+          type="submit"
+          aria-label="Join"
+          title="Join"
+          data-testid="room-submit"
+          ?disabled=${this.busy}
+        >
           ${plusIcon}
         </button>
-      </form>
-      ${this.problem === '' ? nothing : html`<p class="problem" role="alert">${this.problem}</p>`}
-      <h2 id="title">Your rooms</h2>
-      <ul aria-labelledby="title" @keydown=${this.#onListKey}>
-        ${this.rooms.map((room) => this.#drawRoom(room, room.name === tabStop))}
-        ${this.rooms.length === 0 ? html`<li class="none">None yet: type a name above to join one.</li>` : nothing}
-      </ul>`
+      </div>
+      <details>
+        <summary data-testid="room-passphrase-open">With a passphrase</summary>
+        <input
+          class="field"
+          type="password"
+          name="passphrase"
+          placeholder="Passphrase"
+          aria-label="Passphrase of the room"
+          aria-describedby="passphrase-help"
+          maxlength=${MAX_PASSPHRASE_LENGTH}
+          autocomplete="off"
+          enterkeyhint="go"
+          data-testid="room-passphrase"
+        />
+        <p class="help" id="passphrase-help">
+          Encrypts the room. Everybody types the same name and the same passphrase. Another passphrase is not refused: it
+          opens another room, an empty one.
+        </p>
+      </details>
+    </form>`
   }
 
-  #drawRoom({ name, unread }: RoomSummary, tabStop: boolean): TemplateResult {
+  #drawRoom({ id, name, encrypted, unread }: RoomSummary, tabStop: boolean): TemplateResult {
     return html`<li>
       <button
         class="room"
         data-testid="room-item"
         data-room=${name}
         tabindex=${tabStop ? 0 : -1}
-        aria-current=${name === this.active ? 'true' : 'false'}
-        @click=${() => this.#choose(name)}
+        aria-current=${id === this.active ? 'true' : 'false'}
+        @click=${() => this.#choose(id)}
       >
-        <span class="sign" aria-hidden="true">#</span>
+        ${
+          encrypted
+            ? html`<span class="sign" role="img" aria-label="Encrypted">${lockIcon}</span>`
+            : html`<span class="sign" aria-hidden="true">#</span>`
+        }
         <bdi class=${unread > 0 ? 'name unread' : 'name'}>${name}</bdi>
         ${
           unread > 0
@@ -174,20 +252,31 @@ export class RoomList extends LitElement {
     </li>`
   }
 
-  #choose(name: string): void {
-    this.dispatchEvent(new CustomEvent('choose-room', { detail: name }))
+  #choose(id: string): void {
+    this.dispatchEvent(new CustomEvent('choose-room', { detail: id }))
+  }
+
+  get #roomField(): HTMLInputElement {
+    return this.renderRoot.querySelector<HTMLInputElement>('[name=room]')!
   }
 
   #onJoin(event: SubmitEvent): void {
     event.preventDefault()
-    const field = this.renderRoot.querySelector('input')!
-    const room = cleanRoom(field.value)
-    if (room === '') {
-      field.focus()
+    if (this.busy) return
+    const name = cleanRoom(this.#roomField.value)
+    if (name === '') {
+      this.#roomField.focus()
       return
     }
-    field.value = ''
-    this.dispatchEvent(new CustomEvent('join-room', { detail: room }))
+    const details = this.renderRoot.querySelector('details')!
+    const secret = this.renderRoot.querySelector<HTMLInputElement>('[name=passphrase]')!
+    // What is folded away is not meant.
+    const passphrase = details.open ? secret.value : ''
+    const detail: JoinRequest = passphrase === '' ? { name } : { name, passphrase }
+    this.#roomField.value = ''
+    secret.value = ''
+    details.open = false
+    this.dispatchEvent(new CustomEvent('join-room', { detail }))
   }
 
   #onFieldKey(event: KeyboardEvent): void {

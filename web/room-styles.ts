@@ -56,6 +56,12 @@ export const roomStyles = css`
     color: var(--ink-faint);
     font-weight: 400;
   }
+  .sign svg {
+    display: inline-block;
+    width: 0.95rem;
+    height: 0.95rem;
+    vertical-align: -0.1rem;
+  }
   .state {
     display: flex;
     align-items: center;
@@ -96,6 +102,10 @@ export const roomStyles = css`
     background: var(--rail);
     color: var(--ink-soft);
     font-size: var(--size-small);
+  }
+  .banner code {
+    overflow-wrap: anywhere;
+    user-select: all;
   }
   .banner.bad {
     background: var(--bad-wash);

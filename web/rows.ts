@@ -1,4 +1,4 @@
-import type { ChatEntry, Entry } from './chat-model.ts'
+import type { ChatEntry, Entry } from './entries.ts'
 
 /** Turns a room's entries into the rows that are drawn: day lines, groups of one author, the join boundary. Pure. */
 
@@ -6,7 +6,7 @@ export type Row =
   | { kind: 'message'; key: string; entry: ChatEntry; leads: boolean }
   | { kind: 'gap'; key: string; entry: Extract<Entry, { kind: 'gap' }> }
   | { kind: 'day'; key: string; at: number }
-  | { kind: 'boundary'; key: string; earlier: boolean }
+  | { kind: 'boundary'; key: string; earlier: boolean; resumed: boolean }
 
 /** A pause after which the same author is named again. */
 const GROUP_PAUSE_MS = 5 * 60_000
@@ -16,9 +16,10 @@ interface RoomEntries {
   present: readonly Entry[]
   /** The history asked for has arrived. */
   joined: boolean
+  resumed: boolean
 }
 
-export function buildRows({ past, present, joined }: RoomEntries): Row[] {
+export function buildRows({ past, present, joined, resumed }: RoomEntries): Row[] {
   const rows: Row[] = []
   let previous: ChatEntry | undefined
   let lastDay = Number.NEGATIVE_INFINITY
@@ -40,7 +41,7 @@ export function buildRows({ past, present, joined }: RoomEntries): Row[] {
   }
   past.forEach(add)
   if (joined) {
-    rows.push({ kind: 'boundary', key: 'boundary', earlier: past.length > 0 })
+    rows.push({ kind: 'boundary', key: 'boundary', earlier: past.length > 0, resumed })
     previous = undefined
   }
   present.forEach(add)

@@ -1,4 +1,5 @@
-import { cleanName, cleanRoom } from './chat-data.ts'
+import { cleanName } from './chat-data.ts'
+import { checkedRoom, idOf, type RoomRef } from './rooms.ts'
 
 /** What this browser remembers between visits. Whatever localStorage holds is checked: other pages may have written it. */
 
@@ -26,20 +27,21 @@ function write(key: string, value: string): void {
 export const loadName = (): string => cleanName(read('name') ?? '')
 export const saveName = (name: string): void => write('name', name)
 
-export function loadRooms(): string[] {
+export function loadRooms(): RoomRef[] {
   try {
     const stored: unknown = JSON.parse(read('rooms') ?? '[]')
     if (!Array.isArray(stored)) return []
-    const names = stored.filter((room) => typeof room === 'string').map(cleanRoom)
-    return [...new Set(names.filter((room) => room !== ''))].slice(0, MAX_ROOMS)
+    const rooms = stored.map(checkedRoom).filter((room) => room !== undefined)
+    return [...new Map(rooms.map((room) => [idOf(room), room])).values()].slice(0, MAX_ROOMS)
   } catch {
     return []
   }
 }
 
-export const saveRooms = (rooms: string[]): void => write('rooms', JSON.stringify(rooms))
-export const loadActiveRoom = (): string => cleanRoom(read('active-room') ?? '')
-export const saveActiveRoom = (room: string): void => write('active-room', room)
+/** An encrypted room's key is kept with it, as its invite; it goes when the room is left. */
+export const saveRooms = (rooms: RoomRef[]): void => write('rooms', JSON.stringify(rooms))
+export const loadActiveRoom = (): string => read('active-room') ?? ''
+export const saveActiveRoom = (id: string): void => write('active-room', id)
 
 export function loadTheme(): Theme {
   const stored = read('theme')

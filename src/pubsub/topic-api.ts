@@ -78,6 +78,8 @@ export interface TopicHistoryOptions {
  */
 export interface Topic<T = Data> extends AsyncIterable<TopicMessage<T>>, AsyncDisposable {
   readonly name: string
+  /** What the network calls it, for `channelState`, `replicas` and the like: another name where it is encrypted. */
+  readonly networkName: string
   readonly status: SyncStatus
   /** Messages still to be read while 'joining' or 'catching-up', where known. */
   readonly remaining: number | undefined

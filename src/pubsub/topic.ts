@@ -116,6 +116,10 @@ class OpenTopic<T> implements Topic<T> {
     }
   }
 
+  get networkName(): string {
+    return this.#content.topic
+  }
+
   get status(): SyncStatus {
     if (this.#ending !== undefined) return 'closed'
     return this.#pausedAt === undefined ? (this.#subscription?.status ?? 'joining') : 'catching-up'

@@ -53,13 +53,22 @@ async function open(prepare?: () => void): Promise<{ page: Page; violations: str
 }
 
 describe('built chat page', () => {
-  it('draws every element, keeps to the policy, and says that it cannot start without a bridge', async () => {
+  it('draws every element, keeps to the policy, and takes what is written without a bridge', async () => {
     const { page, violations } = await open()
     await page.getByTestId('name-input').fill('Noor')
     await page.keyboard.press('Enter')
     await page.getByTestId('room-input').waitFor()
-    await page.getByText('The chat could not start').waitFor()
     await expect.poll(() => page.getByTestId('connection-state').getAttribute('data-state')).toBe('offline')
+    await page.getByTestId('room-input').fill('lobby')
+    await page.keyboard.press('Enter')
+    await page.getByTestId('composer-input').fill('written without a network')
+    await page.keyboard.press('Enter')
+    const message = page.getByTestId('message').filter({ hasText: 'written without a network' })
+    expect(await message.getAttribute('data-state')).toBe('waiting')
+    await message.getByTitle('Kept on this device').waitFor({ timeout: 20_000 })
+    await page.reload()
+    await message.getByTitle('Kept on this device').waitFor({ timeout: 20_000 })
+    expect(await message.count()).toBe(1)
     expect(await page.evaluate(() => 'stickyChat' in window)).toBe(false)
     expect(violations).toEqual([])
     await page.close()

@@ -1,43 +1,58 @@
-import type { AddressInfo } from 'node:net'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
-import { createServer, type ViteDevServer } from 'vite'
+import { build, type PreviewServer, preview } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { launchChromium } from '../support/chromium.ts'
 
 /** The shipped components in a real Chromium, over a node in memory, under the policy that the bridge sends. */
 
+const PATH = '/test/browser/pages/chat-fixture.html'
+const configFile = new URL('../../vite.config.ts', import.meta.url).pathname
 const POLICY = "script-src 'self'; style-src 'self'"
 const DESKTOP = { width: 1200, height: 800 }
+const CLIPBOARD = ['clipboard-read', 'clipboard-write']
 const PHONE = { width: 360, height: 700 }
 
-let server: ViteDevServer
+let outDir: string
+let server: PreviewServer
 let browser: Browser
 let address: string
 
 beforeAll(async () => {
-  server = await createServer({
-    configFile: false,
-    root: new URL('../..', import.meta.url).pathname,
-    appType: 'mpa',
+  // Bundled once: served as sources, each visit would load all of them one by one.
+  outDir = await mkdtemp(join(tmpdir(), 'chat-ui-'))
+  const root = new URL('../..', import.meta.url).pathname
+  const input = join(root, PATH)
+  await build({
+    configFile,
+    root,
     logLevel: 'error',
-    optimizeDeps: { include: ['lit', 'lit/directives/repeat.js', 'valibot'] },
-    server: {
-      host: '127.0.0.1',
-      port: 0,
-      hmr: false,
-      watch: null,
-      headers: { 'content-security-policy': POLICY },
+    build: {
+      outDir,
+      emptyOutDir: true,
+      minify: false,
+      reportCompressedSize: false,
+      rolldownOptions: { input },
     },
   })
-  await server.listen()
-  const { port } = server.httpServer!.address() as AddressInfo
-  address = `http://127.0.0.1:${port}/test/browser/pages/chat-fixture.html`
+  server = await preview({
+    configFile: false,
+    root,
+    logLevel: 'error',
+    appType: 'mpa',
+    build: { outDir },
+    preview: { host: '127.0.0.1', port: 0, headers: { 'content-security-policy': POLICY } },
+  })
+  address = new URL(PATH, server.resolvedUrls!.local[0]!).href
   browser = await launchChromium()
 })
 
 afterAll(async () => {
   await browser?.close()
   await server?.close()
+  await rm(outDir, { recursive: true, force: true })
 })
 
 interface Visit {
@@ -47,7 +62,8 @@ interface Visit {
 }
 
 async function visit(options: BrowserContextOptions = {}): Promise<Visit> {
-  const context = await browser.newContext({ viewport: DESKTOP, ...options })
+  const context = await browser.newContext({ viewport: DESKTOP, permissions: CLIPBOARD, ...options })
+  context.setDefaultTimeout(10_000)
   const page = await context.newPage()
   const violations: string[] = []
   page.on('console', (entry) => {
@@ -67,6 +83,9 @@ async function enter(page: Page, room = 'lobby'): Promise<void> {
   await page.getByTestId('history-boundary').waitFor({ state: 'attached' })
 }
 
+const keptPositions = (page: Page, room: string) =>
+  page.evaluate((room) => window.fixture.node.pubsub.keptPosition(room, 'chat'), room)
+
 const own = (page: Page, text: string) => page.getByTestId('message').filter({ hasText: text })
 
 describe('chat interface', () => {
@@ -77,9 +96,7 @@ describe('chat interface', () => {
     const input = page.getByTestId('composer-input')
     await expect.poll(() => input.evaluate((field) => field.matches(':focus'))).toBe(true)
 
-    await page.evaluate(() => {
-      window.fixture.room('lobby').held = true
-    })
+    await page.evaluate(() => window.fixture.room('lobby').setSending('held'))
     await page.keyboard.type('first line')
     await page.keyboard.press('Shift+Enter')
     await page.keyboard.type('second line')
@@ -89,19 +106,60 @@ describe('chat interface', () => {
     expect(await message.locator('.text').textContent()).toBe('first line\nsecond line')
     expect(await input.inputValue()).toBe('')
 
-    await page.evaluate(() => window.fixture.room('lobby').release())
+    await page.evaluate(() => window.fixture.room('lobby').setSending('open'))
     await expect.poll(() => message.getAttribute('data-state')).toBe('sent')
     expect(await message.getAttribute('data-id')).toMatch(/^bafy-lobby-/)
     expect(await message.count()).toBe(1)
+    const mark = message.getByRole('img', { name: 'Sent. Stored by 5 nodes' })
+    expect(await mark.getAttribute('title')).toBe('Stored by 5 nodes')
 
     await page.evaluate(() => window.fixture.room('lobby').failNext('NO_REPLICAS'))
     await page.keyboard.type('lost at first')
     await page.keyboard.press('Enter')
     const failed = own(page, 'lost at first')
     await expect.poll(() => failed.getAttribute('data-state')).toBe('failed')
+    expect(await failed.textContent()).toContain('Nobody who keeps this room can be reached')
     await failed.getByTestId('message-retry').click()
     await expect.poll(() => failed.getAttribute('data-state')).toBe('sent')
     expect(await failed.count()).toBe(1)
+
+    await page.evaluate(() => window.fixture.room('lobby').failNext('TOO_LARGE'))
+    await input.fill('given up')
+    await page.keyboard.press('Enter')
+    await own(page, 'given up').getByTestId('message-discard').click()
+    await expect.poll(() => own(page, 'given up').count()).toBe(0)
+  })
+
+  it('shows what waits in the outbox again after a reload, each once, and as sent when it goes out', async () => {
+    await using visited = await visit()
+    const { page } = visited
+    await enter(page)
+    await page.evaluate(() => window.fixture.room('lobby').setSending('offline'))
+    const say = async (text: string) => {
+      await page.getByTestId('composer-input').fill(text)
+      await page.keyboard.press('Enter')
+      await expect.poll(() => own(page, text).getAttribute('data-state')).toBe('waiting')
+    }
+    await say('written on the train')
+    await say('and in the tunnel')
+    await page.reload()
+    const texts = ['written on the train', 'and in the tunnel']
+    for (const text of texts)
+      await expect.poll(() => own(page, text).getAttribute('data-state')).toBe('waiting')
+    expect(await own(page, 'written on the train').textContent()).toContain('Waiting to be sent')
+    await page.evaluate(() => window.fixture.room('lobby').failNext('TIMEOUT'))
+    await page.evaluate(() => window.fixture.room('lobby').setSending('open'))
+    await expect.poll(() => own(page, texts[0]!).getAttribute('data-state')).toBe('failed')
+    await own(page, texts[0]!).getByTestId('message-retry').click()
+    for (const text of texts) {
+      await expect.poll(() => own(page, text).getAttribute('data-state')).toBe('sent')
+      expect(await own(page, text).count()).toBe(1)
+    }
+    await page.reload()
+    for (const text of texts) {
+      await expect.poll(() => own(page, text).getAttribute('data-state')).toBe('sent')
+      expect(await own(page, text).count()).toBe(1)
+    }
   })
 
   it('shows an unknown outcome as failed until the message turns up, then as sent and once', async () => {
@@ -125,6 +183,9 @@ describe('chat interface', () => {
     await page.evaluate(() => {
       const room = window.fixture.room('lobby')
       const name = '<b>Mallory</b>\u202e'
+      const mallory = { nodeId: 'x'.repeat(52), state: { name, away: 'yes' }, since: 0 }
+      const trent = { nodeId: 'y'.repeat(52), state: { name, away: true }, since: 0 }
+      room.emit('presence', [mallory, trent])
       const say = (text: string) => room.receive({ kind: 'chat', name, text })
       say('<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>')
       say('javascript:alert(1) data:text/html,x https://bank.example@evil.example/ https://good.example/a.')
@@ -137,6 +198,9 @@ describe('chat interface', () => {
     })
     await own(page, 'end of the attack').waitFor()
     expect(await page.locator('message-list img, message-list script, message-list b').count()).toBe(0)
+    const names = page.getByTestId('people-item').locator('.name')
+    await expect.poll(() => names.allTextContents()).toEqual(['<b>Mallory</b>', 'xxxxxx'])
+    expect(await page.locator('room-people b').count()).toBe(0)
     expect(await page.evaluate(() => 'hacked' in window)).toBe(false)
     expect(await page.locator('message-list').getByText('long name').count()).toBe(0)
     expect(await page.locator('message-list').getByText('not for a chat').count()).toBe(0)
@@ -216,7 +280,7 @@ describe('chat interface', () => {
 
     await page.evaluate(() => {
       const room = window.fixture.room('lobby')
-      const publisher = room.people[1]!.nodeId
+      const publisher = room.present[1]!.nodeId
       room.emit('gap', { publisher, writer: '0', fromSequence: 1, toSequence: 3, reason: 'expired' })
       room.emit('gap', { publisher, writer: '0', fromSequence: 4, toSequence: 5, reason: 'withheld' })
       room.channel = 'FAILED'
@@ -233,6 +297,126 @@ describe('chat interface', () => {
     await expect.poll(() => connection.getAttribute('data-state')).toBe('offline')
     await page.getByRole('button', { name: 'Try now' }).click()
     await expect.poll(() => page.getByTestId('topic-state').getAttribute('data-state')).toBe('ACTIVE')
+  })
+
+  it('shows who is here now, and itself as away while the page is hidden', async () => {
+    await using visited = await visit()
+    const { page } = visited
+    await enter(page)
+    const people = page.getByTestId('people-item')
+    await expect.poll(() => people.count()).toBe(7)
+    const me = people.first()
+    const away = page.getByTestId('people-item').filter({ hasText: 'Chidi' })
+    expect(await me.getAttribute('data-away')).toBe('false')
+    expect(await away.textContent()).toContain('away')
+    await setVisibility(page, 'hidden')
+    await expect.poll(() => me.getAttribute('data-away')).toBe('true')
+    await setVisibility(page, 'visible')
+    await expect.poll(() => me.getAttribute('data-away')).toBe('false')
+    await page.evaluate(() => {
+      const room = window.fixture.room('lobby')
+      room.emit('presence', room.present.slice(3))
+    })
+    await expect.poll(() => people.count()).toBe(4)
+    expect(await page.getByRole('button', { name: 'Who is here now: 4' }).count()).toBe(1)
+  })
+
+  it('keeps what is unread over a reload, with the history before it', async () => {
+    await using visited = await visit()
+    const { page } = visited
+    await enter(page, 'tea')
+    await page.getByTestId('room-input').fill('lobby')
+    await page.keyboard.press('Enter')
+    const badge = page.locator('[data-room=tea] .badge')
+    const receive = (text: string) =>
+      page.evaluate((text) => window.fixture.room('tea').receive({ kind: 'chat', name: 'Bo', text }), text)
+    await receive('read by nobody yet')
+    await expect.poll(() => badge.textContent()).toBe('1 unread')
+    await page.evaluate(() =>
+      window.fixture.room('tea').receiveMeanwhile({ kind: 'chat', name: 'Bo', text: 'said while away' }),
+    )
+    await page.reload()
+    await expect.poll(() => badge.textContent()).toBe('2 unread')
+    expect(await page.locator('[data-room=lobby] .badge').count()).toBe(0)
+    await page.locator('[data-room=tea]').click()
+    await expect.poll(() => badge.count()).toBe(0)
+    for (const text of ['read by nobody yet', 'said while away'])
+      expect(await own(page, text).count()).toBe(1)
+    // what was read before stands above, and nothing twice
+    await expect.poll(() => page.getByTestId('message').count()).toBeGreaterThan(60)
+    const ids = await page
+      .getByTestId('message')
+      .evaluateAll((all) => all.map((message) => (message as HTMLElement).dataset.id))
+    expect(new Set(ids).size).toBe(ids.length)
+    const boundary = await page.getByTestId('history-boundary').textContent()
+    expect(boundary).toContain('You had read up to here')
+
+    await expect.poll(() => keptPositions(page, 'tea')).toBe('position-2002')
+    await page.reload()
+    await page.getByTestId('history-boundary').waitFor({ state: 'attached' })
+    expect(await badge.count()).toBe(0)
+  })
+
+  it('encrypts a room by passphrase, and shares it by a link that asks before it joins', async () => {
+    const passphrase = 'seven words that nobody would ever guess'
+    await using visited = await visit()
+    const { page, violations } = visited
+    await enter(page)
+    await page.getByTestId('room-passphrase-open').click()
+    const field = page.getByTestId('room-passphrase')
+    expect(await page.locator('#passphrase-help').textContent()).toContain('an empty one')
+    await page.getByTestId('room-input').fill('diary')
+    await field.fill(passphrase)
+    await page.keyboard.press('Enter')
+    await page.getByTestId('room-lock').waitFor()
+    await page.getByTestId('history-boundary').waitFor({ state: 'attached' })
+    const item = page.getByTestId('room-item').filter({ hasText: 'diary' })
+    expect(await item.getByRole('img', { name: 'Encrypted' }).count()).toBe(1)
+    expect(await field.inputValue()).toBe('')
+    await page.getByTestId('composer-input').fill('dear diary')
+    await page.keyboard.press('Enter')
+    await expect.poll(() => own(page, 'dear diary').getAttribute('data-state')).toBe('sent')
+    const hidden = await page.evaluate(
+      () => window.fixture.node.topics.find((name) => name !== 'lobby') ?? '',
+    )
+    expect(hidden).toMatch(/^[\w-]{43}$/)
+    const sealed = await page.evaluate((name) => JSON.stringify(window.fixture.room(name).messages), hidden)
+    expect(sealed).not.toContain('diary')
+    expect(await page.evaluate(() => JSON.stringify({ ...localStorage }))).not.toContain('seven')
+
+    await page.getByTestId('room-share').click()
+    expect(await page.getByTestId('room-shared').textContent()).toContain('Link copied.')
+    const link = await page.evaluate(() => navigator.clipboard.readText())
+    expect(link).toMatch(/#invite=sticky1[\w-]+$/)
+    await page.reload()
+    await own(page, 'dear diary').waitFor()
+    await page.getByTestId('history-boundary').waitFor({ state: 'attached' })
+
+    await using visitor = await visit()
+    const guest = visitor.page
+    await guest.goto('about:blank')
+    await guest.goto(link)
+    await guest.getByTestId('name-input').fill('Gil')
+    await guest.keyboard.press('Enter')
+    const dialog = guest.getByTestId('invitation')
+    await dialog.waitFor()
+    await expect.poll(() => dialog.textContent()).toMatch(/Join\s+diary\?/)
+    expect(guest.url()).not.toContain('#')
+    await guest.keyboard.press('Escape')
+    await expect.poll(() => dialog.count()).toBe(0)
+    expect(await guest.getByTestId('room-item').count()).toBe(0)
+    await guest.evaluate((hash) => location.assign(hash), new URL(link).hash)
+    await dialog.getByTestId('invitation-join').click()
+    await guest.getByTestId('room-lock').waitFor()
+    await expect.poll(() => guest.evaluate(() => window.fixture.node.topics)).toContain(hidden)
+
+    await guest.evaluate((hash) => location.assign(hash), new URL(link).hash.slice(0, -3))
+    await expect.poll(() => dialog.textContent()).toContain('not a whole invitation')
+    await guest.keyboard.press('Escape')
+    await guest.evaluate(() => location.assign('#room=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E'))
+    await expect.poll(() => dialog.textContent()).toMatch(/Join\s+<img src=x onerror=alert\(1\)>\?/)
+    expect(await dialog.locator('img').count()).toBe(0)
+    expect([...violations, ...visitor.violations]).toEqual([])
   })
 
   it('remembers name, rooms and colours over a reload, moves by arrow keys and forgets a room that is left', async () => {
@@ -267,6 +451,8 @@ describe('chat interface', () => {
     const { page } = visited
     await enter(page)
     await page.getByTestId('identity-open').click()
+    await expect.poll(() => page.getByTestId('storage').textContent()).toMatch(/2[.,]4 MB of .*200 MB used/)
+    expect(await page.getByTestId('storage').getAttribute('data-persisted')).toBe('false')
     await page.getByTestId('export-passphrase').fill('correct horse')
     const downloading = page.waitForEvent('download')
     await page.getByTestId('export-submit').click()
@@ -297,7 +483,7 @@ describe('chat interface', () => {
     await page.keyboard.press('Enter')
     const node = page.getByTestId('inspector-node')
     await expect.poll(() => node.count()).toBe(6)
-    expect(loaded).toContain('/web/inspector.ts')
+    expect(loaded.filter((path) => path.includes('inspector'))).not.toEqual([])
     expect(await toggle.getAttribute('aria-expanded')).toBe('true')
     await expect
       .poll(() => page.getByTestId('inspector-close').evaluate((button) => button.matches(':focus')))
@@ -366,6 +552,10 @@ describe('chat interface', () => {
     await page.getByTestId('room-item').waitFor()
     expect(await page.getByTestId('composer-input').isVisible()).toBe(false)
     expect(await overflow(page)).toBe(0)
+    await page.getByTestId('room-passphrase-open').click()
+    await page.getByTestId('room-passphrase').fill('secret')
+    const field = await page.getByTestId('room-passphrase').boundingBox()
+    expect((field?.x ?? 0) + (field?.width ?? PHONE.width)).toBeLessThan(PHONE.width)
     expect(violations).toEqual([])
   })
 

@@ -53,6 +53,7 @@ describe('an encrypted topic', () => {
     expect(third.present).toMatchObject([{ nodeId: ada.pubsub.nodeId, state: { alias: 'nightingale' } }])
     await Promise.all([first, second, third].map((topic) => topic.close()))
     const { hiddenName } = await createTopicCipher(name, passphrase)
+    expect([first, second, third].map(({ networkName }) => networkName)).toEqual(Array(3).fill(hiddenName))
     expect((await bob.pubsub.history(hiddenName)).messages).toHaveLength(2)
     for (const node of [...holders, ada, bob]) {
       const disk = await diskOf(node)

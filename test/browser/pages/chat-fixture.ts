@@ -2,7 +2,8 @@ import '../../../web/chat-app.ts'
 import type { ChatApp } from '../../../web/chat-app.ts'
 import type { NodeStatus } from '../../../web/chat-node.ts'
 import { applyTheme, loadTheme } from '../../../web/settings.ts'
-import { FakeNode, type FakeRoom } from './fake-node.ts'
+import { FakeNode } from './fake-node.ts'
+import type { FakeRoom } from './fake-room.ts'
 
 /** The shipped components over a node in memory. `?messages=2000` sets how much was said before. */
 

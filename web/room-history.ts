@@ -1,0 +1,70 @@
+import { readChat } from './chat-data.ts'
+import type { Message, Topic } from './chat-node.ts'
+import type { RoomLog } from './room-log.ts'
+
+/** Older messages, as the reader scrolls up to them. One walk through the history, newest first, that goes on each time. */
+
+/** `unknown` until the first older messages were asked for; `full`: this tab holds as much as it may. */
+export type OlderState = 'unknown' | 'more' | 'loading' | 'failed' | 'none' | 'full'
+
+const OLDER_MESSAGES = 100
+/** There may be many of other shapes, or that are shown already; so many are read for one scroll before pausing. */
+const MAX_READ_PER_SCROLL = 1_000
+
+export class RoomHistory {
+  state: OlderState = 'unknown'
+  readonly #log: RoomLog
+  readonly #onChange: () => void
+  #topic: Topic | undefined
+  #walk: AsyncIterator<Message> | undefined
+  #joinVersion = Number.POSITIVE_INFINITY
+
+  constructor(log: RoomLog, onChange: () => void) {
+    this.#log = log
+    this.#onChange = onChange
+  }
+
+  /** What is newer is the subscription's to bring. */
+  joinedAt(version: number): void {
+    this.#joinVersion = version
+  }
+
+  async load(topic: Topic): Promise<void> {
+    if (this.state === 'loading' || this.state === 'none' || this.state === 'full') return
+    this.state = 'loading'
+    this.#onChange()
+    try {
+      this.state = await this.#read(topic)
+    } catch {
+      this.#walk = undefined // one that failed is over; what is shown already is passed over by the next
+      this.state = 'failed'
+    }
+    this.#onChange()
+  }
+
+  async #read(topic: Topic): Promise<OlderState> {
+    if (!this.#log.hasRoom) return 'full'
+    if (this.#topic !== topic) this.#walk = undefined
+    this.#topic = topic
+    this.#walk ??= topic.history({ reverse: true })[Symbol.asyncIterator]()
+    const found: Message[] = []
+    try {
+      for (let read = 0; read < MAX_READ_PER_SCROLL && found.length < OLDER_MESSAGES; read += 1) {
+        const next = await this.#walk.next()
+        if (next.done) return 'none'
+        if (this.#isOlder(next.value)) found.push(next.value)
+      }
+      return 'more'
+    } finally {
+      this.#log.prepend(found)
+    }
+  }
+
+  #isOlder(message: Message): boolean {
+    return (
+      message.addedInVersion <= this.#joinVersion &&
+      !this.#log.has(message.id) &&
+      readChat(message.data) !== undefined
+    )
+  }
+}
