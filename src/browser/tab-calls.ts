@@ -47,7 +47,9 @@ export const PUBSUB_CALLS = {
   recover: { repeat: 'yes' },
   keepPosition: { repeat: 'yes' },
   keptPosition: { repeat: 'yes' },
-} as const satisfies Record<Called, CallRule>
+  /** Of the leader's own class: what a page shows of it. */
+  counters: { repeat: 'yes' },
+} as const satisfies Record<Called | 'counters', CallRule>
 
 /** Methods that take a listener, and give what ends it. A tab has one of its own at the leader while anybody listens. */
 export const PUBSUB_LISTENERS = ['onReceipt', 'onOutboxError'] as const satisfies (keyof PubSub)[]
@@ -119,7 +121,7 @@ export function serveNode(node: NetworkNode): ServedNode {
     mirror: (): NodeMirror => ({ nodeId: node.nodeId, status: node.status() }),
     call: async (method, args, signal) => {
       if (Object.hasOwn(PUBSUB_CALLS, method)) {
-        const rule: CallRule = PUBSUB_CALLS[method as Called]
+        const rule: CallRule = PUBSUB_CALLS[method as keyof typeof PUBSUB_CALLS]
         return invoke(node.pubsub, method, withSignal(rule, args, signal))
       }
       if (Object.hasOwn(NODE_CALLS, method)) return invoke(node, method, args)
@@ -127,7 +129,7 @@ export function serveNode(node: NetworkNode): ServedNode {
     },
     open: async (method, args, signal, tell) => {
       if ((PUBSUB_LISTENERS as readonly string[]).includes(method))
-        return serveListener(node.pubsub, method, tell)
+        return serveListener(node.pubsub, method, args, tell)
       if (method !== 'subscribe') throw unknownMethod(method)
       const [topic, options] = args as Parameters<PubSub['subscribe']>
       const subscription = await node.pubsub.subscribe(topic, { ...options, signal })
@@ -146,9 +148,10 @@ export function serveNode(node: NetworkNode): ServedNode {
 function serveListener(
   pubsub: PubSub,
   method: string,
+  args: unknown[],
   tell: (event: string, value: unknown) => void,
 ): ServedObject {
-  const stop = invoke(pubsub, method, [(value: unknown) => tell('told', value)]) as () => void
+  const stop = invoke(pubsub, method, [(value: unknown) => tell('told', value), ...args]) as () => void
   return {
     mirror: () => null,
     call: async (name) => {

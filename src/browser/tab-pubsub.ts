@@ -35,17 +35,36 @@ function withKey(rule: CallRule, given: unknown[]): unknown[] {
   return args.with(index, { ...options, key: options?.key ?? crypto.randomUUID() })
 }
 
+type Listen = (listener: (value: unknown) => void, about?: string) => () => void
+
 /** Of each method that takes a listener: the listeners of this tab, and one at the leader while there are any. */
-function listening(client: TabClient): Record<string, (listener: (value: unknown) => void) => () => void> {
-  return Object.fromEntries(PUBSUB_LISTENERS.map((method) => [method, listenersOf(client, method)]))
+function listening(client: TabClient): Record<string, Listen> {
+  return Object.fromEntries(
+    PUBSUB_LISTENERS.map((method) => {
+      const byTopic = new Map<string | undefined, Listen>()
+      const listen: Listen = (listener, about) => {
+        const one = byTopic.get(about) ?? listenersOf(client, method, about, () => byTopic.delete(about))
+        byTopic.set(about, one)
+        return one(listener)
+      }
+      return [method, listen]
+    }),
+  )
 }
 
-function listenersOf(client: TabClient, method: string) {
+/** `about`: what only is told of, e.g. one topic. `onNobody`: the last listener has gone. */
+function listenersOf(
+  client: TabClient,
+  method: string,
+  about: string | undefined,
+  onNobody: () => void,
+): Listen {
   const listeners = new Set<{ listener: (value: unknown) => void }>()
   let number: number | undefined
+  const args = about === undefined ? [] : [about]
   const open = () => {
     // a leader that refuses is one of too many subscriptions; the next one is asked again
-    client.call(method, [], { opens: number ?? 0 }).catch(() => undefined)
+    client.call(method, args, { opens: number ?? 0 }).catch(() => undefined)
   }
   const remote: RemoteObject = {
     take: (events) => {
@@ -55,7 +74,7 @@ function listenersOf(client: TabClient, method: string) {
     interrupted: () => undefined,
     end: () => listeners.clear(),
   }
-  return (listener: (value: unknown) => void) => {
+  return (listener) => {
     const entry = { listener }
     listeners.add(entry)
     if (number === undefined) {
@@ -66,6 +85,7 @@ function listenersOf(client: TabClient, method: string) {
       if (!listeners.delete(entry) || listeners.size > 0 || number === undefined) return
       client.forget(number)
       number = undefined
+      onNobody()
     }
   }
 }

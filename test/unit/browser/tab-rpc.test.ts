@@ -210,6 +210,21 @@ describe('a tab that follows', () => {
     expect(texts((await other.pubsub.history('outbox')).messages)).toEqual(['x'])
   })
 
+  it('hears of one topic only, where it asks for that', async () => {
+    const { pubsub } = await following()
+    const heard: string[] = []
+    const stop = pubsub.onReceipt(({ topic }) => heard.push(topic), 'one')
+    const all: string[] = []
+    const stopAll = pubsub.onReceipt(({ topic, state }) => state === 'stored' && all.push(topic))
+    await pubsub.enqueue('other', 'x')
+    await pubsub.enqueue('one', 'y')
+    pubsub.drainOutbox()
+    await until(() => all.length === 2)
+    expect(new Set(heard)).toEqual(new Set(['one']))
+    stop()
+    stopAll()
+  })
+
   it('sees who is here, and is seen, also after a change of leaders', async () => {
     const tab = await following()
     const subscription = await tab.pubsub.subscribe('here', { presence: 'away' })
