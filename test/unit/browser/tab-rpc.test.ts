@@ -474,7 +474,7 @@ describe('what is no frame', () => {
 
   it('calls nothing that is not in the table', async () => {
     const { client, pubsub } = await following()
-    for (const method of ['close', 'counters', 'constructor', '__proto__', 'toString', 'dht'])
+    for (const method of ['close', 'receive', 'constructor', '__proto__', 'toString', 'dht'])
       expect(await codeOf(client.call(method, []))).toBe('UNKNOWN_METHOD')
     const subscription = await pubsub.subscribe('table')
     const numbers = Array.from({ length: 20 }, (_, number) => number + 1)
