@@ -32,6 +32,9 @@ const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000 } }
  */
 const DIALLING = { maxParallelDials: 8, addressDialTimeout: 10_000, dialTimeout: 20_000 }
 
+/** A second, from one host: all that other tabs open come from the relay's. libp2p's default is 5, and resets the others. */
+const INBOUND = { inboundConnectionThreshold: 50 }
+
 /** The most that the peer store takes. */
 const MAX_TAG_VALUE = 100
 
@@ -74,7 +77,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
     streamMuxers: [yamux()],
     // the browser default refuses private addresses and plain websockets: a local network would be out of reach
     connectionGater: { denyDialMultiaddr: (address) => backoff.isResting(address) },
-    connectionManager: { maxConnections, ...DIALLING },
+    connectionManager: { maxConnections, ...DIALLING, ...INBOUND },
     connectionMonitor: PINGS,
     services: {
       ping: ping(PING_STREAMS),

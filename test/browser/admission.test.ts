@@ -124,7 +124,9 @@ describe('two tabs', { timeout: 60_000 }, () => {
     const allow = (isAllowed: boolean) =>
       Promise.all([page, other].map((tab) => tab.evaluate((is) => fixture.allowWebRtc(is), isAllowed)))
     await allow(false)
-    await page.evaluate(([relay, id]) => fixture.dialAnyhow(relay, id), [bridge.address, peer] as const)
+    const dial = () =>
+      page.evaluate(([relay, id]) => fixture.dialThrough(relay, id), [bridge.address, peer] as const)
+    await vi.waitFor(dial, { timeout: 10_000 })
     expect([...new Set(await connections())]).toEqual(['relayed'])
     await allow(true)
     await vi.waitFor(async () => expect([...new Set(await connections())]).toEqual(['direct']), {

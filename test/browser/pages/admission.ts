@@ -98,13 +98,9 @@ export const fixture = {
       : ((() => Promise.reject(new Error('WebRTC is blocked here.'))) as unknown as typeof createOffer)
   },
 
-  /** Dials by all addresses that the relay gives; which kinds of connection there are afterwards. */
-  async dialAnyhow(relay: string, peer: string): Promise<void> {
-    const circuit = `${relay}/p2p-circuit`
-    const addresses = [`${circuit}/webrtc/p2p/${peer}`, `${circuit}/p2p/${peer}`].map((text) =>
-      multiaddr(text),
-    )
-    await (nodes[0] as DhtLibp2p).dial(addresses)
+  /** Connects to a peer through the relay. */
+  async dialThrough(relay: string, peer: string): Promise<void> {
+    await (nodes[0] as DhtLibp2p).dial(multiaddr(`${relay}/p2p-circuit/p2p/${peer}`))
   },
 
   /** Of the connections to a peer: 'direct' or 'relayed'. */
