@@ -105,7 +105,8 @@ describe('the chat', () => {
     await enterRoom(ada, 'diary')
     await say(ada, 'dear diary')
     const mark = ada.locator('[data-testid="message"]', { hasText: 'dear diary' }).getByRole('img')
-    expect(await mark.getAttribute('title')).toMatch(/^Stored by \d nodes?$/)
+    // it may come back by the topic before its receipt does
+    await until(async () => /^Stored by \d nodes?$/.test((await mark.getAttribute('title')) ?? ''), 20_000)
     await ada.getByTestId('room-share').click()
     await ada.getByTestId('room-shared').waitFor()
     const link = await ada.evaluate(() => navigator.clipboard.readText())

@@ -103,7 +103,7 @@ describe('sticky start', () => {
         data: 'kept',
       }),
     ])
-    expect(await inspected.exited).toBe(0)
+    expect([await inspected.exited, inspected.stderr]).toEqual([0, ''])
     expect(inspected.events).toEqual([
       expect.objectContaining({
         topic: 'lobby',

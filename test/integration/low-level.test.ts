@@ -88,7 +88,7 @@ describe('a topic that moves on while it is read', () => {
   /** After a head was read, and before its blocks are, more commits are made than a holder keeps old blocks of. */
   async function readerOfBusyTopic(busyReads: number): Promise<StickyPubSub> {
     net = new MemoryNet()
-    for (let i = 0; i < 3; i++) await net.add({ dhtOptions: { keptOldCommits: 4, checkpointCommits: 4 } })
+    for (let i = 0; i < 3; i++) await net.add({ dhtOptions: { keptOldCommits: 4, checkpointCommits: 1_000 } })
     const publisher = (await net.add({ stores: false })).pubsub
     const { pubsub } = await net.add({ stores: false })
     const { dht } = pubsub
