@@ -86,7 +86,7 @@ export class Replicas {
       refreshing: undefined,
     }
     const isOld = this.#runtime.monotonicNow() - cached.atMs > this.#options.replicaSetTtlMs
-    if (isOld || cached.topology < this.#topology) {
+    if (isOld || cached.peers.length === 0 || cached.topology < this.#topology) {
       cached.refreshing ??= this.#lookUp(key, name, cached)
       // a known set serves while its successor is looked up; a set with nobody to ask does not
       if (this.#live(cached.peers).length === 0) await cached.refreshing

@@ -2,6 +2,7 @@ import {
   Cleanups,
   Dht,
   type DhtOptions,
+  delay,
   equalBytes,
   type HeadAnswer,
   type Identity,
@@ -366,7 +367,7 @@ export class StickyPubSub implements PubSub {
   async #load(topic: string, signal?: AbortSignal): Promise<Loaded | undefined> {
     this.#requireOpen()
     const topicKey = await topicKeyOf(topic)
-    const answers = await this.dht.readHeads(COORDINATOR, topicKey, signal)
+    const answers = await this.#readHeads(topicKey, signal)
     if (answers.length === 0)
       throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
     if (answers.every((answer) => answer.error !== undefined)) throw (answers[0] as HeadAnswer).error
@@ -376,6 +377,15 @@ export class StickyPubSub implements PubSub {
       coordinator: decodeCoordinator(answer.head),
       head: answer.head,
       reader: (own) => this.dht.reader(COORDINATOR, topicKey, answer.peer, own),
+    }
+  }
+
+  /** Who has just joined may know nobody for a moment. */
+  async #readHeads(topicKey: Uint8Array, signal?: AbortSignal): Promise<HeadAnswer[]> {
+    for (let attempt = 0; ; attempt++) {
+      const answers = await this.dht.readHeads(COORDINATOR, topicKey, signal)
+      if (answers.length > 0 || attempt === MAX_EMPTY_READS) return answers
+      await delay(this.dht.runtime, this.#options.retryMs * 2 ** attempt, signal)
     }
   }
 
@@ -404,6 +414,9 @@ export class StickyPubSub implements PubSub {
       this.dht.rpc.request(source, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
   }
 }
+
+/** With the default backoff 1.5 s in all. */
+const MAX_EMPTY_READS = 4
 
 /**
  * After a repair honest holders have one head; a holder that keeps to a stale one is outvoted. Among equals this node
