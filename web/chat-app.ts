@@ -157,6 +157,8 @@ export class ChatApp extends LitElement {
   #drawMain(): TemplateResult {
     const room = this.#models.get(this.active)
     if (this.startProblem !== '') return this.#drawStartProblem()
+    // not the room of before: what is written for the encrypted one must not land there
+    if (this.joining) return html`<div class="empty" role="status"><p>Making the key of the room…</p></div>`
     if (this.rooms.length === 0) return this.#drawNoRooms()
     if (room === undefined || this.node === undefined)
       return html`<div class="empty" role="status"><p>Connecting to the network…</p></div>`
@@ -234,9 +236,11 @@ export class ChatApp extends LitElement {
       return
     }
     this.joining = true
+    this.phoneView = 'room'
     try {
       this.#joinRoom(await roomBehind(this.node, name, passphrase))
     } catch (error) {
+      this.phoneView = 'rooms'
       this.joinProblem = describeProblem(error)
     } finally {
       this.joining = false

@@ -103,6 +103,7 @@ describe('the chat', () => {
     await ada.getByTestId('room-passphrase-open').click()
     await ada.getByTestId('room-passphrase').fill('seven words that nobody would ever guess')
     await enterRoom(ada, 'diary')
+    await ada.getByTestId('room-lock').waitFor()
     await say(ada, 'dear diary')
     const mark = ada.locator('[data-testid="message"]', { hasText: 'dear diary' }).getByRole('img')
     // it may come back by the topic before its receipt does

@@ -367,7 +367,15 @@ describe('chat interface', () => {
     expect(await page.locator('#passphrase-help').textContent()).toContain('an empty one')
     await page.getByTestId('room-input').fill('diary')
     await field.fill(passphrase)
-    await page.keyboard.press('Enter')
+    // Making the key takes a while, in which nobody may write into the room of before.
+    const shown = await page.evaluate(async () => {
+      const app = document.querySelector<HTMLElement & { updateComplete: Promise<boolean> }>('chat-app')!
+      const list = app.shadowRoot!.querySelector('room-list')!
+      list.shadowRoot!.querySelector<HTMLElement>('[data-testid=room-submit]')!.click()
+      await app.updateComplete
+      return app.shadowRoot!.querySelector('main')!.innerText
+    })
+    expect(shown).toBe('Making the key of the room…')
     await page.getByTestId('room-lock').waitFor()
     await page.getByTestId('history-boundary').waitFor({ state: 'attached' })
     const item = page.getByTestId('room-item').filter({ hasText: 'diary' })
