@@ -77,11 +77,19 @@ class LevelStorage implements Storage {
     return this.#writer.write(operations)
   }
 
-  /** LevelDB keeps deleted values until a compaction comes by, which in a store that is little written may be never. */
+  /**
+   * LevelDB keeps deleted values until a compaction comes by, which in a store that is little written may be never. One
+   * that is asked for leaves the lowest table that a key is in as it is, and that may be one with a value and its deletion
+   * both. So what is in memory is written out first, and then come deletions at either end of the names, which lie above
+   * all tables and take each of them into the compaction.
+   */
   async compact(): Promise<void> {
     const level = await this.#readable()
+    const ends = ['\0', '\uffff'] as const // beyond all names
     try {
-      await level.compactRange('', '\uffff')
+      await level.compactRange(ends[1], ends[1]) // compacts nothing, but writes out what is in memory
+      await this.write(ends.map((key) => ({ type: 'delete', key })))
+      await level.compactRange(...ends)
     } catch (error) {
       throw this.#readError(error)
     }

@@ -1,6 +1,15 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -29,6 +38,9 @@ const collect = async (storage: Storage): Promise<Map<string, Uint8Array>> => {
   for await (const [key, value] of storage.entries('')) all.set(key, value)
   return all
 }
+
+const bytesIn = (directory: string): number =>
+  readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0)
 
 /** Runs the child to its end; gives what it said. */
 function run(
@@ -216,4 +228,26 @@ describe('on a full disk', () => {
     await expectAll()
     await storage.close()
   })
+})
+
+describe('compact()', () => {
+  it.each([20, 200])(
+    'gives back what %i deleted values of 50 kB took, and keeps the others',
+    async (count) => {
+      const directory = join(folder, `compact-${count}`)
+      const storage = await openLevelStorage(directory)
+      const kept = new Uint8Array(randomBytes(50_000))
+      await storage.write([{ type: 'put', key: 'block/kept', value: kept }])
+      const keys = Array.from({ length: count }, (_, index) => `block/${index}`)
+      for (const key of keys)
+        await storage.write([{ type: 'put', key, value: new Uint8Array(randomBytes(50_000)) }])
+      expect(bytesIn(directory)).toBeGreaterThan(count * 50_000)
+      await storage.write(keys.map((key) => ({ type: 'delete', key })))
+      await storage.compact?.()
+      expect(bytesIn(directory)).toBeGreaterThan(50_000)
+      expect(bytesIn(directory)).toBeLessThan(55_000)
+      expect(await collect(storage)).toEqual(new Map([['block/kept', Buffer.from(kept)]]))
+      await storage.close()
+    },
+  )
 })
