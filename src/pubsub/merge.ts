@@ -55,7 +55,7 @@ async function joinOrdered(
   const { root, rootId } = united.collection
   const isEmpty = root.count === 0 && first.messages === null && second.messages === null
   const { head, blocks } = await prune({
-    ...lineage(first, second, isEmpty ? null : rootId, subscribers.rootId),
+    ...lineage([first, sideA], [second, sideB], isEmpty ? null : rootId, subscribers.rootId),
     version,
     expiresAt: Math.max(
       first.expiresAt,
@@ -87,30 +87,35 @@ function mergedVersion(a: number, b: number): number {
   return Math.min((high > low + LIMITS.maxVersionJump ? low : high) + 1, LIMITS.maxVersion)
 }
 
-/** Both sides' ids become history, unless they are the current ones; alternating, so that pruning keeps the newest of both. */
+/**
+ * Both sides' ids become history, unless they are the current ones; alternating, so that pruning keeps the newest of both.
+ * Not those of a side whose number is ignored: who saw one of them at a number that the merge is below would take what the
+ * merge adds for something that it had seen, as soon as the numbers have risen again.
+ */
 function lineage(
-  first: Coordinator,
-  second: Coordinator,
+  [first, sideA]: [Coordinator, Side],
+  [second, sideB]: [Coordinator, Side],
   messages: Uint8Array | null,
   subscribers: Uint8Array | null,
 ): Coordinator {
-  const withCurrent = (current: Uint8Array | null, history: Uint8Array[]) =>
-    current === null ? history : [current, ...history]
+  const idsOf = (side: Side, current: Uint8Array | null, history: Uint8Array[]) =>
+    side.numberIgnored ? [] : current === null ? history : [current, ...history]
+  const previousOf = (side: Side, { previous }: Coordinator) => (side.numberIgnored ? [] : previous)
   return {
     ...first,
     messages,
     subscribers,
     messageHistory: interleave(
-      withCurrent(first.messages, first.messageHistory),
-      withCurrent(second.messages, second.messageHistory),
+      idsOf(sideA, first.messages, first.messageHistory),
+      idsOf(sideB, second.messages, second.messageHistory),
       messages,
     ),
     subscriberHistory: interleave(
-      withCurrent(first.subscribers, first.subscriberHistory),
-      withCurrent(second.subscribers, second.subscriberHistory),
+      idsOf(sideA, first.subscribers, first.subscriberHistory),
+      idsOf(sideB, second.subscribers, second.subscriberHistory),
       subscribers,
     ),
-    previous: interleave(first.previous, second.previous, null),
+    previous: interleave(previousOf(sideA, first), previousOf(sideB, second), null),
     createdAt: Math.min(first.createdAt, second.createdAt),
     lastModified: Math.max(first.lastModified, second.lastModified),
   }

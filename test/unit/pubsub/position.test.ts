@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { encode } from '../../../src/dht/codec.ts'
 import { decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
+import { openMessage } from '../../../src/pubsub/message.ts'
+import { LIMITS } from '../../../src/pubsub/options.ts'
 import { Position } from '../../../src/pubsub/position.ts'
 import { World } from '../../support/lineage.ts'
 
@@ -46,6 +49,27 @@ describe('a position', () => {
     for (let n = 2; n <= 4; n++) head = await world.apply(head, await world.messages(n, 1))
     expect(await new Position(3).knownIn(decodeCoordinator(head), world.read)).toBe(3)
     expect(await new Position(9).knownIn(decodeCoordinator(head), world.read)).toBe(0)
+  })
+
+  it('is not one of a head whose forged number was ignored, though the numbers rise again', async () => {
+    const world = new World()
+    const base = await world.apply(undefined, await world.messages(1, 2))
+    const leapt = encode({
+      ...decodeCoordinator(await world.apply(base, await world.messages(3, 1))),
+      version: LIMITS.maxVersionJump + 100,
+    })
+    const position = new Position(0)
+    saw(position, base)
+    saw(position, leapt)
+    const honest = await world.apply(base, await world.messages(1, 1, { writer: 1 }))
+    const merged = await world.join(honest, leapt)
+    expect(decodeCoordinator(merged).version).toBe(decodeCoordinator(honest).version + 1)
+    const risen = encode({ ...decodeCoordinator(merged), version: LIMITS.maxVersionJump + 101 })
+    const after = await position.knownIn(decodeCoordinator(risen), world.read)
+    const read = await Promise.all(
+      (await world.entries(risen, after)).map(({ envelope }) => openMessage(envelope)),
+    )
+    expect(read.filter(({ body }) => body.writer[0] === 1)).toHaveLength(1)
   })
 
   it('remembers a bounded number of heads', async () => {
