@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vite'
-import { smallKadDht } from './src/browser/vite.ts'
+import { smallLibp2p } from './src/browser/vite.ts'
 
 /** package.json says that the library's modules have no side effects; the page's modules define its elements. */
 const keepElements: Plugin = {
@@ -12,7 +12,7 @@ const keepElements: Plugin = {
 export default defineConfig({
   root: fileURLToPath(new URL('web', import.meta.url)),
   base: './',
-  plugins: [smallKadDht(), keepElements],
+  plugins: [smallLibp2p(), keepElements],
   build: {
     outDir: fileURLToPath(new URL('web/dist', import.meta.url)),
     emptyOutDir: true,

@@ -1,27 +1,38 @@
 import { fileURLToPath } from 'node:url'
 
 /** What Vite, Rolldown and Rollup call a plugin, as far as this one is one. */
-export interface SmallKadDht {
+export interface SmallLibp2p {
   name: string
   enforce: 'pre'
   resolveId(source: string, importer: string | undefined): string | undefined
 }
 
-const LIST = /\/generated-prefix-list(-browser)?\.js$/
+interface Replaced {
+  source: RegExp
+  /** The package that imports it. */
+  by: string
+  /** The file here that takes its place. */
+  with: string
+}
+
+const REPLACED: Replaced[] = [
+  { source: /\/generated-prefix-list(-browser)?\.js$/, by: '@libp2p/kad-dht', with: 'kad-prefixes' },
+  { source: /^@noble\/curves\/secp256k1(\.js)?$/, by: '@libp2p/crypto', with: 'no-secp256k1' },
+]
 
 /**
- * Leaves kad-dht's list of prefixes out of a page, a fifth of it, by an equivalent that is computed (kad-prefixes.ts).
- * In vite.config: `plugins: [smallKadDht()]`.
+ * Leaves out of a page what a node in a tab does not use of libp2p: kad-dht's list of prefixes, by an equivalent that is
+ * computed, and a curve that no node has keys of. In vite.config: `plugins: [smallLibp2p()]`.
  */
-export function smallKadDht(): SmallKadDht {
+export function smallLibp2p(): SmallLibp2p {
   const here = import.meta.url
-  const replacement = fileURLToPath(
-    new URL(here.endsWith('.ts') ? './kad-prefixes.ts' : './kad-prefixes.js', here),
-  )
+  const extension = here.endsWith('.ts') ? 'ts' : 'js'
   return {
-    name: 'sticky-pubsub:small-kad-dht',
+    name: 'sticky-pubsub:small-libp2p',
     enforce: 'pre',
-    resolveId: (source, importer) =>
-      LIST.test(source) && importer?.includes('@libp2p/kad-dht') ? replacement : undefined,
+    resolveId(source, importer) {
+      const replaced = REPLACED.find((one) => one.source.test(source) && importer?.includes(one.by))
+      return replaced && fileURLToPath(new URL(`./${replaced.with}.${extension}`, here))
+    },
   }
 }

@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
+import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
 import { kilobytes, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
 
 /** Where kad-dht puts the peer id that it makes of a number: the first 16 bits. */
@@ -15,12 +17,28 @@ function placeOf(number: number): number {
 const sharedBits = (a: number, b: number): number => Math.clz32(a ^ b) - 16
 
 describe('the size of a page with a node', () => {
-  it('is within its limit, which it would be over with the list of prefixes', async () => {
-    const [wholeNode] = sizeLines({ wholeNode: 0, wholeNodeWithList: 0, libp2pBase: 0, overBase: 0 })
+  it('is within its limit, which it would be over with all that libp2p brings', async () => {
+    const [wholeNode] = sizeLines({ wholeNode: 0, wholeNodeAsItComes: 0, libp2pBase: 0, overBase: 0 })
     const limit = wholeNode?.limit as number
     const small = await kilobytes(WHOLE_NODE)
     expect(small).toBeLessThan(limit)
-    expect(await kilobytes(WHOLE_NODE, { smallKad: false })).toBeGreaterThan(small + 40)
+    expect(await kilobytes(WHOLE_NODE, { small: false })).toBeGreaterThan(small + 40)
+  })
+})
+
+describe('what stands in for the curve of other keys', () => {
+  it('has all that libp2p uses of it, and refuses', async () => {
+    expect(() => secp256k1.Point.fromBytes()).toThrow(/Ed25519/)
+    const uses = await Promise.all(
+      ['index.js', 'index.browser.js', 'utils.js'].map((file) =>
+        readFile(
+          new URL(`../../../node_modules/@libp2p/crypto/dist/src/keys/secp256k1/${file}`, import.meta.url),
+          'utf8',
+        ),
+      ),
+    )
+    const names = new Set(uses.join().match(/(?<=\bsecp\.)\w+/g))
+    expect([...names].sort()).toEqual(Object.keys(secp256k1).sort())
   })
 })
 
