@@ -2,6 +2,7 @@ import { html, LitElement, nothing, type PropertyValues, type TemplateResult } f
 import './composer.ts'
 import './message-list.ts'
 import './people.ts'
+import './qr-code.ts'
 import type { RoomModel } from './chat-model.ts'
 import type { ChatNode, NodeStatus } from './chat-node.ts'
 import { backIcon, inspectIcon, leaveIcon, linkIcon, lockIcon, peopleIcon } from './icons.ts'
@@ -243,8 +244,10 @@ export class ChatRoom extends LitElement {
       ? 'Whoever has it can read and write here: send it only to people you trust.'
       : 'The room is open: anybody who knows its name is in.'
     return html`<div class="banner" role="status" data-testid="room-shared">
+      <qr-code .text=${link} .label=${'The link as a QR code'}></qr-code>
       <span>
-        ${copied ? 'Link copied.' : html`Copying is not allowed here; select the link: <code>${link}</code>`} ${who}
+        ${copied ? 'Link copied.' : html`Copying is not allowed here; select the link: <code>${link}</code>`} A camera
+        reads it from the code. ${who}
       </span>
       <button class="link-button" @click=${this.#closeShared}>Close</button>
     </div>`

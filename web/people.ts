@@ -67,9 +67,12 @@ export class RoomPeople extends LitElement {
         color: var(--ink-faint);
         font: 0.6875rem var(--font-code);
       }
-      .away .avatar,
-      .away .name {
+      .away .avatar {
         opacity: 0.55;
+      }
+      .away .name {
+        color: var(--ink-faint);
+        font-weight: 400;
       }
       .more {
         padding: var(--space-2);

@@ -103,6 +103,14 @@ export const roomStyles = css`
     color: var(--ink-soft);
     font-size: var(--size-small);
   }
+  .banner qr-code {
+    flex: none;
+    width: 11rem;
+  }
+  .banner qr-code + span {
+    flex: 1;
+    min-width: 12rem;
+  }
   .banner code {
     overflow-wrap: anywhere;
     user-select: all;

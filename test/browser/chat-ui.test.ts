@@ -1,9 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import jsQR from 'jsqr'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { build, type PreviewServer, preview } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { seriousProblems } from '../support/axe.ts'
 import { launchChromium } from '../support/chromium.ts'
 
 /** The shipped components in a real Chromium, over a node in memory, under the policy that the bridge sends. */
@@ -396,6 +398,7 @@ describe('chat interface', () => {
     expect(await page.getByTestId('room-shared').textContent()).toContain('Link copied.')
     const link = await page.evaluate(() => navigator.clipboard.readText())
     expect(link).toMatch(/#invite=sticky1[\w-]+$/)
+    expect(await scanned(page)).toBe(link)
     await page.reload()
     await own(page, 'dear diary').waitFor()
     await page.getByTestId('history-boundary').waitFor({ state: 'attached' })
@@ -567,6 +570,35 @@ describe('chat interface', () => {
     expect(violations).toEqual([])
   })
 
+  for (const colorScheme of ['light', 'dark'] as const)
+    it(`has nothing serious for axe to find, ${colorScheme}`, async () => {
+      await using visited = await visit({ colorScheme })
+      const { page } = visited
+      expect(await seriousProblems(page)).toEqual([])
+      await enter(page)
+      for (const text of ['a first line of mine', 'a second of mine']) {
+        await page.getByTestId('composer-input').fill(text)
+        await page.keyboard.press('Enter')
+        await own(page, text.slice(0, 8)).waitFor()
+      }
+      expect(await seriousProblems(page)).toEqual([])
+      await page.getByTestId('room-share').click()
+      await page.getByTestId('inspector-toggle').click()
+      await page.getByTestId('inspector-version').first().waitFor()
+      expect(await seriousProblems(page)).toEqual([])
+      await page.getByTestId('identity-open').click()
+      expect(await seriousProblems(page)).toEqual([])
+      await page.keyboard.press('Escape')
+      await page.evaluate(() => location.assign('#room=elsewhere'))
+      await page.getByTestId('invitation').waitFor()
+      expect(await seriousProblems(page)).toEqual([])
+      await page.keyboard.press('Escape')
+      await page.setViewportSize(PHONE)
+      expect(await seriousProblems(page)).toEqual([])
+      await page.evaluate(() => document.body.append(document.createElement('button')))
+      expect(await seriousProblems(page)).toEqual(['button-name: button'])
+    })
+
   it('notices a violation of the policy (the check above can fail)', async () => {
     await using visited = await visit()
     const { page, violations } = visited
@@ -574,6 +606,20 @@ describe('chat interface', () => {
     await expect.poll(() => violations.length).toBe(1)
   })
 })
+
+/** What the camera of another device would read of the code on the screen. */
+async function scanned(page: Page): Promise<string | undefined> {
+  const picture = (await page.locator('qr-code').screenshot()).toString('base64')
+  const { data, width, height } = await page.evaluate(async (base64) => {
+    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
+    const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/png' }))
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d')!
+    context.drawImage(bitmap, 0, 0)
+    const { data, width, height } = context.getImageData(0, 0, bitmap.width, bitmap.height)
+    return { data: [...data], width, height }
+  }, picture)
+  return jsQR.default(Uint8ClampedArray.from(data), width, height)?.data
+}
 
 /** As when the tab goes to the background and comes back. */
 const setVisibility = (page: Page, state: DocumentVisibilityState): Promise<void> =>
