@@ -7,7 +7,15 @@ export {
   StickyError,
 } from '../dht/index.ts'
 export type * from '../pubsub/index.ts'
-export { inviteTo, newTopicSecret, openTopic, readInvite, topicKeyOf } from '../pubsub/index.ts'
+export {
+  cursorOf,
+  historyOf,
+  inviteTo,
+  newTopicSecret,
+  openTopic,
+  readInvite,
+  topicKeyOf,
+} from '../pubsub/index.ts'
 export { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 export * from './node.ts'
 export { openIdbStorage } from './object-store.ts'

@@ -1,5 +1,7 @@
 export type * from '../pubsub/index.ts'
 export {
+  cursorOf,
+  historyOf,
   inviteTo,
   newTopicSecret,
   openTopic,

@@ -15,12 +15,12 @@ const HELP = `npm run bench:browser -- [options]
 
 Tabs of a headless Chromium on this machine, a bridge, and for most of it three nodes with disks as processes of their own.
 
-  --only NAMES  some of dials,message,start,memory,idle, separated by commas
+  --only NAMES  some of dials,message,start,memory,scroll,idle, separated by commas
   --quick       little of everything: shows that it works, not what it measures
   --json FILE   also write the numbers there
   --help
 `
-const SECTIONS = ['dials', 'message', 'start', 'memory', 'idle']
+const SECTIONS = ['dials', 'message', 'start', 'memory', 'scroll', 'idle']
 
 const { values } = parseArgs({
   options: {
@@ -37,12 +37,15 @@ const sizes = values.quick
 /** Messages on their way at the same time while the topic for `memory` is filled. */
 const BATCH = 250
 const SOON_MS = 120_000
+const SCROLL_PX = 200
+/** A frame and a half at 60 a second: at least one was left out. */
+const LATE_FRAME_MS = 25
 
 const results = new Results()
 const network = await LocalNetwork.start({ nodes: 3 })
 const browser = await launchChromium()
 try {
-  const runs: Record<string, () => Promise<void>> = { dials, message, start, memory, idle }
+  const runs: Record<string, () => Promise<void>> = { dials, message, start, memory, scroll, idle }
   for (const [name, run] of Object.entries(runs)) {
     if (!only.has(name)) continue
     process.stderr.write(`${name} …\n`)
@@ -162,6 +165,46 @@ async function heapMegabytes(page: Page): Promise<number> {
   const { usedSize } = await session.send('Runtime.getHeapUsage')
   await session.detach()
   return usedSize / 1_000_000
+}
+
+/** The chat, from the newest message of a long room up to the first, a good way at every frame. */
+async function scroll(): Promise<void> {
+  const { page: writer } = await openNode(browser, await bundle('test/browser/pages/bench.ts'))
+  for (let from = 0; from < sizes.kept; from += BATCH)
+    await writer.evaluate(([at, many]) => fixture.sayMany('scroll', at, many), [from, BATCH] as const)
+  await writer.context().close()
+  const page = await (await browser.newContext({ viewport: { width: 1_200, height: 800 } })).newPage()
+  await page.goto(network.url)
+  await page.getByTestId('name-input').fill('Reader')
+  await page.keyboard.press('Enter')
+  await page.getByTestId('room-input').first().fill('scroll')
+  await page.keyboard.press('Enter')
+  await page
+    .getByTestId('message')
+    .filter({ hasText: `${sizes.kept - 1} ...` })
+    .waitFor({ timeout: SOON_MS })
+  const frames = await page.getByTestId('message-scroller').evaluate(scrollUp, SCROLL_PX)
+  const section = `the chat, scrolled ${SCROLL_PX} px a frame through ${sizes.kept} messages of 200 bytes`
+  results.durations(section, 'from frame to frame', frames)
+  const late = frames.filter((ms) => ms > LATE_FRAME_MS).length
+  results.add(section, `later than ${LATE_FRAME_MS} ms`, (100 * late) / frames.length, '% of frames')
+}
+
+/** Runs in the page. The ms between frames, until the top is reached and stays the top for half a second. */
+async function scrollUp(scroller: HTMLElement, px: number): Promise<number[]> {
+  const frames: number[] = []
+  const frame = () => new Promise<number>((resolve) => requestAnimationFrame(resolve))
+  let last = await frame()
+  let atTopSince = Number.POSITIVE_INFINITY
+  while (last - atTopSince < 500) {
+    scroller.scrollTop -= px
+    const now = await frame()
+    frames.push(now - last)
+    last = now
+    if (scroller.scrollTop > 0) atTopSince = Number.POSITIVE_INFINITY
+    else if (atTopSince === Number.POSITIVE_INFINITY) atTopSince = now
+  }
+  return frames
 }
 
 /** Tabs in one topic in which nobody says anything. */
