@@ -97,6 +97,11 @@ export class Replicas {
     return (live.length > 0 ? live : this.#chosen(cached.peers)).slice(0, this.#options.replication)
   }
 
+  /** The look-up under way, which `set` began; undefined where what it gave is the newest there is. */
+  refreshing(key: Uint8Array): Promise<unknown> | undefined {
+    return this.#sets.get(toHex(key))?.refreshing
+  }
+
   async #lookUp(key: Uint8Array, name: string, cached: CachedSet): Promise<ClosestPeer[]> {
     const startedAtMs = this.#runtime.monotonicNow()
     const topology = this.#topology

@@ -1,11 +1,21 @@
-import { asStickyError, type Dht, delay, type Identity, type NodeId, type Timer } from '../dht/index.ts'
+import {
+  asStickyError,
+  type ClosestPeer,
+  type Dht,
+  delay,
+  type Identity,
+  type NodeId,
+  type Timer,
+} from '../dht/index.ts'
 import { LIMITS } from './options.ts'
 import { createPresence, type VerifiedPresence } from './presence-statement.ts'
+import { ReplicasWatch } from './replicas-watch.ts'
 import { topicMethods } from './wire.ts'
 
 /**
  * What a member says of itself in one topic: to all replicas at once, so that none that is slow keeps the others waiting;
- * when something changes, and at every heartbeat. Each statement is the whole truth, so one that is lost needs no repair.
+ * when something changes, and at every heartbeat; and to one that becomes a replica in between, once it is known. Each
+ * statement is the whole truth, so one that is lost needs no repair.
  */
 
 /** Moments to sign with, which only go forward for all topics of a node. */
@@ -47,15 +57,24 @@ export class PresenceSpeaker {
   #at = 0
   /** Signed beforehand: a signature takes time, and a page that is closed has none. */
   #prepared: VerifiedPresence | undefined
+  /** What was said last, and to whom. */
+  #said: { statement: VerifiedPresence; to: Set<NodeId> } | undefined
   /** Who has heard that it is here. */
   readonly #told = new Set<NodeId>()
   #saidMs = Number.NEGATIVE_INFINITY
   #waiting: PromiseWithResolvers<void> | undefined
   readonly #timers = new Set<Timer>()
+  readonly #watch: ReplicasWatch
   #closed = false
 
   constructor(init: SpeakerInit) {
     this.#init = init
+    this.#watch = new ReplicasWatch({
+      dht: init.dht,
+      topicKey: init.topicKey,
+      isWanted: () => this.isHere,
+      onReplicas: (set) => this.#sayToNewcomers(set),
+    })
   }
 
   get isHere(): boolean {
@@ -86,8 +105,24 @@ export class PresenceSpeaker {
     this.#saidMs = dht.runtime.monotonicNow()
     const statement = await this.#sign(this.#state)
     void this.#prepareLeave().catch(() => undefined)
+    const said = { statement, to: new Set<NodeId>() }
+    this.#said = said
     const set = await dht.replicas.set(topicKey).catch(() => [])
+    for (const { nodeId } of set) said.to.add(nodeId)
+    void this.#watch.look()
     await anyOf(set.map(({ nodeId }) => this.#send(nodeId, statement, 0)))
+  }
+
+  /** The same once more, to replicas that were none when it was said. True when there are any. */
+  #sayToNewcomers(set: ClosestPeer[]): boolean {
+    const said = this.#said
+    if (said === undefined || said.statement.body.at !== this.#at) return false
+    const newcomers = set.filter(({ nodeId }) => !said.to.has(nodeId))
+    for (const { nodeId } of newcomers) {
+      said.to.add(nodeId)
+      void this.#send(nodeId, said.statement, 0)
+    }
+    return newcomers.length > 0
   }
 
   /**
@@ -171,6 +206,7 @@ export class PresenceSpeaker {
   /** Leaves, where it was there. */
   async close(): Promise<void> {
     this.#closed = true
+    this.#watch.close()
     for (const timer of this.#timers) timer.clear()
     this.#timers.clear()
     this.#waiting?.resolve()

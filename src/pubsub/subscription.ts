@@ -15,6 +15,7 @@ import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { type Push, TopicReader } from './reader.ts'
+import { FirstOthers } from './replicas-watch.ts'
 import type { SavedPosition } from './saved-position.ts'
 import { type Elsewhere, SourceWatch } from './source-watch.ts'
 import { assignedReplicas, type Statements } from './statements.ts'
@@ -49,6 +50,7 @@ export class TopicSubscription implements Subscription {
   readonly #reader: TopicReader
   readonly #watch: SourceWatch
   readonly #given: GivenPosition
+  readonly #others: FirstOthers
   readonly #abort = new AbortController()
   /** The replica that serves this subscriber. */
   #source: NodeId | undefined
@@ -86,6 +88,7 @@ export class TopicSubscription implements Subscription {
     })
     this.#watch = new SourceWatch(init.dht, this.#reader, this.#avoided, this.#abort.signal)
     this.#given = new GivenPosition(init.topicKey, this.#reader, this.#emitter)
+    this.#others = new FirstOthers(init, () => void this.resync())
   }
 
   get status(): SyncStatus {
@@ -206,6 +209,7 @@ export class TopicSubscription implements Subscription {
   async #close(): Promise<void> {
     this.#abort.abort(new StickyError('CLOSED', 'This subscription is closed.'))
     this.#timers.end()
+    this.#others.close()
     this.#setStatus('closed')
     this.#init.onClosed(this)
     this.#emitter.end()
@@ -253,6 +257,7 @@ export class TopicSubscription implements Subscription {
     const { dht, topicKey } = this.#init
     this.#source = undefined
     const set = await dht.replicas.set(topicKey).catch(() => [])
+    this.#others.among(set)
     const ranked = this.#avoided.last(await assignedReplicas(dht.self, topicKey, set), (peer) => peer)
     for (const peer of ranked) {
       if (this.#abort.signal.aborted) return

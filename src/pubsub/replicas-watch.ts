@@ -1,0 +1,115 @@
+import type { ClosestPeer, Dht, NodeId, Timer } from '../dht/index.ts'
+
+/**
+ * Looks who the replicas of a topic are after peers came or went. Who has just started knows nobody, and may be its own
+ * only replica until somebody is met: what it said or read then, it said to nobody and read from nobody.
+ */
+
+export interface ReplicasWatchInit {
+  dht: Dht
+  topicKey: Uint8Array
+  /** Whether there is a reason to look. */
+  isWanted(): boolean
+  /** True when the next look should come soon, e.g. because this one brought somebody: others are met after the first. */
+  onReplicas(set: ClosestPeer[]): boolean
+}
+
+const FIRST_PAUSE_MS = 250
+/** The pause doubles up to here while peers come and go that concern nobody: in a large network a look is a DHT query. */
+const MAX_PAUSE_MS = 4_000
+/** What is known, what the look-up under way finds, and what one finds that begins after it. */
+const MAX_LOOKS = 3
+
+export class ReplicasWatch {
+  readonly #init: ReplicasWatchInit
+  readonly #stop: () => void
+  #timer: Timer | undefined
+  #lookedMs = Number.NEGATIVE_INFINITY
+  #pauseMs = FIRST_PAUSE_MS
+  #closed = false
+
+  constructor(init: ReplicasWatchInit) {
+    this.#init = init
+    this.#stop = init.dht.onTopologyChange(() => this.#changed())
+  }
+
+  #changed(): void {
+    if (this.#closed || this.#timer !== undefined || !this.#init.isWanted()) return
+    const { runtime } = this.#init.dht
+    const sinceMs = runtime.monotonicNow() - this.#lookedMs
+    if (sinceMs > 2 * this.#pauseMs) this.#pauseMs = FIRST_PAUSE_MS // it was quiet for a while
+    this.#timer = runtime.setTimer(() => void this.#lookInTurn(), Math.max(0, this.#pauseMs - sinceMs))
+  }
+
+  async #lookInTurn(): Promise<void> {
+    this.#timer = undefined
+    this.#lookedMs = this.#init.dht.runtime.monotonicNow()
+    const isSoonAgain = await this.look()
+    this.#pauseMs = isSoonAgain ? FIRST_PAUSE_MS : Math.min(2 * this.#pauseMs, MAX_PAUSE_MS)
+  }
+
+  /** At once, for who has just used a set that may be one of before: where it is not, this asks nobody. */
+  async look(): Promise<boolean> {
+    const { dht, topicKey, isWanted, onReplicas } = this.#init
+    let isSoonAgain = false
+    for (let look = 0; look < MAX_LOOKS; look++) {
+      const set = await dht.replicas.set(topicKey).catch(() => [])
+      if (this.#closed || !isWanted()) break
+      isSoonAgain = onReplicas(set) || isSoonAgain
+      const refreshing = dht.replicas.refreshing(topicKey)
+      if (refreshing === undefined) break
+      await refreshing.catch(() => undefined)
+    }
+    return isSoonAgain
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#timer?.clear()
+    this.#stop()
+  }
+}
+
+/** For a subscriber that attached to itself because it knew nobody yet: tells, once, when other replicas are known. */
+export class FirstOthers {
+  readonly #self: NodeId
+  readonly #watch: ReplicasWatch
+  readonly #onMet: () => void
+  #isAlone = false
+  #hasMet = false
+
+  constructor({ dht, topicKey }: { dht: Dht; topicKey: Uint8Array }, onMet: () => void) {
+    this.#self = dht.self
+    this.#onMet = onMet
+    this.#watch = new ReplicasWatch({
+      dht,
+      topicKey,
+      isWanted: () => this.#isAlone,
+      onReplicas: (set) => this.#isMet(set),
+    })
+  }
+
+  /** Among these it attaches. Once it has met others it has other ways to go on when it loses them. */
+  among(set: ClosestPeer[]): void {
+    this.#hasMet ||= this.#hasOthers(set)
+    this.#isAlone = !this.#hasMet && set.length > 0
+    if (this.#isAlone) void this.#watch.look()
+    else if (this.#hasMet) this.#watch.close()
+  }
+
+  #isMet(set: ClosestPeer[]): true {
+    if (this.#hasOthers(set)) {
+      this.#isAlone = false
+      this.#onMet()
+    }
+    return true
+  }
+
+  #hasOthers(set: ClosestPeer[]): boolean {
+    return set.some(({ nodeId }) => nodeId !== this.#self)
+  }
+
+  close(): void {
+    this.#watch.close()
+  }
+}

@@ -1,0 +1,179 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { identityFromSeed } from '../../../src/dht/index.ts'
+import type { Data, Message, Subscription, SyncStatus } from '../../../src/pubsub/index.ts'
+import type { MemoryNode } from '../../support/memory-nodes.ts'
+import { OutboxNet } from '../../support/outbox-net.ts'
+
+/** Who starts knowing nobody, and what it and the others make of it when they meet, in virtual time. */
+
+const HOUR_MS = 3_600_000
+/** Less than a heartbeat, which comes after 12 s at the earliest. */
+const SOON_MS = 2_000
+/** Nothing is noticed by a check. Holders compare what they have a second after the last peer came or went. */
+const quiet = { dhtOptions: { antiEntropyMs: HOUR_MS }, options: { checkIntervalMs: 0 } }
+
+let net: OutboxNet
+/** Whom nobody knows, and who know nobody. */
+let strangers: Set<string>
+/** How often somebody looked for holders, by node id. */
+let looks: Map<string, number>
+beforeEach(() => {
+  net = new OutboxNet()
+  strangers = new Set()
+  looks = new Map()
+})
+afterEach(() => net.close())
+
+async function add(role: { stores: boolean; isStranger?: boolean; durable?: boolean }): Promise<MemoryNode> {
+  const seed = crypto.getRandomValues(new Uint8Array(32))
+  const { nodeId: self } = await identityFromSeed(seed)
+  if (role.isStranger) strangers.add(self)
+  const node = await net.holder({ ...quiet, durable: false, ...role, seed })
+  const closestPeers = node.network.closestPeers.bind(node.network)
+  node.network.closestPeers = async (...args) => {
+    looks.set(self, (looks.get(self) ?? 0) + 1)
+    const isKnown = (nodeId: string) => nodeId === self || !(strangers.has(self) || strangers.has(nodeId))
+    return (await closestPeers(...args)).filter(({ nodeId }) => isKnown(nodeId))
+  }
+  return node
+}
+
+function peersCameOrWent(): void {
+  for (const { network } of net.net.nodes) network.topologyChanged()
+}
+
+function meet(): void {
+  strangers.clear()
+  peersCameOrWent()
+}
+
+const enter = ({ pubsub }: MemoryNode, presence?: Data): Promise<Subscription> =>
+  net.during(pubsub.subscribe('room', presence === undefined ? {} : { presence }))
+const sees = ({ present }: Subscription, ...states: Data[]) =>
+  JSON.stringify(present.map(({ state }) => state).toSorted()) === JSON.stringify(states.toSorted())
+const taken = ({ pubsub }: MemoryNode) => pubsub.counters().presence?.taken ?? 0
+
+/** Two nodes that serve themselves, one that is served, and the topic. */
+async function room() {
+  const holder = await add({ stores: true, durable: true })
+  const tab = await add({ stores: true })
+  const client = await add({ stores: false })
+  await net.during(holder.pubsub.publish('room', 'said before'))
+  return { holder, tab, client }
+}
+
+describe('a member that starts knowing nobody', () => {
+  it('sees those in the room and is seen by them as soon as they know each other', async () => {
+    const { tab, client } = await room()
+    const ada = await enter(tab, 'ada')
+    const cy = await enter(client, 'cy')
+    const bob = await enter(await add({ stores: true, isStranger: true }), 'bob')
+    await net.until(() => sees(ada, 'ada', 'cy') && sees(cy, 'ada', 'cy') && sees(bob, 'bob'), SOON_MS)
+    meet()
+    const all = ['ada', 'bob', 'cy']
+    await net.until(() => [ada, bob, cy].every((subscription) => sees(subscription, ...all)), SOON_MS)
+  })
+
+  it('is seen by one that it meets after the others', async () => {
+    const { tab } = await room()
+    strangers.add(tab.pubsub.nodeId)
+    const ada = await enter(tab, 'ada')
+    const newcomer = await add({ stores: true, isStranger: true })
+    const bob = await enter(newcomer, 'bob')
+    strangers.delete(newcomer.pubsub.nodeId)
+    peersCameOrWent()
+    await net.pass(SOON_MS)
+    expect(sees(ada, 'ada') && sees(bob, 'bob')).toBe(true)
+    meet()
+    await net.until(() => sees(ada, 'ada', 'bob') && sees(bob, 'ada', 'bob'), SOON_MS)
+  })
+
+  it('is shown also where it began to show itself after they met, and nobody had looked since', async () => {
+    const { tab } = await room()
+    const ada = await enter(tab)
+    const newcomer = await add({ stores: true, isStranger: true })
+    const bob = await enter(newcomer, 'bob')
+    await net.during(bob.setPresence(undefined))
+    await net.pass(SOON_MS)
+    strangers.clear()
+    newcomer.pubsub.dht.replicas.topologyChanged() // and no listener hears of it
+    await net.during(bob.setPresence('bob'))
+    await net.until(() => sees(ada, 'bob'), SOON_MS)
+  })
+})
+
+describe('who has said that it is here', () => {
+  it('says it to no replica twice because peers come and go, and looks ever more seldom', async () => {
+    const { holder, tab, client } = await room()
+    await enter(tab, 'ada')
+    await enter(client, 'cy')
+    await net.pass(SOON_MS)
+    const before = [taken(holder), taken(tab), looks.get(client.pubsub.nodeId)] as number[]
+    for (let n = 0; n < 50; n++) {
+      peersCameOrWent()
+      await net.pass(100)
+    }
+    expect([taken(holder), taken(tab)]).toEqual(before.slice(0, 2))
+    const looked = (looks.get(client.pubsub.nodeId) as number) - (before[2] as number)
+    expect(looked).toBeGreaterThan(1)
+    expect(looked).toBeLessThan(10)
+  })
+
+  it('says it to nobody any more once it has taken it back or closed', async () => {
+    const { holder, tab, client } = await room()
+    const ada = await enter(tab, 'ada')
+    const cy = await enter(client, 'cy')
+    await net.pass(SOON_MS)
+    await net.during(Promise.all([ada.close(), cy.setPresence(undefined)]))
+    const before = looks.get(client.pubsub.nodeId)
+    const newcomer = await add({ stores: true, isStranger: true })
+    const watcher = await enter(newcomer)
+    meet()
+    await net.pass(SOON_MS)
+    expect(sees(watcher)).toBe(true)
+    expect(taken(newcomer)).toBe(0)
+    expect(looks.get(client.pubsub.nodeId)).toBe(before)
+    await net.during(cy.setPresence('back'))
+    await net.until(() => sees(watcher, 'back') && taken(holder) > 0, SOON_MS)
+  })
+})
+
+describe('a subscriber that starts knowing nobody', () => {
+  async function reader(node: MemoryNode) {
+    const subscription = await enter(node)
+    const messages: Message[] = []
+    const statuses: SyncStatus[] = []
+    subscription.on('message', (message) => messages.push(message))
+    subscription.on('sync', (status) => statuses.push(status))
+    await net.pass(SOON_MS)
+    return { messages, statuses }
+  }
+
+  it('reads what was said as soon as it knows somebody, while it goes on meeting others', async () => {
+    await room()
+    const { messages } = await reader(await add({ stores: true, isStranger: true }))
+    peersCameOrWent() // but nobody that holds the topic
+    await net.pass(SOON_MS)
+    expect(messages).toEqual([])
+    for (let n = 0; n < 10; n++) {
+      meet() // each time holders put off comparing what they have
+      await net.pass(SOON_MS / 10)
+    }
+    expect(messages.map(({ data }) => data)).toEqual(['said before'])
+  })
+
+  it('reads it once: neither it nor one that knew somebody begins anew when peers come and go', async () => {
+    const { tab } = await room()
+    const readers = [await reader(await add({ stores: true, isStranger: true })), await reader(tab)]
+    meet()
+    await net.until(() => readers.every(({ messages }) => messages.length === 1), SOON_MS)
+    await net.pass(SOON_MS)
+    const before = readers.map(({ statuses }) => statuses.length)
+    for (let n = 0; n < 10; n++) {
+      peersCameOrWent()
+      await net.pass(SOON_MS / 10)
+    }
+    expect(readers.map(({ statuses }) => statuses.length)).toEqual(before)
+    expect(readers.map(({ messages }) => messages.length)).toEqual([1, 1])
+  })
+})
