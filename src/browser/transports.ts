@@ -13,6 +13,7 @@ import {
   DialBackoff,
   dhtServices,
   endingOnAbort,
+  keepNewest,
   listenOnRelay,
   PING_STREAMS,
 } from '../dht/index.ts'
@@ -87,6 +88,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
     },
   })
   bounds.set(libp2p, { backoff, relayIds })
+  keepNewest(libp2p)
   keepDirect(libp2p)
   keepBounded(libp2p, maxConnections, relayIds)
   const anew = () => backoff.clear() // what could not be reached from the last network may be from this one

@@ -11,6 +11,7 @@ import {
   dhtServices,
   endingOnAbort,
   hardenedListeners,
+  keepNewest,
   keepReservations,
   PING_STREAMS,
 } from '../dht/index.ts'
@@ -60,6 +61,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
       }),
     },
   })
+  keepNewest(libp2p)
   keepReservations(libp2p, options.relay === undefined ? [] : [options.relay])
   return libp2p
 }

@@ -104,7 +104,7 @@ async function dials(): Promise<void> {
   const section = `${sizes.dials} dials from one tab to another, one after the other`
   results.add(section, 'failed', failures.length, '')
   if (failures.length > 0)
-    process.stderr.write(`  the first that failed: ${failures.slice(0, 3).join('; ')}\n`)
+    process.stderr.write(`  the first that failed: ${failures.slice(0, 9).join('; ')}\n`)
   if (ms.length > 0) results.durations(section, 'dial and first answer', ms)
   for (const page of pages) await page.evaluate(() => fixture.stop())
 }

@@ -6,6 +6,7 @@ import {
   keepBounded,
 } from '../../../src/browser/connections.ts'
 import { NEEDED_VALUE } from '../../../src/dht/index.ts'
+import { MAX_CONNECTIONS_TO_PEER } from '../../../src/dht/libp2p-newest.ts'
 import { startLibp2pNet, type TestLibp2pNet } from '../../support/libp2p-net.ts'
 import { until } from '../../support/memory-nodes.ts'
 
@@ -120,5 +121,23 @@ describe('a node with a bound', () => {
     expect(left).toContain(relayId)
     expect(left).toContain(needed.toString())
     expect(left.length).toBe(3)
+  })
+
+  it('has two connections with one peer at most, the newest, and goes on over them', async () => {
+    net = await startLibp2pNet(['client'])
+    const [hub] = net.peers
+    if (hub === undefined) throw new Error('no hub')
+    const { libp2p: peer } = await net.add('fleeting', { join: false })
+    const dialled: Awaited<ReturnType<typeof peer.dial>>[] = []
+    for (let i = 0; i < 12; i++) dialled.push(await hub.libp2p.dial(peer.getMultiaddrs(), { force: true }))
+    const ofHub = () => peer.getConnections(hub.libp2p.peerId).filter(({ status }) => status === 'open')
+    await until(() => ofHub().length === MAX_CONNECTIONS_TO_PEER, 5_000)
+    await until(
+      () => dialled.filter(({ status }) => status === 'open').length === MAX_CONNECTIONS_TO_PEER,
+      5_000,
+    )
+    expect(dialled.map(({ status }) => status === 'open')).toEqual(dialled.map((_, i) => i >= 10))
+    const { ping } = hub.libp2p.services as unknown as { ping: { ping(peer: unknown): Promise<number> } }
+    expect(await ping.ping(peer.peerId)).toBeGreaterThanOrEqual(0)
   })
 })

@@ -1,0 +1,24 @@
+import type { DhtLibp2p } from './libp2p.ts'
+
+/**
+ * How many connections one peer may have with this node: the newest stay. Those of before are mostly dead without knowing
+ * it, as a WebRTC connection is for 5 s or more after the other side closed it, and one peer could take the places of all.
+ */
+
+/** Of each kind, direct and relayed: two who dial each other at once have two, of which either side may use another. */
+export const MAX_CONNECTIONS_TO_PEER = 2
+
+const CLOSE_MS = 1_000
+
+/** For as long as the node runs. */
+export function keepNewest(libp2p: DhtLibp2p): void {
+  libp2p.addEventListener('connection:open', ({ detail: { remotePeer, limits } }) => {
+    const isRelayed = limits !== undefined
+    const open = libp2p
+      .getConnections(remotePeer)
+      .filter((one) => one.status === 'open' && (one.limits !== undefined) === isRelayed)
+      .toSorted((a, b) => b.timeline.open - a.timeline.open)
+    for (const old of open.slice(MAX_CONNECTIONS_TO_PEER))
+      old.close({ signal: AbortSignal.timeout(CLOSE_MS) }).catch((error: Error) => old.abort(error))
+  })
+}
