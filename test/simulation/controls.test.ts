@@ -27,21 +27,14 @@ function edited(edits: Control['edits']): string {
   return directory
 }
 
-async function outputOf({ edits, schedule, breaks }: Control): Promise<string> {
+const isForHeap = (flag: string) => flag.startsWith('--max-semi-space-size=')
+
+async function outputOf({ edits, schedule, seed, breaks }: Control): Promise<string> {
   const directory = edited(edits)
   try {
-    const options = [
-      '--schedule',
-      schedule,
-      '--seeds',
-      '1-8',
-      '--load',
-      'short',
-      '--quiet',
-      '--until',
-      breaks,
-    ]
-    const ended = promisify(execFile)(process.execPath, ['test/simulation/run.ts', ...options], {
+    const runs = ['--schedule', schedule, '--seeds', `${seed},1-8`, '--until', breaks]
+    const args = [...process.execArgv.filter(isForHeap), 'test/simulation/run.ts', ...runs]
+    const ended = promisify(execFile)(process.execPath, [...args, '--load', 'short', '--quiet'], {
       cwd: directory,
     })
     return (await ended.catch((error: { stdout: string }) => error)).stdout

@@ -17,6 +17,8 @@ export interface Control {
   edits: Edit[]
   /** One of its first seeds breaks; all of them pass with the mechanism. */
   schedule: keyof typeof SCHEDULES | keyof typeof ACCEPTANCE
+  /** The one that is tried first: it broke when this was written. */
+  seed: number
   /** The invariant that breaks without it. */
   breaks: string
 }
@@ -44,6 +46,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S2',
+    seed: 1,
     breaks: 'I1',
   },
   {
@@ -56,6 +59,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S1e',
+    seed: 1,
     breaks: 'I3',
   },
   {
@@ -74,6 +78,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S1d',
+    seed: 1,
     breaks: 'I7',
   },
   {
@@ -91,6 +96,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S2',
+    seed: 1,
     breaks: 'I3',
   },
   {
@@ -103,6 +109,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S1b',
+    seed: 1,
     breaks: 'I2',
   },
   {
@@ -115,6 +122,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S2',
+    seed: 1,
     breaks: 'I2',
   },
   {
@@ -127,6 +135,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S2',
+    seed: 3,
     breaks: 'I23',
   },
   {
@@ -139,6 +148,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'A2',
+    seed: 4,
     breaks: 'I2',
   },
   {
@@ -151,12 +161,14 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S2',
+    seed: 3,
     breaks: 'I23',
   },
   {
     mechanism: 'a crash begins a new numbering',
     edits: [{ file: 'src/pubsub/sequence.ts', from: 'saved?.clean', to: 'saved !== undefined' }],
     schedule: 'S1b',
+    seed: 1,
     breaks: 'I14',
   },
   {
@@ -169,6 +181,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S1b',
+    seed: 1,
     breaks: 'I6',
   },
   {
@@ -181,6 +194,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S1b',
+    seed: 1,
     breaks: 'I17',
   },
   {
@@ -193,6 +207,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'expiry',
+    seed: 1,
     breaks: 'I10',
   },
   {
@@ -205,6 +220,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'expiry',
+    seed: 1,
     breaks: 'I10',
   },
   {
@@ -217,12 +233,14 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S6',
+    seed: 1,
     breaks: 'I11',
   },
   {
     mechanism: 'a publisher forgets a caller who has heard',
     edits: [{ file: 'src/pubsub/publish.ts', from: 'open.delete(wait)', to: '' }],
     schedule: 'S3b',
+    seed: 1,
     breaks: 'I21',
   },
   {
@@ -235,6 +253,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S7b',
+    seed: 1,
     breaks: 'I5',
   },
   {
@@ -257,6 +276,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S7b',
+    seed: 1,
     breaks: 'I1',
   },
   {
@@ -269,6 +289,7 @@ export const CONTROLS: Control[] = [
       },
     ],
     schedule: 'S8',
+    seed: 1,
     breaks: 'I1',
   },
 ]

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { base58btc } from 'multiformats/bases/base58'
-import { compareBytes, type NodeId } from '../../src/dht/index.ts'
+import type { NodeId } from '../../src/dht/index.ts'
 
 /** Kademlia as one node sees it: buckets of the peers it has heard from, and the look-up that asks ever closer ones. */
 
@@ -12,13 +12,39 @@ const ALPHA = 3
 export const positionOfKey = (key: Uint8Array): Uint8Array => Uint8Array.from(hash('sha256', key, 'buffer'))
 
 /** As kad-dht places a peer: SHA-256 of the multihash in its id. */
-export const positionOf = (nodeId: NodeId): Uint8Array => positionOfKey(base58btc.decode(`z${nodeId}`))
+export function positionOf(nodeId: NodeId): Uint8Array {
+  let position = positions.get(nodeId)
+  if (position === undefined) {
+    position = positionOfKey(base58btc.decode(`z${nodeId}`))
+    positions.set(nodeId, position)
+  }
+  return position
+}
 
-export const distance = (a: Uint8Array, b: Uint8Array): Uint8Array =>
-  a.map((byte, i) => byte ^ (b[i] as number))
+/** A run asks for those of its few nodes a million times. */
+const positions = new Map<NodeId, Uint8Array>()
+
+export function distance(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const out = new Uint8Array(a.byteLength)
+  for (let i = 0; i < out.byteLength; i++) out[i] = (a[i] as number) ^ (b[i] as number)
+  return out
+}
+
+/** As `compareBytes` of their distances to the target, which are not written down. */
+function compareDistance(a: Uint8Array, b: Uint8Array, target: Uint8Array): number {
+  for (let i = 0; i < target.byteLength; i++) {
+    const place = target[i] as number
+    const difference = ((a[i] as number) ^ place) - ((b[i] as number) ^ place)
+    if (difference !== 0) return difference
+  }
+  return 0
+}
 
 function sharedPrefixBits(a: Uint8Array, b: Uint8Array): number {
-  for (const [i, byte] of distance(a, b).entries()) if (byte !== 0) return i * 8 + Math.clz32(byte) - 24
+  for (let i = 0; i < a.byteLength; i++) {
+    const byte = (a[i] as number) ^ (b[i] as number)
+    if (byte !== 0) return i * 8 + Math.clz32(byte) - 24
+  }
   return 256
 }
 
@@ -31,10 +57,7 @@ export const contactOf = (nodeId: NodeId): Contact => ({ nodeId, position: posit
 
 /** Nearest first. */
 export const byDistance = (contacts: Iterable<Contact>, target: Uint8Array): Contact[] =>
-  [...contacts]
-    .map((contact) => ({ contact, distance: distance(contact.position, target) }))
-    .sort((a, b) => compareBytes(a.distance, b.distance))
-    .map(({ contact }) => contact)
+  [...contacts].sort((a, b) => compareDistance(a.position, b.position, target))
 
 /** Buckets by the length of the prefix shared with the owner. A full bucket keeps those it knows, as Kademlia does. */
 export class RoutingTable {
