@@ -5,10 +5,9 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openSeed } from '../../src/dht/index.ts'
 import { LocalNetwork, Program } from '../support/local-network.ts'
+import { PROGRAM, PROGRAM_SOURCE } from '../support/program.ts'
 
 /** The program as somebody at a terminal meets it: every mistake ends with a sentence and its exit code. */
-
-const PROGRAM = join(import.meta.dirname, '../../src/bridge/cli.ts')
 
 interface Ended {
   code: number | null
@@ -23,11 +22,11 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 /** Runs to the end; one that hangs is killed, and has no exit code then. */
-const sticky = (args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+const sticky = (args: string[], env: NodeJS.ProcessEnv = {}, program = PROGRAM): Promise<Ended> =>
   new Promise((resolve) => {
     const child = execFile(
       process.execPath,
-      [PROGRAM, ...args],
+      [program, ...args],
       {
         timeout: 25_000,
         env: {
@@ -79,6 +78,11 @@ it.each(
   const { code, stdout, stderr } = await sticky([...command.split(' ').filter(Boolean), '--help'])
   expect([code, stderr]).toEqual([0, ''])
   expect(stdout).toContain(`Usage: sticky ${command}`.trim())
+})
+
+it('runs from its sources too, as npm start runs it', async () => {
+  expect(PROGRAM).not.toBe(PROGRAM_SOURCE)
+  expect(await sticky(['--help'], {}, PROGRAM_SOURCE)).toEqual(await sticky(['--help']))
 })
 
 describe('what cannot be done ends with 1, a sentence and a code', () => {

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
+import { PROGRAM } from './program.ts'
 
 /** A bridge and nodes as processes of their own, each with its data on disk, driven through the shipped program. */
 
-const PROGRAM = join(import.meta.dirname, '../../src/bridge/cli.ts')
 const exec = promisify(execFile)
 
 /** A node is there in two seconds, where several start and others use the machine in many more. */

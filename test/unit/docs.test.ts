@@ -4,9 +4,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
 import { isErrorCode } from '../../src/dht/errors.ts'
 import { createProgram } from '../../src/node/index.ts'
+import { PROGRAM, roomFile } from '../support/program.ts'
 
 /** The documentation against the code: codes, paths, links, commands, and every example run. */
 
@@ -45,9 +47,11 @@ const examples = documents.flatMap((file): Example[] =>
 )
 const isForBrowsers = ({ code }: Example) => code.includes("'sticky-pubsub/browser'")
 
-/** The package by its sources, so that the examples run against this tree and not the last build. */
+/** The package by files of this tree, so that the examples are not checked against the last build. */
+const importing = (code: string, fileOf: (room?: string) => string) =>
+  code.replaceAll(/'sticky-pubsub(?:\/(\w+))?'/g, (_all, room?: string) => `'${fileOf(room)}'`)
 const againstSources = (code: string) =>
-  code.replaceAll(/'sticky-pubsub(?:\/(\w+))?'/g, (_all, room = 'pubsub') => `'${root}/src/${room}/index.ts'`)
+  importing(code, (room = 'pubsub') => join(root, `src/${room}/index.ts`))
 
 async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'sticky-docs-'))
@@ -91,7 +95,7 @@ describe.each(documents)('%s', (file) => {
 /** Options of each command of the program: the node's in this process, the bridge's from its help. */
 async function commandsOfProgram(): Promise<Map<string, string>> {
   const help = async (...args: string[]) =>
-    (await exec(process.execPath, [join(root, 'src/bridge/cli.ts'), ...args, '--help'])).stdout
+    (await exec(process.execPath, [PROGRAM, ...args, '--help'])).stdout
   const commands = new Map(
     createProgram('0').commands.map((command) => [command.name(), command.helpInformation()]),
   )
@@ -129,7 +133,7 @@ describe('examples', () => {
     async ({ code }) => {
       await inFolder(async (folder) => {
         const file = join(folder, 'example.mts')
-        await writeFile(file, againstSources(code))
+        await writeFile(file, importing(code, roomFile))
         const { stdout } = await exec(process.execPath, [file], { timeout: 25_000 })
         const printed = stdout.trim().split('\n')
         const promised = [...code.matchAll(/console\.log\(.*\) \/\/ (.+)$/gm)].map(
@@ -144,23 +148,27 @@ describe('examples', () => {
     await inFolder(async (folder) => {
       const files = examples.map((_, i) => join(folder, `example-${i}.mts`))
       await Promise.all(files.map((file, i) => writeFile(file, againstSources(examples[i]?.code as string))))
-      const config = join(folder, 'tsconfig.json')
-      await writeFile(
-        config,
-        JSON.stringify({
-          extends: join(root, 'tsconfig.json'),
-          include: ['*.mts'],
-          compilerOptions: {
-            typeRoots: [join(root, 'node_modules/@types')],
-            rewriteRelativeImportExtensions: false,
-          },
-        }),
-      )
-      const tsc = join(root, 'node_modules/typescript/bin/tsc')
-      const { stdout } = await exec(process.execPath, [tsc, '-p', config]).catch(
-        (error: { stdout: string }) => error,
-      )
-      expect(stdout.split('\n').filter((line) => line.includes('example-'))).toEqual([])
+      const own = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config as object
+      const { options } = ts.parseJsonConfigFileContent(own, ts.sys, root)
+      const typeRoots = [join(root, 'node_modules/@types')]
+      const program = ts.createProgram(files, {
+        ...options,
+        typeRoots,
+        rewriteRelativeImportExtensions: false,
+      })
+      // of these files only: `npm run lint` checks the sources that they import
+      const problems = files.flatMap((file) => {
+        const source = program.getSourceFile(file)
+        return [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)]
+      })
+      expect(program.getOptionsDiagnostics()).toEqual([])
+      expect(files.filter((file) => program.getSourceFile(file) === undefined)).toEqual([])
+      expect(
+        problems.map(({ file, messageText }) => [
+          examples[files.indexOf(file?.fileName ?? '')]?.name,
+          ts.flattenDiagnosticMessageText(messageText, ' '),
+        ]),
+      ).toEqual([])
     })
   }, 60_000)
 })
