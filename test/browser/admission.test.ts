@@ -1,17 +1,16 @@
 import type { Browser, Page } from 'playwright-core'
-import type { ViteDevServer } from 'vite'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Bridge, startBridge } from '../../src/bridge/index.ts'
 import { identityFromSeed, issueInvitation } from '../../src/dht/index.ts'
 import { launchChromium } from '../support/chromium.ts'
-import { openFixture, serveFixture } from '../support/fixture-page.ts'
+import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
 import type { AdmissionFixture } from './pages/admission.ts'
 
 /** Real tabs at a real bridge: only a signature over its challenge opens the relay, and then they reach each other. */
 
 const PATH = '/test/browser/pages/admission.html'
 
-let server: ViteDevServer
+let server: FixtureServer
 let bridge: Bridge
 let browser: Browser
 let page: Page
@@ -21,9 +20,8 @@ let origin: string
 declare const fixture: AdmissionFixture
 
 beforeAll(async () => {
-  const serving = await serveFixture(PATH)
-  server = serving.server
-  origin = `http://127.0.0.1:${serving.port}`
+  server = await serveFixture(PATH)
+  origin = `http://127.0.0.1:${server.port}`
   bridge = await startBridge({ seed: new Uint8Array(32).fill(99), port: 0, allowedOrigins: [origin] })
   browser = await launchChromium()
   page = await openFixture(await browser.newContext(), origin + PATH)

@@ -8,7 +8,7 @@ import { LocalNetwork } from '../support/local-network.ts'
 /** Two rooms of a chat log, published by several nodes: `STICKY_CHAT_LOG`, else the program's own generated lines. */
 
 const LOG = process.env.STICKY_CHAT_LOG
-const LINES = 5_000
+const LINES = 2_000
 
 interface Line {
   room: string

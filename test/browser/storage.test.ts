@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import type { ViteDevServer } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { encode, toHex } from '../../src/dht/codec.ts'
 import { nodeIdOf } from '../../src/dht/identity.ts'
@@ -12,14 +11,14 @@ import { inviteTo, readInvite } from '../../src/pubsub/invite.ts'
 import { createTopicCipher } from '../../src/pubsub/secret.ts'
 import { storageCases } from '../contract/storage-suite.ts'
 import { launchChromium } from '../support/chromium.ts'
-import { openFixture, serveFixture } from '../support/fixture-page.ts'
+import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
 import type { StorageFixturePage } from './pages/storage.ts'
 
 /** IndexedDB and the identity of a tab, in a real Chromium. */
 
 const PATH = '/test/browser/pages/storage.html'
 
-let server: ViteDevServer
+let server: FixtureServer
 let browser: Browser
 let context: BrowserContext
 let page: Page
@@ -31,9 +30,8 @@ let port: number
 declare const fixture: StorageFixturePage
 
 beforeAll(async () => {
-  const serving = await serveFixture(PATH)
-  server = serving.server
-  port = serving.port
+  server = await serveFixture(PATH)
+  port = server.port
   browser = await launchChromium()
   context = await browser.newContext()
   page = await open(`http://127.0.0.1:${port}`)

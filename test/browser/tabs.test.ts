@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import type { ViteDevServer } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Bridge, startBridge } from '../../src/bridge/index.ts'
 import { createNode, type StickyNode } from '../../src/node/index.ts'
 import { launchWithVisibility } from '../support/chromium.ts'
-import { openFixture, serveFixture } from '../support/fixture-page.ts'
+import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
 import { until } from '../support/memory-nodes.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
 import type { TabsFixture } from './pages/tabs.ts'
@@ -14,7 +13,7 @@ import type { TabsFixture } from './pages/tabs.ts'
 
 const PATH = '/test/browser/pages/tabs.html'
 
-let server: ViteDevServer
+let server: FixtureServer
 let browser: Browser
 /** In which pages can be hidden and frozen. */
 let profile: BrowserContext
@@ -28,9 +27,8 @@ const startTheBridge = (port = 0) =>
   startBridge({ seed: new Uint8Array(32).fill(98), port, allowedOrigins: [origin] })
 
 beforeAll(async () => {
-  const serving = await serveFixture(PATH)
-  server = serving.server
-  origin = `http://127.0.0.1:${serving.port}`
+  server = await serveFixture(PATH)
+  origin = `http://127.0.0.1:${server.port}`
   bridge = await startTheBridge()
   holders = await Promise.all([1, 2].map(() => createNode({ bridgeUrl: bridge.url })))
   const launched = await launchWithVisibility()

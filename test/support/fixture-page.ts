@@ -1,25 +1,58 @@
+import { mkdtemp, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { BrowserContext, Page } from 'playwright-core'
-import { createServer, type ViteDevServer } from 'vite'
+import { build, type Plugin, preview } from 'vite'
 
-/** Serves this tree to a browser: pages of test/browser/pages with the sources as they are. */
-export async function serveFixture(path: string): Promise<{ server: ViteDevServer; port: number }> {
-  const server = await createServer({
+export interface FixtureServer {
+  port: number
+  close(): Promise<void>
+}
+
+/** package.json says that modules have no side effects; those of pages have. */
+const keepPages: Plugin = {
+  name: 'keep-pages',
+  transform: { filter: { id: /\/test\/browser\/pages\// }, handler: () => ({ moduleSideEffects: true }) },
+}
+
+/**
+ * Serves a page of test/browser/pages to a browser, bundled from this tree: as sources each visit would load some 400
+ * modules one by one.
+ */
+export async function serveFixture(path: string): Promise<FixtureServer> {
+  const root = new URL('../..', import.meta.url).pathname
+  const outDir = await mkdtemp(join(tmpdir(), 'sticky-page-'))
+  await build({
     configFile: false,
-    root: new URL('../..', import.meta.url).pathname,
-    // its own, so that another server of the same tree does not rewrite it meanwhile
-    cacheDir: `node_modules/.vite-${path.replace(/\W+/g, '-')}`,
-    appType: 'mpa',
+    root,
     logLevel: 'error',
-    // all dependencies are found before the first page, also those that were added since the last run, or Vite would
-    // reload it under the test
-    optimizeDeps: { entries: [path.slice(1)], force: true },
-    // without its socket: a page that was frozen would find it closed, and reload
-    server: { host: '127.0.0.1', port: 0, hmr: false, ws: false, watch: null, allowedHosts: true },
+    publicDir: false,
+    plugins: [keepPages],
+    build: {
+      outDir,
+      emptyOutDir: true,
+      target: 'es2023',
+      minify: false,
+      reportCompressedSize: false,
+      modulePreload: { polyfill: false },
+      rolldownOptions: { input: join(root, path) },
+    },
   })
-  await server.listen()
-  const { port } = server.httpServer!.address() as AddressInfo
-  return { server, port }
+  const server = await preview({
+    configFile: false,
+    root,
+    logLevel: 'error',
+    appType: 'mpa',
+    build: { outDir },
+    preview: { host: '127.0.0.1', port: 0, allowedHosts: true },
+  })
+  const close = async () => {
+    await server.close()
+    await rm(outDir, { recursive: true, force: true })
+  }
+  const { port } = server.httpServer.address() as AddressInfo
+  return { port, close }
 }
 
 /** Opens a page and waits until its `fixture` is there. */
