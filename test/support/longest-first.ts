@@ -7,7 +7,6 @@ const LONGEST = [
   'hostile/node.test.ts',
   'contract/network.test.ts',
   'unit/docs.test.ts',
-  'browser/mesh.test.ts',
   'browser/chat-network.test.ts',
   'browser/tabs.test.ts',
   'cluster/cluster.test.ts',
