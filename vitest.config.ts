@@ -16,9 +16,6 @@ const SMALL_PROCESSES = [
   'test/browser/{admission,chat-build,storage}.test.ts',
 ]
 
-/** Eight tabs, three nodes and a bridge fill the machine: beside others they take each other for gone. */
-const ALONE = ['test/browser/mesh.test.ts']
-
 export default defineConfig({
   test: {
     globalSetup: ['test/support/build-web.ts', 'test/support/build-program.ts', 'test/support/seed.ts'],
@@ -46,18 +43,9 @@ export default defineConfig({
           // each of these starts many programs and pages of its own, which want the machine for themselves
           name: 'processes',
           include: ['test/{cluster,browser}/**/*.test.ts'],
-          exclude: [...SMALL_PROCESSES, ...ALONE],
-          maxWorkers: 2, // while one of them waits, another goes on
-          sequence: { groupOrder: 2 },
-        },
-      },
-      {
-        test: {
-          ...shared,
-          name: 'alone',
-          include: ALONE,
+          exclude: SMALL_PROCESSES,
           fileParallelism: false,
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],
