@@ -137,6 +137,11 @@ export interface PubSubOptions {
   avoidMs: number
   /** How long `subscribe` without the whole history waits for a replica to say where it begins. */
   beginMs: number
+  /**
+   * How long a subscriber that knows no other replica, and holds nothing of the topic, waits for one before it begins with
+   * what there is here: nothing. 0: not at all.
+   */
+  awaitPeersMs: number
   /** Half the life of a subscription. */
   renewMs: number
   /**
@@ -206,6 +211,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxCheckMs: 5_000,
   avoidMs: 30_000,
   beginMs: 12_000,
+  awaitPeersMs: 0,
   renewMs: 15 * 60_000,
   gapPatienceMs: 5_000,
   maxPushFailures: 3,

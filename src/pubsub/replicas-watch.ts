@@ -1,4 +1,4 @@
-import type { ClosestPeer, Dht, NodeId, Timer } from '../dht/index.ts'
+import type { ClosestPeer, Dht, Timer } from '../dht/index.ts'
 
 /**
  * Looks who the replicas of a topic are after peers came or went. Who has just started knows nobody, and may be its own
@@ -67,49 +67,5 @@ export class ReplicasWatch {
     this.#closed = true
     this.#timer?.clear()
     this.#stop()
-  }
-}
-
-/** For a subscriber that attached to itself because it knew nobody yet: tells, once, when other replicas are known. */
-export class FirstOthers {
-  readonly #self: NodeId
-  readonly #watch: ReplicasWatch
-  readonly #onMet: () => void
-  #isAlone = false
-  #hasMet = false
-
-  constructor({ dht, topicKey }: { dht: Dht; topicKey: Uint8Array }, onMet: () => void) {
-    this.#self = dht.self
-    this.#onMet = onMet
-    this.#watch = new ReplicasWatch({
-      dht,
-      topicKey,
-      isWanted: () => this.#isAlone,
-      onReplicas: (set) => this.#isMet(set),
-    })
-  }
-
-  /** Among these it attaches. Once it has met others it has other ways to go on when it loses them. */
-  among(set: ClosestPeer[]): void {
-    this.#hasMet ||= this.#hasOthers(set)
-    this.#isAlone = !this.#hasMet && set.length > 0
-    if (this.#isAlone) void this.#watch.look()
-    else if (this.#hasMet) this.#watch.close()
-  }
-
-  #isMet(set: ClosestPeer[]): true {
-    if (this.#hasOthers(set)) {
-      this.#isAlone = false
-      this.#onMet()
-    }
-    return true
-  }
-
-  #hasOthers(set: ClosestPeer[]): boolean {
-    return set.some(({ nodeId }) => nodeId !== this.#self)
-  }
-
-  close(): void {
-    this.#watch.close()
   }
 }

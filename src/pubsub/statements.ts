@@ -80,22 +80,30 @@ export class Statements {
     others: ClosestPeer[],
   ): Promise<boolean> {
     let isDenied = false
-    const place = await placeOf(statement.body.client)
     const from = Math.floor(this.#dht.runtime.random() * others.length)
     const asked = [...others.slice(from), ...others.slice(0, from)].slice(0, MAX_ASKED)
     for (const { nodeId } of asked) {
       try {
-        const head = await this.#dht.headAt(COORDINATOR, topicKey, nodeId)
-        const root = head === null ? null : decodeCoordinator(head).subscribers
-        const read = this.#dht.reader(COORDINATOR, topicKey, nodeId)
-        const shown = await statementsAt(root, place, read)
-        if (shown.some((envelope) => equalBytes(envelope, statement.envelope))) return false
+        if (await this.#isShown(topicKey, statement, nodeId)) return false
+        if (nodeId === this.#dht.self) {
+          // this node may be new among them, and was not sent it: what it lacks the others show
+          await this.#dht.readHeads(COORDINATOR, topicKey)
+          if (await this.#isShown(topicKey, statement, nodeId)) return false
+        }
         isDenied = true
       } catch {
         // silence says nothing
       }
     }
     return isDenied
+  }
+
+  async #isShown(topicKey: Uint8Array, statement: VerifiedStatement, at: NodeId): Promise<boolean> {
+    const head = await this.#dht.headAt(COORDINATOR, topicKey, at)
+    const root = head === null ? null : decodeCoordinator(head).subscribers
+    const read = this.#dht.reader(COORDINATOR, topicKey, at)
+    const shown = await statementsAt(root, await placeOf(statement.body.client), read)
+    return shown.some((envelope) => equalBytes(envelope, statement.envelope))
   }
 }
 

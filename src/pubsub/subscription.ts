@@ -10,12 +10,12 @@ import type {
 } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
 import { Emitter } from './emitter.ts'
+import { FirstOthers } from './first-others.ts'
 import { GivenPosition } from './given.ts'
 import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { type Push, TopicReader } from './reader.ts'
-import { FirstOthers } from './replicas-watch.ts'
 import type { SavedPosition } from './saved-position.ts'
 import { type Elsewhere, SourceWatch } from './source-watch.ts'
 import { assignedReplicas, type Statements } from './statements.ts'
@@ -143,7 +143,7 @@ export class TopicSubscription implements Subscription {
    */
   async start(): Promise<void> {
     const { dht, options } = this.#init
-    void this.#announce()
+    void this.#others.unawaited.then(() => this.#announce())
     await this.#attach()
     await this.#serially(() => this.#read())
     if (this.#reader.beginsAtEnd) {
@@ -245,7 +245,7 @@ export class TopicSubscription implements Subscription {
     }
   }
 
-  /** One attempt over the ranked replicas; sets the source, or the status 'degraded' and a later attempt. */
+  /** One attempt over the ranked replicas; sets the source, or the status 'degraded' and a later attempt, or waits for others. */
   #attach(): Promise<void> {
     this.#attaching ??= this.#attachRanked().finally(() => {
       this.#attaching = undefined
@@ -257,7 +257,7 @@ export class TopicSubscription implements Subscription {
     const { dht, topicKey } = this.#init
     this.#source = undefined
     const set = await dht.replicas.set(topicKey).catch(() => [])
-    this.#others.among(set)
+    if (await this.#others.areAwaited(set)) return
     const ranked = this.#avoided.last(await assignedReplicas(dht.self, topicKey, set), (peer) => peer)
     for (const peer of ranked) {
       if (this.#abort.signal.aborted) return

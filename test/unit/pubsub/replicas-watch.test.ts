@@ -1,51 +1,18 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { identityFromSeed } from '../../../src/dht/index.ts'
 import type { Data, Message, Subscription, SyncStatus } from '../../../src/pubsub/index.ts'
 import type { MemoryNode } from '../../support/memory-nodes.ts'
-import { OutboxNet } from '../../support/outbox-net.ts'
+import { StrangersNet } from '../../support/strangers.ts'
 
 /** Who starts knowing nobody, and what it and the others make of it when they meet, in virtual time. */
 
-const HOUR_MS = 3_600_000
 /** Less than a heartbeat, which comes after 12 s at the earliest. */
 const SOON_MS = 2_000
-/** Nothing is noticed by a check. Holders compare what they have a second after the last peer came or went. */
-const quiet = { dhtOptions: { antiEntropyMs: HOUR_MS }, options: { checkIntervalMs: 0 } }
 
-let net: OutboxNet
-/** Whom nobody knows, and who know nobody. */
-let strangers: Set<string>
-/** How often somebody looked for holders, by node id. */
-let looks: Map<string, number>
+let net: StrangersNet
 beforeEach(() => {
-  net = new OutboxNet()
-  strangers = new Set()
-  looks = new Map()
+  net = new StrangersNet()
 })
 afterEach(() => net.close())
-
-async function add(role: { stores: boolean; isStranger?: boolean; durable?: boolean }): Promise<MemoryNode> {
-  const seed = crypto.getRandomValues(new Uint8Array(32))
-  const { nodeId: self } = await identityFromSeed(seed)
-  if (role.isStranger) strangers.add(self)
-  const node = await net.holder({ ...quiet, durable: false, ...role, seed })
-  const closestPeers = node.network.closestPeers.bind(node.network)
-  node.network.closestPeers = async (...args) => {
-    looks.set(self, (looks.get(self) ?? 0) + 1)
-    const isKnown = (nodeId: string) => nodeId === self || !(strangers.has(self) || strangers.has(nodeId))
-    return (await closestPeers(...args)).filter(({ nodeId }) => isKnown(nodeId))
-  }
-  return node
-}
-
-function peersCameOrWent(): void {
-  for (const { network } of net.net.nodes) network.topologyChanged()
-}
-
-function meet(): void {
-  strangers.clear()
-  peersCameOrWent()
-}
 
 const enter = ({ pubsub }: MemoryNode, presence?: Data): Promise<Subscription> =>
   net.during(pubsub.subscribe('room', presence === undefined ? {} : { presence }))
@@ -55,9 +22,9 @@ const taken = ({ pubsub }: MemoryNode) => pubsub.counters().presence?.taken ?? 0
 
 /** Two nodes that serve themselves, one that is served, and the topic. */
 async function room() {
-  const holder = await add({ stores: true, durable: true })
-  const tab = await add({ stores: true })
-  const client = await add({ stores: false })
+  const holder = await net.add({ stores: true, durable: true })
+  const tab = await net.add({ stores: true })
+  const client = await net.add({ stores: false })
   await net.during(holder.pubsub.publish('room', 'said before'))
   return { holder, tab, client }
 }
@@ -67,35 +34,35 @@ describe('a member that starts knowing nobody', () => {
     const { tab, client } = await room()
     const ada = await enter(tab, 'ada')
     const cy = await enter(client, 'cy')
-    const bob = await enter(await add({ stores: true, isStranger: true }), 'bob')
+    const bob = await enter(await net.add({ stores: true, isStranger: true }), 'bob')
     await net.until(() => sees(ada, 'ada', 'cy') && sees(cy, 'ada', 'cy') && sees(bob, 'bob'), SOON_MS)
-    meet()
+    net.meet()
     const all = ['ada', 'bob', 'cy']
     await net.until(() => [ada, bob, cy].every((subscription) => sees(subscription, ...all)), SOON_MS)
   })
 
   it('is seen by one that it meets after the others', async () => {
     const { tab } = await room()
-    strangers.add(tab.pubsub.nodeId)
+    net.strangers.add(tab.pubsub.nodeId)
     const ada = await enter(tab, 'ada')
-    const newcomer = await add({ stores: true, isStranger: true })
+    const newcomer = await net.add({ stores: true, isStranger: true })
     const bob = await enter(newcomer, 'bob')
-    strangers.delete(newcomer.pubsub.nodeId)
-    peersCameOrWent()
+    net.strangers.delete(newcomer.pubsub.nodeId)
+    net.peersCameOrWent()
     await net.pass(SOON_MS)
     expect(sees(ada, 'ada') && sees(bob, 'bob')).toBe(true)
-    meet()
+    net.meet()
     await net.until(() => sees(ada, 'ada', 'bob') && sees(bob, 'ada', 'bob'), SOON_MS)
   })
 
   it('is shown also where it began to show itself after they met, and nobody had looked since', async () => {
     const { tab } = await room()
     const ada = await enter(tab)
-    const newcomer = await add({ stores: true, isStranger: true })
+    const newcomer = await net.add({ stores: true, isStranger: true })
     const bob = await enter(newcomer, 'bob')
     await net.during(bob.setPresence(undefined))
     await net.pass(SOON_MS)
-    strangers.clear()
+    net.strangers.clear()
     newcomer.pubsub.dht.replicas.topologyChanged() // and no listener hears of it
     await net.during(bob.setPresence('bob'))
     await net.until(() => sees(ada, 'bob'), SOON_MS)
@@ -108,13 +75,13 @@ describe('who has said that it is here', () => {
     await enter(tab, 'ada')
     await enter(client, 'cy')
     await net.pass(SOON_MS)
-    const before = [taken(holder), taken(tab), looks.get(client.pubsub.nodeId)] as number[]
+    const before = [taken(holder), taken(tab), net.looks.get(client.pubsub.nodeId)] as number[]
     for (let n = 0; n < 50; n++) {
-      peersCameOrWent()
+      net.peersCameOrWent()
       await net.pass(100)
     }
     expect([taken(holder), taken(tab)]).toEqual(before.slice(0, 2))
-    const looked = (looks.get(client.pubsub.nodeId) as number) - (before[2] as number)
+    const looked = (net.looks.get(client.pubsub.nodeId) as number) - (before[2] as number)
     expect(looked).toBeGreaterThan(1)
     expect(looked).toBeLessThan(10)
   })
@@ -125,14 +92,14 @@ describe('who has said that it is here', () => {
     const cy = await enter(client, 'cy')
     await net.pass(SOON_MS)
     await net.during(Promise.all([ada.close(), cy.setPresence(undefined)]))
-    const before = looks.get(client.pubsub.nodeId)
-    const newcomer = await add({ stores: true, isStranger: true })
+    const before = net.looks.get(client.pubsub.nodeId)
+    const newcomer = await net.add({ stores: true, isStranger: true })
     const watcher = await enter(newcomer)
-    meet()
+    net.meet()
     await net.pass(SOON_MS)
     expect(sees(watcher)).toBe(true)
     expect(taken(newcomer)).toBe(0)
-    expect(looks.get(client.pubsub.nodeId)).toBe(before)
+    expect(net.looks.get(client.pubsub.nodeId)).toBe(before)
     await net.during(cy.setPresence('back'))
     await net.until(() => sees(watcher, 'back') && taken(holder) > 0, SOON_MS)
   })
@@ -151,12 +118,12 @@ describe('a subscriber that starts knowing nobody', () => {
 
   it('reads what was said as soon as it knows somebody, while it goes on meeting others', async () => {
     await room()
-    const { messages } = await reader(await add({ stores: true, isStranger: true }))
-    peersCameOrWent() // but nobody that holds the topic
+    const { messages } = await reader(await net.add({ stores: true, isStranger: true }))
+    net.peersCameOrWent() // but nobody that holds the topic
     await net.pass(SOON_MS)
     expect(messages).toEqual([])
     for (let n = 0; n < 10; n++) {
-      meet() // each time holders put off comparing what they have
+      net.meet() // each time holders put off comparing what they have
       await net.pass(SOON_MS / 10)
     }
     expect(messages.map(({ data }) => data)).toEqual(['said before'])
@@ -164,13 +131,13 @@ describe('a subscriber that starts knowing nobody', () => {
 
   it('reads it once: neither it nor one that knew somebody begins anew when peers come and go', async () => {
     const { tab } = await room()
-    const readers = [await reader(await add({ stores: true, isStranger: true })), await reader(tab)]
-    meet()
+    const readers = [await reader(await net.add({ stores: true, isStranger: true })), await reader(tab)]
+    net.meet()
     await net.until(() => readers.every(({ messages }) => messages.length === 1), SOON_MS)
     await net.pass(SOON_MS)
     const before = readers.map(({ statuses }) => statuses.length)
     for (let n = 0; n < 10; n++) {
-      peersCameOrWent()
+      net.peersCameOrWent()
       await net.pass(SOON_MS / 10)
     }
     expect(readers.map(({ statuses }) => statuses.length)).toEqual(before)
