@@ -21,6 +21,9 @@ export class AntiEntropy {
   readonly #self: NodeId
   readonly #selfKey: Uint8Array
   #timer: Timer | undefined
+  #dueMs = 0
+  /** Peers came or went since the last round began. */
+  #isAfterChange = false
   #running: Promise<void> | undefined
   #again = false
   #closed = false
@@ -36,21 +39,27 @@ export class AntiEntropy {
     this.#schedule(store.options.antiEntropyMs)
   }
 
-  /** Asks for a round soon: peers came or went. */
+  /** Asks for a round soon: peers came or went. One that is near is not put off, or it never came while peers come and go. */
   soon(): void {
-    this.#schedule(Math.min(1_000, this.#store.options.antiEntropyMs))
+    this.#isAfterChange = true
+    this.#hasten()
+  }
+
+  #hasten(): void {
+    const delayMs = Math.min(SOON_MS, this.#store.options.antiEntropyMs)
+    const leftMs = this.#dueMs - this.#runtime.monotonicNow()
+    if (leftMs > MOST_JITTER * delayMs) this.#schedule(delayMs)
   }
 
   #schedule(delayMs: number): void {
     if (this.#closed) return
     this.#timer?.clear()
-    this.#timer = this.#runtime.setTimer(
-      () => {
-        this.#schedule(this.#store.options.antiEntropyMs)
-        void this.round()
-      },
-      jittered(this.#runtime, delayMs),
-    )
+    const waitMs = jittered(this.#runtime, delayMs)
+    this.#dueMs = this.#runtime.monotonicNow() + waitMs
+    this.#timer = this.#runtime.setTimer(() => {
+      this.#schedule(this.#store.options.antiEntropyMs)
+      void this.round()
+    }, waitMs)
   }
 
   /** One round over every held record. Calls during a round ask for one more after it. */
@@ -76,13 +85,18 @@ export class AntiEntropy {
 
   async #roundOnce(): Promise<void> {
     this.counters.rounds += 1
+    const isAfterChange = this.#isAfterChange
+    this.#isAfterChange = false
+    let isOutdated = false
     for (const kind of this.#store.headKinds.keys()) {
       const byPeer = new Map<NodeId, HeldRecord[]>()
       for await (const key of this.#store.heldKeys(kind)) {
         if (this.#closed) return
         const record = await this.#store.record(kind, key).catch(() => undefined)
         if (record?.head === undefined) continue // what cannot be read now keeps nobody else waiting
-        for (const { nodeId } of await this.#replicas.set(key)) {
+        const set = await this.#replicas.set(key)
+        isOutdated ||= this.#replicas.refreshing(key) !== undefined
+        for (const { nodeId } of set) {
           if (nodeId === this.#self) continue
           const records = byPeer.get(nodeId) ?? []
           records.push(record)
@@ -94,6 +108,8 @@ export class AntiEntropy {
       }
       await Promise.all([...byPeer].map(([peer, records]) => this.#compareWith(peer, kind, records)))
     }
+    // whoever came is in the sets that are being looked up, and was not asked
+    if (isAfterChange && isOutdated) this.#hasten()
   }
 
   async #compareWith(peer: NodeId, kind: string, records: HeldRecord[]): Promise<void> {
@@ -148,6 +164,11 @@ export class AntiEntropy {
 }
 
 const PEER_IS_GONE: ReadonlySet<ErrorCode> = new Set(['UNREACHABLE', 'LINK_CLOSED', 'TIMEOUT', 'CLOSED'])
+
+/** Until holders compare after peers came or went. */
+const SOON_MS = 1_000
+/** No timer is longer than this times what was asked for (`jittered`). */
+const MOST_JITTER = 1.5
 
 /** A newcomer fetches the whole record before it answers. */
 const OFFER_TIMEOUT_MS = 60_000

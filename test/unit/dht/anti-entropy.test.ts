@@ -35,6 +35,15 @@ async function expectRest(): Promise<void> {
   expect([offers(), writes()]).toEqual(before)
 }
 
+const HOUR_MS = 3_600_000
+
+/** What is under way ends, as far as it needs no time. */
+async function rest(): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
+  await until(() => net.nodes.every(({ dht }) => dht.rpc.pendingCount === 0))
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
+}
+
 describe('a round', () => {
   it('hands a newcomer everything, and is at rest after that', async () => {
     const first = await net.add()
@@ -166,6 +175,46 @@ describe('rounds', () => {
     await until(() => newcomer.head())
     expect(counters(first).rounds).toBeGreaterThan(before)
     expect(await messageCount(newcomer)).toBe(5)
+  })
+
+  it('come while peers come and go all the time, a second apart, and no more once that is over', async () => {
+    const first = await net.add({ options: { antiEntropyMs: HOUR_MS } })
+    await first.commit(5)
+    await net.add()
+    const begun: number[] = []
+    for (let ms = 100; ms <= 9_000; ms += 100) {
+      const before = counters(first).rounds
+      net.runtime.advance(100)
+      if (counters(first).rounds > before) begun.push(ms)
+      await rest()
+      if (ms < 4_000) first.network.topologyChanged()
+    }
+    expect(begun).toEqual([1_000, 2_000, 3_000, 4_000, 5_000]) // the last for who came just before the one before it
+  })
+
+  it.each([
+    { what: 'and once more where its coming was not noticed before', isKnown: false, rounds: 2 },
+    { what: 'and are over where it was', isKnown: true, rounds: 1 },
+  ])('hand a newcomer what it lacks, $what', async ({ isKnown, rounds }) => {
+    const first = await net.add({ options: { antiEntropyMs: HOUR_MS } })
+    await first.commit(5)
+    await first.dht.replicas.set(topicKey)
+    const newcomer = await net.add()
+    if (isKnown) {
+      await first.dht.replicas.set(topicKey)
+      await first.dht.replicas.refreshing(topicKey)
+    }
+    for (let n = 0; n < 20; n++) {
+      net.runtime.advance(1_000)
+      await rest()
+    }
+    expect(await messageCount(newcomer)).toBe(5)
+    expect(counters(first).rounds).toBe(rounds)
+    for (const ms of [HOUR_MS, 5_000]) {
+      net.runtime.advance(ms)
+      await rest()
+    }
+    expect(counters(first).rounds).toBe(rounds + 1) // of those that come by themselves, whose sets are merely old
   })
 
   it('asked for during a round become one more after it, and none comes after closing', async () => {
