@@ -65,6 +65,7 @@ export class PresenceSpeaker {
   #waiting: PromiseWithResolvers<void> | undefined
   readonly #timers = new Set<Timer>()
   readonly #watch: ReplicasWatch
+  readonly #stop: () => void
   #closed = false
 
   constructor(init: SpeakerInit) {
@@ -75,6 +76,8 @@ export class PresenceSpeaker {
       isWanted: () => this.isHere,
       onReplicas: (set) => this.#sayToNewcomers(set),
     })
+    // should it come back, it may have forgotten: a table is in memory only
+    this.#stop = init.dht.rpc.onPeerGone((peer) => void this.#said?.to.delete(peer))
   }
 
   get isHere(): boolean {
@@ -207,6 +210,7 @@ export class PresenceSpeaker {
   async close(): Promise<void> {
     this.#closed = true
     this.#watch.close()
+    this.#stop()
     for (const timer of this.#timers) timer.clear()
     this.#timers.clear()
     this.#waiting?.resolve()

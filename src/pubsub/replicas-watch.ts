@@ -19,11 +19,14 @@ const FIRST_PAUSE_MS = 250
 const MAX_PAUSE_MS = 4_000
 /** What is known, what the look-up under way finds, and what one finds that begins after it. */
 const MAX_LOOKS = 3
+/** After the last change once more: who could not be reached for a moment is left out of all sets for up to three seconds. */
+const LAST_LOOK_MS = 4_000
 
 export class ReplicasWatch {
   readonly #init: ReplicasWatchInit
   readonly #stop: () => void
   #timer: Timer | undefined
+  #lastTimer: Timer | undefined
   #lookedMs = Number.NEGATIVE_INFINITY
   #pauseMs = FIRST_PAUSE_MS
   #closed = false
@@ -46,6 +49,11 @@ export class ReplicasWatch {
     this.#lookedMs = this.#init.dht.runtime.monotonicNow()
     const isSoonAgain = await this.look()
     this.#pauseMs = isSoonAgain ? FIRST_PAUSE_MS : Math.min(2 * this.#pauseMs, MAX_PAUSE_MS)
+    this.#lastTimer?.clear()
+    if (this.#closed) return
+    this.#lastTimer = this.#init.dht.runtime.setTimer(() => {
+      if (this.#init.isWanted()) void this.look()
+    }, LAST_LOOK_MS)
   }
 
   /** At once, for who has just used a set that may be one of before: where it is not, this asks nobody. */
@@ -66,6 +74,7 @@ export class ReplicasWatch {
   close(): void {
     this.#closed = true
     this.#timer?.clear()
+    this.#lastTimer?.clear()
     this.#stop()
   }
 }

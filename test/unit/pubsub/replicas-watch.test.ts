@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Data, Message, Subscription, SyncStatus } from '../../../src/pubsub/index.ts'
+import { crash, heal } from '../../support/memory-faults.ts'
 import type { MemoryNode } from '../../support/memory-nodes.ts'
 import { StrangersNet } from '../../support/strangers.ts'
 
@@ -142,5 +143,24 @@ describe('a subscriber that starts knowing nobody', () => {
     }
     expect(readers.map(({ statuses }) => statuses.length)).toEqual(before)
     expect(readers.map(({ messages }) => messages.length)).toEqual([1, 1])
+  })
+})
+
+describe('a replica that has lost what it heard', () => {
+  it('and comes back is told again soon, though it is the same replica, and nobody else is', async () => {
+    const { holder, tab, client } = await room()
+    const watcher = await enter(await net.add({ stores: false }))
+    await enter(tab, 'ada')
+    await enter(client, 'cy')
+    await net.pass(SOON_MS)
+    expect([taken(holder), taken(tab)]).toEqual([2, 2])
+    const storage = await crash(net.net, holder)
+    await net.pass(100)
+    const again = await net.add({ durable: true, seed: holder.seed, storage })
+    heal(net.net.nodes)
+    // whom a member could not reach meanwhile it does not try at once
+    await net.until(() => taken(again) === 2, 3 * SOON_MS)
+    expect(taken(tab)).toBe(2)
+    await net.until(() => sees(watcher, 'ada', 'cy'), SOON_MS)
   })
 })
