@@ -67,6 +67,11 @@ export class PresenceClient {
     return topic
   }
 
+  /** For each topic, says at its replicas that this node is here, where it is. */
+  resyncs(): (() => Promise<void>)[] {
+    return [...this.#topics.values()].map((topic) => () => topic.sayAgain())
+  }
+
   /** Topics in which this node shows itself or looks. */
   get topics(): number {
     return this.#topics.size
@@ -188,6 +193,10 @@ class TopicPresence {
 
   soon(work: () => void): Timer {
     return this.#init.dht.runtime.setTimer(work, 0)
+  }
+
+  sayAgain(): Promise<void> {
+    return this.#speaker.again()
   }
 
   receive(from: NodeId, roster: Parameters<PresenceWatcher['receive']>[1]): Promise<void> {

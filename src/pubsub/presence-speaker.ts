@@ -101,6 +101,11 @@ export class PresenceSpeaker {
     return this.#waiting.promise
   }
 
+  /** Once more, where it is here: at most four times a second, too. */
+  async again(): Promise<void> {
+    if (this.#state !== undefined) await this.set(this.#state)
+  }
+
   /** "Still here." */
   async say(): Promise<void> {
     if (this.#state === undefined || this.#closed) return

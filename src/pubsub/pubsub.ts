@@ -137,6 +137,7 @@ export class StickyPubSub implements PubSub {
     this.#keyed = new KeyedPublisher(shared)
     this.#resync = new Resync({
       ...shared,
+      presence: this.#presence,
       subscriptions: () => [...this.#subscriptions.values()].flatMap((set) => [...set]),
     })
     this.#history = new HistoryReader((topic, signal) => this.#load(topic, signal))

@@ -48,6 +48,27 @@ describe('resync', () => {
     expect(client.pubsub.counters().resync).toEqual({ runs: 1, lastReason: 'test' })
   })
 
+  it('says who is here, to those for whom it had gone', async () => {
+    await net.holder()
+    const watcher = await net.during((await net.client()).pubsub.subscribe('room'))
+    const client = await net.client()
+    const isShown = () => watcher.present.length === 1
+    await net.during(client.pubsub.subscribe('room', { presence: 'ada' }))
+    const quiet = await net.during(client.pubsub.subscribe('hall'))
+    await net.until(isShown)
+    net.cutOff(client)
+    client.node.network.closeAll()
+    await net.until(() => !isShown())
+    // until no heartbeat is being repeated, and none is near
+    await net.pass(50_000 - net.runtime.monotonicNow())
+    net.heal()
+    await net.pass(1_500)
+    expect(isShown()).toBe(false)
+    await net.during(client.pubsub.resync('awake'))
+    await net.until(isShown, 1_000)
+    expect([watcher.present[0]?.state, quiet.present]).toEqual(['ada', []])
+  })
+
   it('answers calls during a run by it, and runs once more for all of them', async () => {
     await net.holder()
     const client = await net.client()
