@@ -74,7 +74,7 @@ export class PresenceHolder {
     const isNew = () => this.#topics.get(name)?.table.isNew(from, claimed) ?? true
     if (!isNew()) return {}
     this.#requireRoom(name, from)
-    if (!this.#topics.has(name)) await this.#requireHeld(key)
+    if (!this.#topics.has(name)) await this.#requireReplica(key)
     const statement = await verifyPresence(claimed)
     if (this.#closed || !isNew()) return {} // it, or something newer, came meanwhile
     this.#requireRoom(name, from)
@@ -100,10 +100,16 @@ export class PresenceHolder {
       throw new StickyError('BUSY', 'This node is a member of too many topics here.')
   }
 
-  /** Who holds nothing of a topic is no replica of it, as far as it knows. Throws NOT_FOUND. */
-  async #requireHeld(key: Uint8Array): Promise<void> {
-    const { head } = await this.#dht.store.record(COORDINATOR, key)
-    if (head === undefined) throw new StickyError('NOT_FOUND', 'This node holds nothing of that topic.')
+  /** Who holds the topic, or has just become a replica and is yet to be given it. Throws NOT_FOUND. */
+  async #requireReplica(key: Uint8Array): Promise<void> {
+    const { replicas, self, store } = this.#dht
+    const { head } = await store.record(COORDINATOR, key)
+    if (head !== undefined) return
+    await replicas.set(key)
+    await replicas.refreshing(key)
+    const set = await replicas.set(key)
+    if (!set.some(({ nodeId }) => nodeId === self))
+      throw new StickyError('NOT_FOUND', 'This node is no replica of that topic, as far as it knows.')
   }
 
   /** Who is attached here is told of changes from now on; whoever else asks gets the list and no more. */

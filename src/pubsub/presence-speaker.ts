@@ -194,7 +194,9 @@ export class PresenceSpeaker {
     } catch (error) {
       const failure = asStickyError(error, 'UNREACHABLE')
       dht.replicas.noteFailure(peer, failure)
-      if (failure.retryable && attempt < MAX_RETRIES)
+      // who is no replica, as far as it knows, will hardly be one in a moment
+      const isWorthIt = failure.retryable && failure.code !== 'NOT_FOUND'
+      if (isWorthIt && attempt < MAX_RETRIES)
         this.#after(FIRST_RETRY_MS * 2 ** attempt, () => {
           if (statement.body.at === this.#at) void this.#send(peer, statement, attempt + 1, timeoutMs)
         })

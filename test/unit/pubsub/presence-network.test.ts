@@ -78,12 +78,21 @@ describe('a replica', () => {
     expect(holder.pubsub.counters()).toMatchObject({ presenceTopics: 1, presenceEntries: 1 })
   })
 
-  it('of a topic of which it holds nothing takes nothing, and a topic does not come to be by it', async () => {
-    const [holder, peer] = await begin([])
-    expect(await say(peer, holder, 'nowhere', await statement(peer, 'nowhere'))).toBe('NOT_FOUND')
-    expect(holder.pubsub.counters()).toMatchObject({ presenceTopics: 0, presenceEntries: 0 })
-    const key = toHex(await topicKeyOf('nowhere'))
-    expect((await keysOf(holder)).filter((name) => name.includes(key))).toEqual([])
+  it.each([
+    { who: 'that is yet to be given the topic takes it', isReplica: true },
+    { who: 'that is none takes nothing', isReplica: false },
+  ])('$who, and a topic does not come to be by it', async ({ isReplica }) => {
+    const dhtOptions = { replication: 1, minDurable: 0 }
+    const nodes = [await net.add({ dhtOptions }), await net.add({ dhtOptions })]
+    const peer = await net.add(client)
+    const key = await topicKeyOf('nowhere')
+    const [closest] = await (nodes[0] as MemoryNode).pubsub.dht.replicas.set(key)
+    const node = nodes.find(({ pubsub }) => (pubsub.nodeId === closest?.nodeId) === isReplica) as MemoryNode
+    const said = await say(peer, node, 'nowhere', await statement(peer, 'nowhere'))
+    expect(said).toBe(isReplica ? 'taken' : 'NOT_FOUND')
+    const entries = isReplica ? 1 : 0
+    expect(node.pubsub.counters()).toMatchObject({ presenceTopics: entries, presenceEntries: entries })
+    expect((await keysOf(node)).filter((name) => name.includes(toHex(key)))).toEqual([])
     expect(await peer.pubsub.loadCoordinator('nowhere')).toBeUndefined()
   })
 

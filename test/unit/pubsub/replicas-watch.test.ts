@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Data, Message, Subscription, SyncStatus } from '../../../src/pubsub/index.ts'
+import { topicMethods } from '../../../src/pubsub/wire.ts'
 import { crash, heal } from '../../support/memory-faults.ts'
 import type { MemoryNode } from '../../support/memory-nodes.ts'
 import { StrangersNet } from '../../support/strangers.ts'
@@ -162,5 +163,46 @@ describe('a replica that has lost what it heard', () => {
     await net.until(() => taken(again) === 2, 3 * SOON_MS)
     expect(taken(tab)).toBe(2)
     await net.until(() => sees(watcher, 'ada', 'cy'), SOON_MS)
+  })
+})
+
+describe('a node that holds nothing of the topic', () => {
+  const asked = ({ pubsub }: MemoryNode, other: MemoryNode): (() => number) => {
+    const { rpc } = pubsub.dht
+    const request = rpc.request.bind(rpc)
+    let count = 0
+    rpc.request = (to, method, ...rest) => {
+      if (to === other.pubsub.nodeId && method.name === topicMethods.presence.name) count += 1
+      return request(to, method, ...rest)
+    }
+    return () => count
+  }
+
+  it('hears who is here when it becomes a replica, before it is given the topic', async () => {
+    const { client } = await room()
+    await enter(client, 'cy')
+    await net.pass(SOON_MS)
+    const newcomer = await net.add({ stores: true })
+    const count = asked(client, newcomer)
+    await net.until(() => taken(newcomer) === 1, 900) // holders compare after a second
+    await net.pass(2 * SOON_MS)
+    expect(count()).toBe(1)
+  })
+
+  it('and is no replica, as far as it knows, is not asked again before the next heartbeat', async () => {
+    const { holder, tab, client } = await room()
+    const other = await net.add({ stores: true })
+    for (const { network } of [holder, tab, other]) {
+      const closestPeers = network.closestPeers.bind(network)
+      network.closestPeers = async (...args) =>
+        (await closestPeers(...args)).filter(({ nodeId }) => nodeId !== other.pubsub.nodeId)
+      network.topologyChanged()
+    }
+    const count = asked(client, other)
+    await enter(client, 'cy')
+    await net.pass(10_000)
+    expect([count(), taken(other)]).toEqual([1, 0])
+    await net.pass(10_000)
+    expect(count()).toBe(2)
   })
 })
