@@ -19,7 +19,7 @@ export {
 export { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 export * from './node.ts'
 export { openIdbStorage } from './object-store.ts'
-export type { NodeStatus, PeerView, Problem } from './status.ts'
+export type { NodeStatus, Problem } from './status.ts'
 export type { StorageState } from './storage-state.ts'
 export { DEFAULT_TAB_OPTIONS, type TabOptions } from './tab-frames.ts'
 export type { Role } from './tabs.ts'

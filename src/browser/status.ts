@@ -1,13 +1,13 @@
-import { AdmissionRefusedError, type DhtLibp2p, type ErrorCode, StickyError } from '../dht/index.ts'
+import {
+  AdmissionRefusedError,
+  type DhtLibp2p,
+  type ErrorCode,
+  type PeerView,
+  peersOf,
+  StickyError,
+} from '../dht/index.ts'
 
 /** How the node is connected, as the page shows it. */
-
-export interface PeerView {
-  nodeId: string
-  /** Not through a relay. */
-  direct: boolean
-  webrtc: boolean
-}
 
 export interface Problem {
   code: ErrorCode
@@ -68,7 +68,7 @@ export class StatusView {
   status(): NodeStatus {
     const connections = this.#libp2p?.getConnections() ?? []
     const bridge = connections.some(({ remotePeer }) => remotePeer.toString() === this.#bridgeId)
-    const peers = peersOf(connections, this.#bridgeId)
+    const peers = peersOf(connections).filter(({ nodeId }) => nodeId !== this.#bridgeId)
     return {
       state: this.#stateOf(bridge, peers.length),
       peers,
@@ -101,24 +101,3 @@ const problemOf = (error: StickyError): Problem => ({
   message: error.message,
   ...(error instanceof AdmissionRefusedError ? { reason: error.reason } : {}),
 })
-
-function peersOf(
-  connections: ReturnType<DhtLibp2p['getConnections']>,
-  bridgeId: string | undefined,
-): PeerView[] {
-  const peers = new Map<string, PeerView>()
-  for (const { remotePeer, remoteAddr } of connections) {
-    const nodeId = remotePeer.toString()
-    if (nodeId === bridgeId) continue
-    const address = remoteAddr.toString()
-    const webrtc = address.includes('/webrtc')
-    const direct = webrtc || !address.includes('/p2p-circuit')
-    const known = peers.get(nodeId)
-    peers.set(nodeId, {
-      nodeId,
-      direct: direct || known?.direct === true,
-      webrtc: webrtc || known?.webrtc === true,
-    })
-  }
-  return [...peers.values()]
-}

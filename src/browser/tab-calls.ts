@@ -47,6 +47,7 @@ export const PUBSUB_CALLS = {
   recover: { repeat: 'yes' },
   keepPosition: { repeat: 'yes' },
   keptPosition: { repeat: 'yes' },
+  diagnostics: { repeat: 'yes' },
   /** Of the leader's own class: what a page shows of it. */
   counters: { repeat: 'yes' },
 } as const satisfies Record<Called | 'counters', CallRule>

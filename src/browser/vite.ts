@@ -17,12 +17,14 @@ interface Replaced {
 
 const REPLACED: Replaced[] = [
   { source: /\/generated-prefix-list(-browser)?\.js$/, by: '@libp2p/kad-dht', with: 'kad-prefixes' },
+  { source: /^\.\/(rsa|ecdsa)\/utils\.js$/, by: '@libp2p/crypto', with: 'no-other-keys' },
+  { source: /^ms$/, by: '/weald/', with: 'plain-ms' },
   { source: /^@noble\/curves\/secp256k1(\.js)?$/, by: '@libp2p/crypto', with: 'no-secp256k1' },
 ]
 
 /**
  * Leaves out of a page what a node in a tab does not use of libp2p: kad-dht's list of prefixes, by an equivalent that is
- * computed, and a curve that no node has keys of. In vite.config: `plugins: [smallLibp2p()]`.
+ * computed, kinds of keys that no node has, and the wording of times in libp2p's log. In vite.config: `plugins: [smallLibp2p()]`.
  */
 export function smallLibp2p(): SmallLibp2p {
   const here = import.meta.url

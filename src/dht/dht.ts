@@ -3,6 +3,7 @@ import { asStickyError, StickyError } from './errors.ts'
 import { serveRecords } from './holder.ts'
 import type { NodeId } from './identity.ts'
 import type { BlockKind, BlockReader, BlockRef, HeadKind } from './kinds.ts'
+import { StageTimers } from './measures.ts'
 import type { PeerNetwork } from './network.ts'
 import { DEFAULT_DHT_OPTIONS, type DhtOptions } from './options.ts'
 import { ReadRepair } from './read-repair.ts'
@@ -23,6 +24,7 @@ export interface DhtInit {
   blockKinds: BlockKind[]
   runtime?: Runtime
   options?: Partial<DhtOptions>
+  stages?: StageTimers
 }
 
 /** This room's parts, wired together. Pubsub speaks to these and to nothing below them. */
@@ -30,6 +32,7 @@ export class Dht {
   readonly network: PeerNetwork
   readonly runtime: Runtime
   readonly options: DhtOptions
+  readonly stages: StageTimers
   readonly rpc: Rpc
   readonly replicas: Replicas
   readonly store: RecordStore
@@ -43,7 +46,8 @@ export class Dht {
     this.network = init.network
     this.runtime = init.runtime ?? systemRuntime
     this.options = { ...DEFAULT_DHT_OPTIONS, ...init.options }
-    this.rpc = new Rpc(this.network, this.runtime, this.options)
+    this.stages = init.stages ?? new StageTimers(this.runtime)
+    this.rpc = new Rpc(this.network, this.runtime, this.options, this.stages)
     this.replicas = new Replicas(this.network, this.rpc, this.runtime, this.options)
     this.store = new RecordStore({
       storage: init.storage,
@@ -52,6 +56,7 @@ export class Dht {
       headKinds: init.headKinds,
       blockKinds: init.blockKinds,
       fetchMissing: (record, ref) => this.#fetchMissing(record, ref),
+      stages: this.stages,
     })
     if (this.network.stores) {
       serveRecords(this.store, this.rpc)

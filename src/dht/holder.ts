@@ -82,7 +82,7 @@ async function fastForward(
   const isBase =
     base === null ? record.head === undefined : record.headId !== undefined && equalBytes(record.headId, base)
   if (!isBase || delta.byteLength === 0) return false
-  const change = await record.kind.apply(record.key, record.head, delta, record.read, 'peer')
+  const change = await store.apply(record, delta)
   if (!equalBytes(change.head, head)) return false // rebuilt otherwise than its author did: fetch the blocks instead
   await store.applyPrepared(record, delta, change)
   return true

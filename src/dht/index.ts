@@ -18,7 +18,10 @@ export { DialBackoff } from './libp2p-dial-backoff.ts'
 export * from './libp2p-join.ts'
 export { NEEDED_VALUE } from './libp2p-needed.ts'
 export { keepNewest } from './libp2p-newest.ts'
+export { type PeerView, peersOf } from './libp2p-peers.ts'
 export { keepReservations, listenOnRelay } from './libp2p-relay.ts'
+export * from './measured-storage.ts'
+export * from './measures.ts'
 export * from './memory-storage.ts'
 export * from './network.ts'
 export * from './options.ts'
@@ -26,9 +29,17 @@ export { bytesOfPassphrase, PASSPHRASE_ITERATIONS } from './passphrase-key.ts'
 export { RateLimiter } from './rate-limit.ts'
 export type { HeldRecord } from './record.ts'
 export type { Advance } from './record-store.ts'
-export type { Acknowledgement, CommitOutcome, HeadAnswer } from './replicas.ts'
+export {
+  type Acknowledgement,
+  type CommitOutcome,
+  type CooledPeer,
+  type HeadAnswer,
+  MAX_DOWN,
+  type ReplicaSetView,
+} from './replicas.ts'
+export type { MethodCounts, RpcCounters } from './rpc-counters.ts'
 export * from './runtime.ts'
 export * from './storage.ts'
 export { endingOnAbort } from './websocket-abort.ts'
 export { hardenedListeners, loopbackPortOf } from './websocket-listener.ts'
-export { method } from './wire.ts'
+export { method, WIRE_VERSION } from './wire.ts'

@@ -8,9 +8,11 @@ import type { NodeId } from './identity.ts'
 import { StreamLink } from './libp2p-link.ts'
 import { keepMeeting } from './libp2p-meet.ts'
 import { NeededPeers } from './libp2p-needed.ts'
+import { peersOf } from './libp2p-peers.ts'
 import {
   type ClosestOptions,
   type ClosestPeer,
+  type ConnectedPeer,
   type Link,
   type LinkEvents,
   networkError,
@@ -195,6 +197,10 @@ export class Libp2pNetwork implements PeerNetwork {
 
   onTopologyChange(listener: () => void): void {
     this.#onTopologyChange = listener
+  }
+
+  connections(): ConnectedPeer[] {
+    return peersOf(this.#libp2p.getConnections())
   }
 
   async openLink(peer: NodeId, events: LinkEvents, { signal }: { signal: AbortSignal }): Promise<Link> {

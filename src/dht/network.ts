@@ -12,6 +12,13 @@ export interface ClosestPeer {
   durable: boolean
 }
 
+/** A peer that is connected, whether or not a link to it is open. */
+export interface ConnectedPeer {
+  nodeId: NodeId
+  /** Not through a relay. */
+  direct: boolean
+}
+
 /** The one long-lived, message-framed duplex channel to a peer that the transport has authenticated. */
 export interface Link {
   readonly peer: NodeId
@@ -44,6 +51,8 @@ export interface PeerNetwork {
   onInboundLink(accept: (link: Link) => LinkEvents): void
   /** Called when peers came or went: cached replica sets are to be looked at again. One handler at most. */
   onTopologyChange(listener: () => void): void
+  /** For whoever looks at this node, where the network tells. */
+  connections?(): ConnectedPeer[]
 }
 
 export interface ClosestOptions {

@@ -9,12 +9,12 @@ export interface Quota {
 /** Token buckets by name. Bounded: when `maxBuckets` are in use the longest untouched one is forgotten. */
 export class RateLimiter {
   readonly #runtime: Runtime
-  readonly #maxBuckets: number
+  readonly maxBuckets: number
   readonly #buckets = new Map<string, { tokens: number; atMs: number }>()
 
   constructor(runtime: Runtime, maxBuckets = 16_384) {
     this.#runtime = runtime
-    this.#maxBuckets = maxBuckets
+    this.maxBuckets = maxBuckets
   }
 
   /** Takes `cost` tokens; false when they are not there (nothing is taken then). */
@@ -24,7 +24,7 @@ export class RateLimiter {
     const tokens = Math.min(quota.burst, bucket.tokens + ((now - bucket.atMs) / 1_000) * quota.perSecond)
     const allowed = tokens >= cost
     this.#buckets.delete(name)
-    if (this.#buckets.size >= this.#maxBuckets)
+    if (this.#buckets.size >= this.maxBuckets)
       this.#buckets.delete(this.#buckets.keys().next().value as string)
     this.#buckets.set(name, { tokens: allowed ? tokens - cost : tokens, atMs: now })
     return allowed

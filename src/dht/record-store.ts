@@ -1,6 +1,7 @@
 import { equalBytes, fromHex, toHex } from './codec.ts'
 import { StickyError } from './errors.ts'
 import type { BlockKind, BlockRef, Change, HeadKind } from './kinds.ts'
+import type { StageTimers } from './measures.ts'
 import type { DhtOptions } from './options.ts'
 import { blockName, HeldRecord, headName } from './record.ts'
 import type { Runtime } from './runtime.ts'
@@ -25,6 +26,7 @@ export interface RecordStoreInit {
   headKinds: HeadKind[]
   blockKinds: BlockKind[]
   fetchMissing(record: HeldRecord, ref: BlockRef): Promise<Uint8Array | undefined>
+  readonly stages: StageTimers
 }
 
 export class RecordStore {
@@ -34,6 +36,7 @@ export class RecordStore {
   readonly headKinds: ReadonlyMap<string, HeadKind>
   readonly blockKinds: ReadonlyMap<string, BlockKind>
   readonly #fetchMissing: RecordStoreInit['fetchMissing']
+  readonly stages: StageTimers
   /** Joins that made a new head of two; taking over a newer one is none. */
   readonly counters = { merges: 0 }
   readonly #loaded = new Map<string, Promise<HeldRecord>>()
@@ -53,6 +56,7 @@ export class RecordStore {
     this.headKinds = new Map(init.headKinds.map((kind) => [kind.name, kind]))
     this.blockKinds = new Map(init.blockKinds.map((kind) => [kind.name, kind]))
     this.#fetchMissing = init.fetchMissing
+    this.stages = init.stages
   }
 
   onAdvance(listener: (advance: Advance) => void): () => void {
@@ -103,7 +107,7 @@ export class RecordStore {
       blockKinds: this.blockKinds,
       fetchMissing: (held, ref) => this.#fetchMissing(held, ref),
     })
-    await record.load()
+    await this.stages.watch('load', () => record.load())
     return record
   }
 
@@ -134,11 +138,16 @@ export class RecordStore {
     whileWriting?: (change: Change, base: Uint8Array | undefined) => void,
   ): Promise<Change | undefined> {
     const before = record.head
-    const change = await record.kind.apply(record.key, before, delta, record.read, 'peer')
+    const change = await this.apply(record, delta)
     if (before !== undefined && equalBytes(before, change.head)) return undefined
     whileWriting?.(change, record.headId)
     await this.applyPrepared(record, delta, change)
     return change
+  }
+
+  /** What a delta, ours or a peer's, makes of the record's head; nothing is changed yet. */
+  apply({ kind, key, head, read }: HeldRecord, delta: Uint8Array): Promise<Change> {
+    return this.stages.watch('apply', () => kind.apply(key, head, delta, read, 'peer'))
   }
 
   /** Makes `change`, which `delta` gave of the current head, durable and known. */
@@ -311,6 +320,27 @@ export class RecordStore {
     return this.#loaded.size
   }
 
+  /** Records on this node's disk, as they were a few seconds ago at most: it goes through their names. */
+  heldCount(): Promise<number> {
+    const now = this.runtime.monotonicNow()
+    if (this.#held === undefined || now - this.#held.atMs > COUNT_AGAIN_MS)
+      this.#held = { atMs: now, count: this.#countHeld() }
+    return this.#held.count
+  }
+
+  async #countHeld(): Promise<number> {
+    let count = 0
+    try {
+      for await (const _name of this.storage.keys('head/')) count += 1
+    } catch (error) {
+      this.#held = undefined
+      throw error
+    }
+    return count
+  }
+
+  #held: { atMs: number; count: Promise<number> } | undefined
+
   /** Folds what is in memory into checkpoints, so that the next start replays nothing. */
   async close(): Promise<void> {
     for (const loading of this.#loaded.values()) {
@@ -320,6 +350,8 @@ export class RecordStore {
     this.#loaded.clear()
   }
 }
+
+const COUNT_AGAIN_MS = 10_000
 
 /** What a sweep knows so far: names of the blocks that are needed, and the head of each record that led to them. */
 interface Marked {

@@ -47,6 +47,22 @@ export interface HeadAnswer {
   error?: StickyError | undefined
 }
 
+export interface ReplicaSetView {
+  /** Of the record, hexadecimal. */
+  key: string
+  ageMs: number
+  peers: NodeId[]
+}
+
+/** A peer that could not be reached: left out for `forMs`, of which `leftMs` are left. At 0 it is asked again. */
+export interface CooledPeer {
+  nodeId: NodeId
+  leftMs: number
+  forMs: number
+}
+
+export const MAX_DOWN = 4_096
+
 export class Replicas {
   readonly #network: PeerNetwork
   readonly #rpc: Rpc
@@ -145,7 +161,7 @@ export class Replicas {
     const before = this.#down.get(peer)?.forMs
     const forMs = Math.min(before === undefined ? this.#options.downMs : before * 2, this.#options.maxDownMs)
     this.#down.delete(peer)
-    if (this.#down.size >= 4_096) this.#down.delete(this.#down.keys().next().value as NodeId)
+    if (this.#down.size >= MAX_DOWN) this.#down.delete(this.#down.keys().next().value as NodeId)
     this.#down.set(peer, { untilMs: this.#runtime.monotonicNow() + jittered(this.#runtime, forMs), forMs })
   }
 
@@ -245,5 +261,25 @@ export class Replicas {
 
   get downCount(): number {
     return this.#down.size
+  }
+
+  get cachedSets(): number {
+    return this.#sets.size
+  }
+
+  /** The sets looked up last, newest first, and who is left out of all of them for a while. */
+  view(max: number): { sets: ReplicaSetView[]; cooled: CooledPeer[] } {
+    const now = this.#runtime.monotonicNow()
+    const sets = [...this.#sets].slice(-max).reverse()
+    return {
+      sets: sets.map(([key, { peers, atMs }]) => ({
+        key,
+        ageMs: now - atMs,
+        peers: this.#live(peers).map(({ nodeId }) => nodeId),
+      })),
+      cooled: [...this.#down]
+        .slice(-max)
+        .map(([nodeId, { untilMs, forMs }]) => ({ nodeId, leftMs: Math.max(0, untilMs - now), forMs })),
+    }
   }
 }

@@ -2,9 +2,11 @@ import * as v from 'valibot'
 import { toHex } from './codec.ts'
 import { asStickyError, isErrorCode, StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
+import { countCode, StageTimers } from './measures.ts'
 import { type Link, type LinkEvents, MAX_FRAME_BYTES, type PeerNetwork } from './network.ts'
 import type { DhtOptions } from './options.ts'
 import { RateLimiter } from './rate-limit.ts'
+import { methodCounts, newRpcCounters, type RpcCounters } from './rpc-counters.ts'
 import type { Runtime, Timer } from './runtime.ts'
 import { decodeFrame, encodeFrame, type Frame, type Hello, type Method, WIRE_VERSION } from './wire.ts'
 
@@ -45,16 +47,6 @@ export interface RequestOptions {
   signal?: AbortSignal
 }
 
-export interface RpcCounters {
-  requestsSent: number
-  requestsReceived: number
-  replies: number
-  timeouts: number
-  rejected: number
-  bytesSent: number
-  bytesReceived: number
-}
-
 export class Rpc {
   readonly #network: PeerNetwork
   readonly #runtime: Runtime
@@ -68,17 +60,16 @@ export class Rpc {
   readonly #seenListeners = new Set<(peer: NodeId) => void>()
   #nextId = 0
   #closed = false
-  readonly counters: RpcCounters = {
-    requestsSent: 0,
-    requestsReceived: 0,
-    replies: 0,
-    timeouts: 0,
-    rejected: 0,
-    bytesSent: 0,
-    bytesReceived: 0,
-  }
+  readonly counters: RpcCounters = newRpcCounters()
+  readonly #stages: StageTimers
 
-  constructor(network: PeerNetwork, runtime: Runtime, options: DhtOptions) {
+  constructor(
+    network: PeerNetwork,
+    runtime: Runtime,
+    options: DhtOptions,
+    stages: StageTimers = new StageTimers(runtime),
+  ) {
+    this.#stages = stages
     this.#network = network
     this.#runtime = runtime
     this.#options = options
@@ -149,32 +140,42 @@ export class Rpc {
 
   #exchange(to: NodeId, methodName: string, body: unknown, options: RequestOptions): Promise<unknown> {
     const timeoutMs = options.timeoutMs ?? this.#options.requestTimeoutMs
+    const { counters } = this
+    counters.begun += 1
+    methodCounts(counters, methodName).begun += 1
     return new Promise((resolve, reject) => {
       const id = this.#nextId
       this.#nextId = (this.#nextId + 1) >>> 0
-      const finish = () => {
+      let isOver = false
+      // once: a dial may still fail when its request has timed out already
+      const finish = (count: () => void) => {
+        if (isOver) return
+        isOver = true
         timer.clear()
         options.signal?.removeEventListener('abort', onAbort)
         this.#pending.delete(id)
+        count()
       }
       const pending: Pending = {
         link: undefined,
         resolve(answer) {
-          finish()
+          finish(() => {
+            counters.answered += 1
+          })
           resolve(answer)
         },
         reject(error) {
-          finish()
+          finish(() => countCode(counters.failures, error.code))
           reject(error)
         },
       }
       const onAbort = () => pending.reject(new StickyError('ABORTED', 'The request was aborted.'))
       const timer: Timer = this.#runtime.setTimer(() => {
-        this.counters.timeouts += 1
+        finish(() => {
+          counters.timeouts += 1
+        })
         this.#noteUnanswered(to)
-        pending.reject(
-          new StickyError('TIMEOUT', `${to} did not answer ${methodName} within ${timeoutMs} ms.`),
-        )
+        reject(new StickyError('TIMEOUT', `${to} did not answer ${methodName} within ${timeoutMs} ms.`))
       }, timeoutMs)
       if (options.signal?.aborted) return onAbort()
       options.signal?.addEventListener('abort', onAbort, { once: true })
@@ -270,10 +271,13 @@ export class Rpc {
       onFrame: (bytes) => {
         this.counters.bytesReceived += bytes.byteLength
         try {
-          this.#onFrame(nodeId, entry, decodeFrame(bytes))
+          const begunMs = this.#stages.begin()
+          const frame = decodeFrame(bytes)
+          this.#stages.end('decode', begunMs)
+          this.#onFrame(nodeId, entry, frame)
         } catch {
           // What does not decode is hostile or another protocol: the link goes, the node serves on.
-          this.counters.rejected += 1
+          this.counters.undecodable += 1
           entry.link.close()
         }
       },
@@ -326,17 +330,20 @@ export class Rpc {
     this.counters.requestsReceived += 1
     const peer = this.#peer(from)
     peer.inflight += 1
+    const begunMs = this.#stages.begin()
     try {
       const answer = await this.#dispatch(from, peer, name, body)
       const bytes = encodeFrame(['reply', id, answer])
       this.counters.bytesSent += bytes.byteLength
       entry.link.send(bytes)
+      this.counters.served += 1
     } catch (error) {
       const { code, message } = asStickyError(error, 'STORAGE_FAILED')
-      this.counters.rejected += 1
+      countCode(this.counters.refusals, code)
       entry.link.send(encodeFrame(['error', id, code, message.slice(0, 300)]))
     } finally {
       peer.inflight -= 1
+      this.#stages.end('serve', begunMs)
       this.#forgetIfUnused(from, peer)
     }
   }
@@ -344,6 +351,7 @@ export class Rpc {
   async #dispatch(from: NodeId, peer: Peer, name: string, body: unknown): Promise<unknown> {
     const entry = this.#handlers.get(name)
     if (entry === undefined) throw new StickyError('UNKNOWN_METHOD', 'This node does not serve that.')
+    methodCounts(this.counters, name).received += 1
     if (peer.inflight > this.#options.maxInflightPerPeer)
       throw new StickyError('BUSY', 'Too many requests in work.')
     if (!this.#limiter.take(`${from} ${name}`, entry.method.quota))
@@ -351,6 +359,18 @@ export class Rpc {
     const result = v.safeParse(entry.method.request, body)
     if (!result.success) throw new StickyError('MALFORMED', `${name}: ${result.issues[0].message}`)
     return entry.handle(from, result.output)
+  }
+
+  /** Requests of others in work here. */
+  get servingCount(): number {
+    let count = 0
+    for (const { inflight } of this.#peers.values()) count += inflight
+    return count
+  }
+
+  /** Peers whose rate is known at the moment, for each method that they used. */
+  get rateBuckets(): { held: number; limit: number } {
+    return { held: this.#limiter.size, limit: this.#limiter.maxBuckets }
   }
 
   get sessionId(): string {

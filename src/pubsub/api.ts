@@ -1,4 +1,5 @@
 import type { ErrorCode, NodeId } from '../dht/index.ts'
+import type { Diagnostics } from './diagnostics.ts'
 
 /** What applications see. Types only; pubsub.ts and subscription.ts implement them. */
 
@@ -302,5 +303,7 @@ export interface PubSub {
    */
   keepPosition(topic: string, reader: string, position: string): Promise<void>
   keptPosition(topic: string, reader: string): Promise<string | undefined>
+  /** What the node counts, keeps and is connected with; of the leading tab where tabs share a node. */
+  diagnostics(): Promise<Diagnostics>
   close(): Promise<void>
 }

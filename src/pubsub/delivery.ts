@@ -1,4 +1,14 @@
-import { type Advance, type Dht, type NodeId, StickyError, toHex } from '../dht/index.ts'
+import {
+  type Advance,
+  asStickyError,
+  type CodeCounts,
+  countCode,
+  type Dht,
+  type NodeId,
+  StickyError,
+  toHex,
+  totalOf,
+} from '../dht/index.ts'
 import { entriesAfter, loadMessages } from './collection.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
@@ -46,7 +56,20 @@ export class Delivery {
   readonly #options: PubSubOptions
   readonly #topics = new Map<string, AttachedTopic>()
   readonly #stop: (() => void)[] = []
-  readonly counters = { pushes: 0, pushedMessages: 0, failedPushes: 0, dropped: 0, overflows: 0 }
+  /** Whose push has been sent, and neither acknowledged nor given up; also of those who have left meanwhile. */
+  readonly #inFlight = new Set<Attachment>()
+  /** pushes = acknowledged + failures + `pushesInFlight`, at every moment. */
+  readonly counters = {
+    pushes: 0,
+    acknowledged: 0,
+    failures: {} as CodeCounts,
+    get failedPushes() {
+      return totalOf(this.failures)
+    },
+    pushedMessages: 0,
+    dropped: 0,
+    overflows: 0,
+  }
 
   constructor(dht: Dht, options: PubSubOptions) {
     this.#dht = dht
@@ -207,21 +230,22 @@ export class Delivery {
       attachment.waiting = []
       attachment.waitingBytes = 0
       attachment.overflowed = false
+      const push = { topic: topic.key, previous, version, messages, entries }
       this.counters.pushes += 1
+      this.#inFlight.add(attachment)
       try {
-        await this.#dht.rpc.request(attachment.peer, topicMethods.push, {
-          topic: topic.key,
-          previous,
-          version,
-          messages,
-          entries,
-        })
+        await this.#dht.stages.watch('fanOut', () =>
+          this.#dht.rpc.request(attachment.peer, topicMethods.push, push),
+        )
+        this.#inFlight.delete(attachment)
+        this.counters.acknowledged += 1
         this.counters.pushedMessages += entries.length
         attachment.pushedVersion = version
         attachment.failures = 0
-      } catch {
+      } catch (error) {
         // Unacknowledged: it may or may not have arrived, so the subscriber is asked to come and read.
-        this.counters.failedPushes += 1
+        this.#inFlight.delete(attachment)
+        countCode(this.counters.failures, asStickyError(error, 'UNREACHABLE').code)
         attachment.failures += 1
         attachment.overflowed = true
         if (
@@ -267,6 +291,22 @@ export class Delivery {
   /** Subscribers served, counted once for each of their topics. */
   get attachedSubscribers(): number {
     return [...this.#topics.values()].reduce((sum, { subscribers }) => sum + subscribers.size, 0)
+  }
+
+  get pushesInFlight(): number {
+    return this.#inFlight.size
+  }
+
+  /** Waiting for the push under way of their subscriber, all topics together, and at most in one queue. */
+  get waiting(): { messages: number; bytes: number; mostMessages: number } {
+    const waiting = { messages: 0, bytes: 0, mostMessages: 0 }
+    for (const { subscribers } of this.#topics.values())
+      for (const attachment of subscribers.values()) {
+        waiting.messages += attachment.waiting.length
+        waiting.bytes += attachment.waitingBytes
+        waiting.mostMessages = Math.max(waiting.mostMessages, attachment.waiting.length)
+      }
+    return waiting
   }
 
   close(): void {

@@ -1,4 +1,5 @@
 export type * from './api.ts'
+export type * from './diagnostics.ts'
 export { Emitter } from './emitter.ts'
 export { cursorOf, historyOf } from './history-of.ts'
 export { type Invite, inviteTo, readInvite } from './invite.ts'

@@ -1,11 +1,14 @@
 import {
   asStickyError,
+  type CodeCounts,
+  countCode,
   type Dht,
   type ErrorCode,
   type HeldRecord,
   StickyError,
   sha256,
   toHex,
+  totalOf,
 } from '../dht/index.ts'
 import type { CommitResult, Committer } from './commit.ts'
 import { decodeCoordinator } from './coordinator.ts'
@@ -44,7 +47,20 @@ export class Initiator {
   readonly #verified: VerifiedMessages
   readonly #topics = new Map<string, TopicQueue>()
   readonly #storedIds: StoredIds
-  readonly counters = { groups: 0, groupedMessages: 0, refused: 0 }
+  /** What waits for its commit, or is in it. */
+  readonly #open = new Set<Waiter>()
+  /** Of messages: received = refusals + stored + failures + `openMessages`, at every moment. */
+  readonly counters = {
+    received: 0,
+    refusals: {} as CodeCounts,
+    get refused() {
+      return totalOf(this.refusals)
+    },
+    stored: 0,
+    failures: {} as CodeCounts,
+    groups: 0,
+    groupedMessages: 0,
+  }
 
   constructor(
     dht: Dht,
@@ -79,11 +95,16 @@ export class Initiator {
     )
     for (const payload of payloads) checkData(payload)
     const checked = await Promise.allSettled(messages.map((envelope) => this.#check(topic, envelope, given)))
+    this.counters.received += messages.length
     for (const [i, result] of checked.entries()) {
-      if (result.status === 'fulfilled') accepted.push(result.value)
-      else results[i] = asStickyError(result.reason, 'MALFORMED').code
+      if (result.status === 'fulfilled') {
+        accepted.push(result.value)
+        continue
+      }
+      const { code } = asStickyError(result.reason, 'MALFORMED')
+      results[i] = code
+      countCode(this.counters.refusals, code)
     }
-    this.counters.refused += messages.length - accepted.length
     if (accepted.length === 0) return { version: 0, replicas: 0, durableReplicas: 0, results }
     const result = await this.#enqueue(topic, accepted, payloads, [])
     const { replicas, durableReplicas, head } = result
@@ -92,7 +113,7 @@ export class Initiator {
 
   /** Whatever would make a commit fail is refused here: the others of its group are not to blame. */
   async #check(topicKey: Uint8Array, envelope: Uint8Array, given: Set<string>): Promise<VerifiedMessage> {
-    const message = await verifyMessage(envelope, { topicKey })
+    const message = await verifyMessage(envelope, { topicKey, stages: this.#dht.stages })
     checkFreshness(message, this.#dht.runtime.now())
     const { payload } = message.body
     if (payload !== undefined && !given.has(payloadName(payload.id, payload.bytes)))
@@ -110,13 +131,28 @@ export class Initiator {
     const name = toHex(topicKey)
     const queue = this.#topics.get(name) ?? { waiting: [], running: false }
     if (queue.waiting.length >= this.#options.maxQueuedPerTopic) {
+      countCode(this.counters.refusals, 'BUSY', messages.length)
       throw new StickyError('BUSY', 'This topic has more waiting than this node takes.')
     }
     const all = [...messages.map((m) => m.envelope), ...payloads, ...statements.map((s) => s.envelope)]
     const bytes = all.reduce((sum, part) => sum + part.byteLength + 8, 0)
     this.#topics.set(name, queue)
     return new Promise((resolve, reject) => {
-      queue.waiting.push({ messages, payloads, statements, bytes, resolve, reject })
+      const waiter: Waiter = {
+        ...{ messages, payloads, statements, bytes },
+        resolve: (result) => {
+          this.#open.delete(waiter)
+          this.counters.stored += messages.length
+          resolve(result)
+        },
+        reject: (error) => {
+          this.#open.delete(waiter)
+          countCode(this.counters.failures, asStickyError(error, 'STORAGE_FAILED').code, messages.length)
+          reject(error)
+        },
+      }
+      this.#open.add(waiter)
+      queue.waiting.push(waiter)
       if (!queue.running) void this.#run(name, topicKey, queue)
     })
   }
@@ -135,12 +171,14 @@ export class Initiator {
     this.counters.groups += 1
     this.counters.groupedMessages += messages.length
     const propose = async (record: HeldRecord) => {
-      const lacking = await this.#storedIds.lacking(record, messages)
+      const lacking = await this.#dht.stages.watch('dedupe', () => this.#storedIds.lacking(record, messages))
       return encodeDelta({ nowMs: this.#dht.runtime.now(), messages: lacking, payloads, statements })
     }
     try {
       const deadlineMs = this.#dht.runtime.monotonicNow() + this.#options.commitDeadlineMs
-      const result = await this.#committer.commit(topicKey, propose, deadlineMs)
+      const result = await this.#dht.stages.watch('commit', () =>
+        this.#committer.commit(topicKey, propose, deadlineMs),
+      )
       for (const waiter of group) waiter.resolve(result)
     } catch (error) {
       // Refused before anything was sent, e.g. one subscription too many: the others of the group are not to blame.
@@ -159,6 +197,13 @@ export class Initiator {
     const together = isMixed ? publishing : []
     if (isMixed) await this.#commitGroup(topicKey, publishing)
     for (const waiter of group) if (!together.includes(waiter)) await this.#commitGroup(topicKey, [waiter])
+  }
+
+  /** Received, and neither stored nor failed yet. */
+  get openMessages(): number {
+    let count = 0
+    for (const { messages } of this.#open) count += messages.length
+    return count
   }
 
   get queuedTopics(): number {

@@ -12,6 +12,7 @@ import {
   integer,
   objectId,
   remembered,
+  type StageTimers,
   StickyError,
   sha256,
   timestampMs,
@@ -104,12 +105,14 @@ export interface VerifyContext {
   verified?: VerifiedMessages | undefined
   /** What was published after this moment is refused (`LIMITS.maxAheadMs`). Absent: read from the own disk. */
   newestMs?: number | undefined
+  /** What times the signatures; default: that of `verified`. */
+  stages?: StageTimers | undefined
 }
 
 /** Size, shape, topic, moment, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC, FROM_THE_FUTURE or BAD_SIGNATURE. */
 export async function verifyMessage(
   envelope: Uint8Array,
-  { topicKey, verified: known, newestMs }: VerifyContext,
+  { topicKey, verified: known, newestMs, stages = known?.stages }: VerifyContext,
 ): Promise<VerifiedMessage> {
   const { body, bodyBytes, signature } = decodeEnvelope(envelope)
   if (topicKey !== undefined && !equalBytes(body.topic, topicKey))
@@ -119,7 +122,8 @@ export async function verifyMessage(
   if (body.data !== undefined) checkData(body.data)
   const message = brand(await idOf(envelope), body, envelope)
   if (known?.has(message)) return message
-  if (!(await verifySignature(body.publisher, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {
+  const check = () => verifySignature(body.publisher, framed(SIGNATURE_DOMAIN, bodyBytes), signature)
+  if (!(await (stages === undefined ? check() : stages.watch('verify', check)))) {
     throw new StickyError('BAD_SIGNATURE', 'A message whose signature is not its publisher’s.')
   }
   known?.add(message)
@@ -184,8 +188,11 @@ export class VerifiedMessages {
   readonly #max: number
   readonly #known = new Map<string, Uint8Array>()
 
-  constructor(max: number) {
+  readonly stages: StageTimers | undefined
+
+  constructor(max: number, stages?: StageTimers) {
     this.#max = max
+    this.stages = stages
   }
 
   has({ id, envelope }: VerifiedMessage): boolean {

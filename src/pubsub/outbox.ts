@@ -1,5 +1,7 @@
 import {
   asStickyError,
+  type CodeCounts,
+  countCode,
   type Dht,
   StickyError,
   type Storage,
@@ -54,6 +56,8 @@ export class Outbox {
   readonly #entries = new Map<string, Entry>()
   readonly #finals = new Map<Entry, PromiseWithResolvers<PublishReceipt>>()
   #bytes = 0
+  /** taken = stored + failures + unwritten + `size`, at every moment. unwritten: this node's disk refused it. */
+  readonly counters = { taken: 0, stored: 0, failures: {} as CodeCounts, unwritten: 0 }
   #nextPlace = 0
   #loading: Promise<void> | undefined
   #loadTimer: Timer | undefined
@@ -77,6 +81,10 @@ export class Outbox {
 
   get size(): number {
     return this.#entries.size
+  }
+
+  get bytes(): number {
+    return this.#bytes
   }
 
   onReceipt(listener: (receipt: Receipt) => void, topic?: string): () => void {
@@ -151,6 +159,7 @@ export class Outbox {
   }
 
   #insert(entry: Entry): void {
+    this.counters.taken += 1
     this.#entries.set(entry.keyName, entry)
     this.#bytes += bytesOfEntry(entry)
     this.#topic(entry.topicKey).add(entry)
@@ -163,6 +172,7 @@ export class Outbox {
       await this.#store.add(order, { v: 1, topic, key, isNamed, data, queuedAt, expiresAt }, envelope)
     } catch (error) {
       this.#release(entry)
+      this.counters.unwritten += 1
       const topic = this.#topic(entry.topicKey)
       topic.remove(entry)
       topic.kick() // nothing is left of it, either
@@ -242,6 +252,8 @@ export class Outbox {
     entry.error = error
     entry.stored = isStored ? outcome : undefined
     this.#release(entry)
+    if (error === undefined) this.counters.stored += 1
+    else countCode(this.counters.failures, error.code)
     const operations = this.#rememberedOf(entry, outcome, error)
     // a failure stays on disk until somebody was told, also after a restart
     operations.push(...(error ? [this.#store.failure(entry.order, error)] : this.#store.removal(entry.order)))

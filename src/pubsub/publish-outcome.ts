@@ -1,4 +1,4 @@
-import { type ErrorCode, isErrorCode, StickyError, toHex } from '../dht/index.ts'
+import { type CodeCounts, type ErrorCode, isErrorCode, StickyError, toHex, totalOf } from '../dht/index.ts'
 import type { PublishReceipt } from './api.ts'
 import type { VerifiedMessage } from './message.ts'
 
@@ -36,3 +36,18 @@ export const refusal = (code: string | undefined): StickyError =>
     code !== undefined && isErrorCode(code) ? code : 'MALFORMED',
     `The replica refused the message: ${code}.`,
   )
+
+export const newPublishCounters = () => ({
+  begun: 0,
+  stored: 0,
+  failures: {} as CodeCounts,
+  get failed() {
+    return totalOf(this.failures) - this.unknown
+  },
+  get unknown() {
+    return this.failures.OUTCOME_UNKNOWN ?? 0
+  },
+  requests: 0,
+  unconfirmed: 0,
+  offered: 0,
+})

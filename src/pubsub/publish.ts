@@ -1,6 +1,7 @@
 import {
   type Acknowledgement,
   asStickyError,
+  countCode,
   type Dht,
   type Identity,
   type NodeId,
@@ -16,7 +17,7 @@ import { checkTtl, createMessage } from './message.ts'
 import { Offers } from './offers.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import { encodeData } from './publish-data.ts'
-import { MAYBE_STORED, NOTHING_STORED, receiptOf, refusal } from './publish-outcome.ts'
+import { MAYBE_STORED, NOTHING_STORED, newPublishCounters, receiptOf, refusal } from './publish-outcome.ts'
 import { requestPublish, type Sent, takeBatch } from './publish-request.ts'
 import type { Sequences } from './sequence.ts'
 
@@ -66,7 +67,8 @@ export class Publisher {
   #isClosed = false
   readonly #silent: AvoidedReplicas
   readonly #offers: Offers
-  readonly counters = { stored: 0, failed: 0, unknown: 0, requests: 0, unconfirmed: 0, offered: 0 }
+  /** begun = stored + failures + `waitingCount`, at every moment. */
+  readonly counters = newPublishCounters()
 
   constructor(dht: Dht, identity: Identity, sequences: Sequences, options: PubSubOptions) {
     this.#dht = dht
@@ -222,7 +224,7 @@ export class Publisher {
         if (wait.settled) return
         done()
         if (wait.writer !== undefined) this.#beginAnew(topicKey, wait.writer)
-        this.counters[error.code === 'OUTCOME_UNKNOWN' ? 'unknown' : 'failed'] += 1
+        countCode(this.counters.failures, error.code)
         reject(error)
       },
     }
@@ -230,6 +232,7 @@ export class Publisher {
     const timer = runtime.setTimer(() => this.#giveUp(wait, tooLate(wait)), deadlineMs)
     signal?.addEventListener('abort', onAbort, { once: true })
     open.add(wait)
+    this.counters.begun += 1
     if (this.#isClosed) this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
     return { wait, receipt }
   }

@@ -6,10 +6,12 @@ import {
   equalBytes,
   type HeadAnswer,
   type Identity,
+  MeasuredStorage,
   type NodeId,
   type PeerNetwork,
   type Runtime,
   requireNotAborted,
+  StageTimers,
   StickyError,
   type Storage,
   systemRuntime,
@@ -40,6 +42,7 @@ import { Committer } from './commit.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { Delivery } from './delivery.ts'
 import { VerifiedMessages } from './delta.ts'
+import { type Diagnostics, readDiagnostics, type SubscriptionCounters } from './diagnostics.ts'
 import { HistoryReader, type Loaded } from './history.ts'
 import { Initiator } from './initiator.ts'
 import { KeyedPublisher } from './keyed-publish.ts'
@@ -80,7 +83,7 @@ export class StickyPubSub implements PubSub {
   readonly dht: Dht
   readonly #options: PubSubOptions
   readonly #statements: Statements
-  readonly #storage: Storage
+  readonly #storage: MeasuredStorage
   readonly #sequences: Sequences
   readonly #positions: PositionsKept
   readonly #recovery: Recovery
@@ -97,23 +100,32 @@ export class StickyPubSub implements PubSub {
   readonly #verified: VerifiedMessages
   readonly #history: HistoryReader
   readonly #subscriptions = new Map<string, Set<TopicSubscription>>()
+  readonly #subscribed: SubscriptionCounters = {
+    delivered: 0,
+    gaps: { expired: 0, withheld: 0 },
+    failures: {},
+  }
+  readonly #startedAtMs: number
   #closing: Promise<void> | undefined
 
   constructor(init: PubSubInit) {
     const runtime = init.runtime ?? systemRuntime
     this.#options = { ...DEFAULT_PUBSUB_OPTIONS, ...init.options }
-    this.#storage = init.storage
-    this.#verified = new VerifiedMessages(this.#options.maxVerifiedMessages)
+    this.#startedAtMs = runtime.monotonicNow()
+    const stages = new StageTimers(runtime)
+    this.#storage = new MeasuredStorage(init.storage, stages)
+    this.#verified = new VerifiedMessages(this.#options.maxVerifiedMessages, stages)
     this.dht = new Dht({
       network: init.network,
-      storage: init.storage,
+      storage: this.#storage,
       runtime,
+      stages,
       ...createKinds(this.#verified, () => runtime.now()),
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
     })
     this.#statements = new Statements(this.dht, init.identity, this.#options)
-    this.#sequences = new Sequences(init.storage, init.identity.publicKey, runtime)
-    this.#positions = new PositionsKept(init.storage, runtime)
+    this.#sequences = new Sequences(this.#storage, init.identity.publicKey, runtime)
+    this.#positions = new PositionsKept(this.#storage, runtime)
     this.#recovery = new Recovery(this.dht, this.#options)
     this.#committer = new Committer(this.dht, this.#recovery, this.#options)
     this.#publisher = new Publisher(this.dht, init.identity, this.#sequences, this.#options)
@@ -138,7 +150,7 @@ export class StickyPubSub implements PubSub {
     this.#resync = new Resync({
       ...shared,
       presence: this.#presence,
-      subscriptions: () => [...this.#subscriptions.values()].flatMap((set) => [...set]),
+      subscriptions: () => this.#openSubscriptions(),
     })
     this.#history = new HistoryReader((topic, signal) => this.#load(topic, signal))
     this.#receivePushes()
@@ -202,6 +214,7 @@ export class StickyPubSub implements PubSub {
       lastSeenVersion: options.lastSeenVersion,
       from: savedPosition(topicKey, options.history),
       info: checkedInfo(options.info ?? ''),
+      counters: this.#subscribed,
       onClosed: (closed) => {
         signal?.removeEventListener('abort', onAbort)
         this.#forget(name, topicKey, closed)
@@ -311,15 +324,41 @@ export class StickyPubSub implements PubSub {
       presenceTopics: this.#presenceHolder?.topics ?? 0,
       presenceEntries: this.#presenceHolder?.entries ?? 0,
       outbox: this.#outbox.size,
+      outboxBytes: this.#outbox.bytes,
+      outboxed: this.#outbox.counters,
       rememberedKeys: this.#outbox.keys.size,
       resync: this.#resync.counters,
       waitingPublishes: this.#publisher.waitingCount,
       queuedTopics: this.#publisher.queuedTopics + (this.#initiator?.queuedTopics ?? 0),
+      openMessages: this.#initiator?.openMessages ?? 0,
+      pushesInFlight: this.#delivery?.pushesInFlight ?? 0,
       pendingRequests: this.dht.rpc.pendingCount,
+      serving: this.dht.rpc.servingCount,
+      storage: this.#storage.counters,
+      pendingWrites: this.#storage.pendingWrites,
+      verifiedMessages: this.#verified.size,
       connectedPeers: this.dht.rpc.connectedPeers.length,
-      subscriptions: [...this.#subscriptions.values()].reduce((sum, set) => sum + set.size, 0),
+      subscriptions: this.#openSubscriptions().length,
+      subscribed: this.#subscribed,
       downPeers: this.dht.replicas.downCount,
     }
+  }
+
+  async diagnostics(): Promise<Diagnostics> {
+    this.#requireOpen()
+    return readDiagnostics({
+      dht: this.dht,
+      options: this.#options,
+      counters: this.counters(),
+      persistent: this.#storage.persistent,
+      startedAtMs: this.#startedAtMs,
+      subscriptions: this.#openSubscriptions(),
+      waiting: this.#delivery?.waiting,
+    })
+  }
+
+  #openSubscriptions(): TopicSubscription[] {
+    return [...this.#subscriptions.values()].flatMap((subscriptions) => [...subscriptions])
   }
 
   close(): Promise<void> {
@@ -341,7 +380,7 @@ export class StickyPubSub implements PubSub {
     steps.add(() => this.#recovery.close())
     steps.add(() => this.#publisher.close())
     steps.add(() => this.#presence.close())
-    const open = [...this.#subscriptions.values()].flatMap((subscriptions) => [...subscriptions])
+    const open = this.#openSubscriptions()
     // together: each may wait for replicas to which it says that it leaves
     steps.add(() => Promise.all(open.map((subscription) => subscription.close())))
     steps.add(() => this.#outbox.stop())
@@ -349,10 +388,10 @@ export class StickyPubSub implements PubSub {
     return steps.close()
   }
 
-  #createOutbox({ storage, identity }: PubSubInit): Outbox {
+  #createOutbox({ identity }: PubSubInit): Outbox {
     return new Outbox({
       dht: this.dht,
-      storage,
+      storage: this.#storage,
       publisherKey: identity.publicKey,
       publisher: this.#publisher,
       options: this.#options,

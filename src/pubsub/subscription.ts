@@ -9,6 +9,7 @@ import type {
   SyncStatus,
 } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
+import { countEvent, type SubscriptionCounters } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
 import { FirstOthers } from './first-others.ts'
 import { GivenPosition } from './given.ts'
@@ -40,6 +41,7 @@ export interface SubscriptionInit {
   lastSeenVersion: number | undefined
   from: SavedPosition | undefined
   info: string
+  counters: SubscriptionCounters
   onClosed(subscription: TopicSubscription): void
 }
 
@@ -83,7 +85,10 @@ export class TopicSubscription implements Subscription {
     this.#reader = new TopicReader({
       ...init,
       signal: this.#abort.signal,
-      emit: (event, value) => this.#emitter.emit(event, value),
+      emit: (event, value) => {
+        countEvent(init.counters, event, value)
+        this.#emitter.emit(event, value)
+      },
       onStatus: (status) => this.#setStatus(status),
     })
     this.#watch = new SourceWatch(init.dht, this.#reader, this.#avoided, this.#abort.signal)
@@ -318,7 +323,8 @@ export class TopicSubscription implements Subscription {
 
   #onFailure(error: StickyError): void {
     if (this.#abort.signal.aborted) return
-    const { dht } = this.#init
+    const { dht, counters } = this.#init
+    countEvent(counters, 'error', error)
     if (this.#source !== undefined) this.#avoided.add(this.#source)
     // a source that hands out what does not verify is not asked again for a while
     if (error.action === 'penalise' && this.#source !== undefined) dht.replicas.markDown(this.#source)

@@ -149,6 +149,17 @@ describe('tabs of one origin', () => {
     expect(await second.evaluate(() => fixture.subscribers('pair'))).toEqual([id])
   }, 60_000)
 
+  it('tell of the one node that they are, and how it is connected', async () => {
+    for (const page of [first, second]) {
+      const { node, peers, storage, stages } = await page.evaluate(() => fixture.diagnostics())
+      expect(node).toMatchObject({ nodeId: id, stores: true, durable: false })
+      expect(peers.direct).toBeGreaterThan(0)
+      expect(storage.persistent).toBe(true)
+      expect(storage.written).toBeGreaterThan(0)
+      expect(stages.disk.count).toBeGreaterThanOrEqual(storage.written)
+    }
+  }, 60_000)
+
   it('are one subscriber, which stays until the last tab has left the topic', async () => {
     await first.evaluate(() => fixture.unsubscribe('pair'))
     await holders[0]?.pubsub.publish('pair', 'to those who stayed')

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { check } from './checker.ts'
+import type { Flows } from './flows.ts'
 import type { BadBlock, Delivered, HistoryEvent, Resources } from './history.ts'
 
 /** The checker itself: a clean history passes, and each planted defect is caught under its own invariant. */
@@ -32,6 +33,15 @@ const deliver = (n: number, changes: Partial<Delivered> = {}, atMs = n * 100 + 3
   ...delivered(n, changes),
 })
 
+const flows = (changes: Partial<Flows> = {}): Flows => {
+  const flow = { begun: 9, ended: 7, pending: 2 }
+  return {
+    ...{ requests: flow, served: flow, publishes: flow, outbox: flow, writes: flow },
+    ...{ received: flow, pushes: flow },
+    ...changes,
+  }
+}
+
 const resources = (
   moment: 'load' | 'rest',
   changes: Partial<Resources & { node: string }> = {},
@@ -48,6 +58,7 @@ const resources = (
   peers: 2,
   links: 3,
   timers: 7,
+  flows: flows(),
   ...changes,
 })
 const disk = (bad: BadBlock[]): HistoryEvent => ({
@@ -393,6 +404,14 @@ describe('the checker', () => {
     const leap = [advance(1_100, 2, 1_000_001), advance(1_200, 1_000_001, 3)]
     expect(found(plus(...leap))).toEqual([])
     expect(found(plus(...leap, advance(1_300, 3, 2)))).toEqual(['I7'])
+  })
+
+  it.each(Object.keys(flows()))('finds a loss, and one counted twice, among the %s', (name) => {
+    const lost = resources('rest', { flows: flows({ [name]: { begun: 9, ended: 6, pending: 2 } }) })
+    const twice = resources('load', { flows: flows({ [name]: { begun: 9, ended: 8, pending: 2 } }) })
+    expect(found(plus(lost))).toEqual(['I26'])
+    expect(found(plus(twice))).toEqual(['I26'])
+    expect(found(plus(resources('rest'), resources('load')))).toEqual([])
   })
 
   it('finds an error that nobody caught', () => {

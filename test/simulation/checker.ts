@@ -1,6 +1,6 @@
 import { checkSubscriptions } from './checks-delivery.ts'
 import { checkDisks, checkKept } from './checks-disk.ts'
-import { checkResources } from './checks-resources.ts'
+import { checkFlows, checkResources } from './checks-resources.ts'
 import { checkPublishers, checkReplicas, checkSubscriberList } from './checks-state.ts'
 import { type EventOf, type HistoryEvent, ofType } from './history.ts'
 
@@ -95,5 +95,6 @@ export function check(events: HistoryEvent[], settings: Partial<CheckerSettings>
   checkDisks(history)
   checkKept(history)
   checkResources(history)
+  checkFlows(history)
   return history.violations
 }

@@ -1,5 +1,6 @@
 import { DEFAULT_DHT_OPTIONS } from '../../src/dht/index.ts'
 import type { Case } from './checker.ts'
+import { leaksOf } from './flows.ts'
 
 /** I21: once nothing is asked of a node any more, nothing is left of what it did. */
 
@@ -24,6 +25,12 @@ export function checkResources(history: Case): void {
     const before = underLoad.find((other) => other.node === node)?.timers ?? busiest
     if (event.timers > 1.5 * before + 50) violate(`has ${event.timers} timers, and had ${before} under load`)
   }
+}
+
+/** I26: what was begun has ended once, or is under way; at whatever moment one looks. */
+export function checkFlows(history: Case): void {
+  for (const { node, atMs, flows } of history.of('resources'))
+    for (const leak of leaksOf(flows)) history.violate('I26', atMs, `${node}, ${leak}`)
 }
 
 /** Nodes that are subscribed, or may be for all that is known. */

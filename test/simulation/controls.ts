@@ -244,11 +244,18 @@ export const CONTROLS: Control[] = [
     breaks: 'I21',
   },
   {
+    mechanism: 'a request is counted once when it times out during a dial that then fails',
+    edits: [{ file: 'src/dht/rpc.ts', from: '        if (isOver) return\n', to: '' }],
+    schedule: 'S2',
+    seed: 1,
+    breaks: 'I26',
+  },
+  {
     mechanism: 'a message is its publisher’s by its signature',
     edits: [
       {
         file: 'src/pubsub/message.ts',
-        from: 'if (!(await verifySignature(body.publisher, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {',
+        from: "if (!(await (stages === undefined ? check() : stages.watch('verify', check)))) {",
         to: 'if (signature.byteLength === 0) {',
       },
     ],

@@ -1,3 +1,4 @@
+import type { Flows } from './flows.ts'
 import type { World } from './world.ts'
 
 /** What happened in a run, as its nodes and an all-seeing observer saw it. The checker reads nothing else. */
@@ -25,6 +26,8 @@ export interface Resources {
   peers: number
   links: number
   timers: number
+  /** What was begun, has ended and is under way since the process started. */
+  flows: Flows
 }
 
 /** A block that is not what its name says, or that its kind refuses for another reason. */

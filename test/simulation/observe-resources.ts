@@ -1,3 +1,4 @@
+import { flowsOf } from './flows.ts'
 import type { Resources } from './history.ts'
 import type { SimulatedNode } from './node.ts'
 import type { Simulation } from './simulation.ts'
@@ -23,6 +24,7 @@ export function resourcesOf({ hub }: Simulation, node: SimulatedNode): Resources
     peers: connectedPeers,
     links,
     timers,
+    flows: flowsOf(node.pubsub),
   }
 }
 

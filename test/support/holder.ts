@@ -1,4 +1,5 @@
 import type { BlockRef, Change } from '../../src/dht/kinds.ts'
+import { StageTimers } from '../../src/dht/measures.ts'
 import { DEFAULT_DHT_OPTIONS, type DhtOptions } from '../../src/dht/options.ts'
 import type { HeldRecord } from '../../src/dht/record.ts'
 import { RecordStore } from '../../src/dht/record-store.ts'
@@ -31,9 +32,11 @@ export class Holder {
     this.#init = init
     this.world = init.world ?? new World()
     this.storage = init.storage ?? new FaultStorage()
+    const runtime = new ManualRuntime(() => this.world.nowMs)
     this.store = new RecordStore({
       storage: this.storage,
-      runtime: new ManualRuntime(() => this.world.nowMs),
+      runtime,
+      stages: new StageTimers(runtime),
       options: { ...DEFAULT_DHT_OPTIONS, ...init.options },
       headKinds: [this.world.kind],
       blockKinds: [...this.world.blockKinds.values()],

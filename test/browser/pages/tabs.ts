@@ -48,6 +48,7 @@ export const fixture = {
   role: () => node.role,
   status: () => node.status(),
   storage: () => node.storage(),
+  diagnostics: () => node.pubsub.diagnostics(),
   resync: (reason: string) => node.resync(reason),
   statuses: () => statuses,
   close: () => node.close(),

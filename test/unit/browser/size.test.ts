@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
+import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
+import { ms } from '../../../src/browser/plain-ms.ts'
 import { kilobytes, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
 
 /** Where kad-dht puts the peer id that it makes of a number: the first 16 bits. */
@@ -40,6 +42,29 @@ describe('what stands in for the curve of other keys', () => {
     const names = new Set(uses.join().match(/(?<=\bsecp\.)\w+/g))
     expect([...names].sort()).toEqual(Object.keys(secp256k1).sort())
   })
+})
+
+describe('what stands in for RSA and ECDSA keys', () => {
+  it('has all that libp2p imports of them, and refuses', async () => {
+    const index = await readFile(
+      new URL('../../../node_modules/@libp2p/crypto/dist/src/keys/index.js', import.meta.url),
+      'utf8',
+    )
+    const imports = [...index.matchAll(/^import \{(.+)\} from "\.\/(?:rsa|ecdsa)\/utils\.js";$/gm)]
+    expect(imports).toHaveLength(2)
+    const names = imports.flatMap(([, list]) => (list as string).split(',').map((name) => name.trim()))
+    expect(names.sort()).toEqual(Object.keys(noOtherKeys).sort())
+    for (const refuse of Object.values(noOtherKeys)) expect(() => refuse()).toThrow(/Ed25519/)
+  })
+})
+
+it('what stands in for `ms` has what the log imports of it, and says how long', async () => {
+  const log = await readFile(
+    new URL('../../../node_modules/weald/dist/src/browser.js', import.meta.url),
+    'utf8',
+  )
+  expect(log.match(/import \{ (\w+) as humanize \} from 'ms'/)?.[1]).toBe('ms')
+  expect(ms(1_500)).toBe('1500ms')
 })
 
 describe('computed prefixes', () => {

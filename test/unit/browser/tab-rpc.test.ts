@@ -136,6 +136,16 @@ describe('a tab that follows', () => {
     expect(await codeOf(pubsub.publish('face', (() => 1) as never))).toBe('INVALID_DATA')
   })
 
+  it('shows the diagnostics of the node that it uses', async () => {
+    const { pubsub } = await following()
+    await pubsub.publish('counted', 'once')
+    const [told, own] = [await pubsub.diagnostics(), await node.pubsub.diagnostics()]
+    expect(told.node).toEqual({ ...own.node, uptimeMs: expect.any(Number) })
+    expect(told.publisher).toEqual(own.publisher)
+    expect(told.publisher.stored).toBeGreaterThan(0)
+    expect(told.replica?.initiator).toEqual(own.replica?.initiator)
+  })
+
   it('hears the events of its subscription once each, and sees its getters move', async () => {
     const { pubsub } = await following()
     await other.pubsub.publish('events', 'before')
