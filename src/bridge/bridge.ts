@@ -3,6 +3,7 @@ import {
   type DhtLibp2p,
   type Identity,
   identityFromSeed,
+  isLoopbackName,
   loopbackPortOf,
   publicKeyOf,
   RateLimiter,
@@ -13,15 +14,16 @@ import { announcedBy, multiaddrOf, type Reach, reachOf } from './addresses.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'
 import { addressGroup, clientGroup } from './client-address.ts'
+import { bridgeDiagnostics } from './diagnostics.ts'
 import { createHttpApp } from './http.ts'
 import { InvitationUses } from './invitation-uses.ts'
 import { openPort, type PublicPort } from './listen.ts'
 import { createMetrics } from './metrics.ts'
 import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
-import { isLoopbackName, type OriginRules } from './origins.ts'
+import type { OriginRules } from './origins.ts'
 import { type InviteOnly, Policy } from './policy.ts'
 import { newRelayCounters, type RelayCounters } from './relay-guard.ts'
-import { createBridgeLibp2p, type RelayLimits } from './transports.ts'
+import { createBridgeLibp2p, DEFAULT_RELAY_LIMITS, type RelayLimits } from './transports.ts'
 import { CHALLENGE_PATH, handleUpgrades, type Pipes } from './upgrade.ts'
 
 export interface BridgeOptions {
@@ -212,6 +214,8 @@ function createApp(
   pipes: Pipes,
 ): Express {
   const { admission, challenge, limits, trustedProxies, runtime } = guard
+  const startedAt = runtime.now()
+  const startedAtMs = runtime.monotonicNow()
   const limiter = new RateLimiter(runtime)
   const quota = { perSecond: limits.requestsPerSecond, burst: limits.requestBurst }
   const numbers = () => ({
@@ -232,6 +236,15 @@ function createApp(
       const { connections, reservations } = numbers()
       return { status: 'ok', nodeId: identity.nodeId, connections, reservations }
     },
+    diagnostics: () =>
+      bridgeDiagnostics({
+        nodeId: identity.nodeId,
+        startedAt,
+        uptimeMs: runtime.monotonicNow() - startedAtMs,
+        numbers: numbers(),
+        limits,
+        relay: { ...DEFAULT_RELAY_LIMITS, ...options.relay },
+      }),
     bootstrap: (requestHost) => ({
       serverId: identity.nodeId,
       relay:

@@ -15,7 +15,7 @@ if (major < MINIMUM_NODE[0] || (major === MINIMUM_NODE[0] && minor < MINIMUM_NOD
 }
 
 // Loaded only now: libp2p does not run on older versions.
-const { createProgram, dataFolder, jsonFlag, positiveNumber, readOnly, run } = await import(
+const { createProgram, dataFolder, jsonFlag, portNumber, positiveNumber, readOnly, run } = await import(
   '../node/index.ts'
 )
 const { runLocalNetwork } = await import('./local-network.ts')
@@ -58,6 +58,11 @@ jsonFlag(listenFlags(program.command('start')))
   .description('a local network: a bridge with the web chat, and nodes with data on disk')
   .option('--nodes <n>', 'how many nodes', positiveNumber, 4)
   .option('--data <dir>', 'data folder (else $STICKY_DATA)', process.env.STICKY_DATA || './data')
+  .option(
+    '--metrics-port <n>',
+    'of the first node, see `sticky node`; the others have the next ones',
+    portNumber,
+  )
   .action((options) =>
     run(options.json, (output, signal) =>
       runLocalNetwork(

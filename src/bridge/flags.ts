@@ -1,29 +1,22 @@
 import { isIP } from 'node:net'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { MAX_INVITATION_USES, publicKeyOf } from '../dht/index.ts'
-import { collect, passphraseFlag, wholeNumber } from '../node/index.ts'
+import { collect, passphraseFlag, portNumber, wholeNumber } from '../node/index.ts'
 import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
 import { DEFAULT_RELAY_LIMITS, type RelayLimits } from './transports.ts'
 
 /** The options of `sticky bridge` and `sticky start` that are more than a text. */
 
 const DEFAULT_PORT = 8080
-const MAX_PORT = 65_535
-
-function portNumber(text: string): number {
-  if (text === '') return DEFAULT_PORT // an empty PORT is none
-  const port = wholeNumber(text)
-  if (port > MAX_PORT)
-    throw new InvalidArgumentError(`Expected a port, at most ${MAX_PORT}; 0 is any free one.`)
-  return port
-}
+/** An empty PORT is none. */
+const publicPort = (text: string): number => (text === '' ? DEFAULT_PORT : portNumber(text))
 
 /** Options that both commands have. */
 export const listenFlags = (command: Command): Command =>
   passphraseFlag(
     command
       .addOption(
-        new Option('--port <n>', 'port to listen on').env('PORT').argParser(portNumber).default(DEFAULT_PORT),
+        new Option('--port <n>', 'port to listen on').env('PORT').argParser(publicPort).default(DEFAULT_PORT),
       )
       .option('--host <address>', 'address to listen on; 0.0.0.0 or :: for all of this machine', '127.0.0.1'),
   )
@@ -133,7 +126,7 @@ export const operatorFlags = (command: Command): Command =>
       'a proxy whose X-Forwarded-For tells the client’s address; repeatable',
       ipAddress,
     )
-    .option('--public-metrics', '/metrics for everybody, not for this machine only', false)
+    .option('--public-metrics', '/metrics and /diagnostics for everybody, not for this machine only', false)
     .addOption(
       new Option('--limit <name=number>', `change a limit; repeatable: ${LIMIT_NAMES.join(', ')}`)
         .argParser(limit)

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
 import type { Registry } from 'prom-client'
-import { isLocalRequest } from './origins.ts'
+import { isLocalRequest } from '../dht/index.ts'
 
 export interface HttpOptions {
   metrics: Registry
@@ -11,14 +11,16 @@ export interface HttpOptions {
   /** The answer of /bootstrap. `host` is the Host the client dialled. */
   bootstrap(host: string): object
   health(): object
+  /** The answer of /diagnostics, and by name of /diagnostics/…. */
+  diagnostics(): object
   /** Folder of the built web app. Without one only the bridge's own pages are served. */
   webRoot?: string
-  /** /metrics is for this machine unless it is opened here. */
+  /** /metrics and /diagnostics are for this machine unless they are opened here. */
   publicMetrics: boolean
 }
 
 export function createHttpApp(options: HttpOptions): Express {
-  const { metrics, mayAsk, bootstrap, health, webRoot, publicMetrics } = options
+  const { metrics, mayAsk, bootstrap, health, diagnostics, webRoot, publicMetrics } = options
   const app = express()
   app.disable('x-powered-by')
   app.use((request, response, next) => {
@@ -59,11 +61,18 @@ export function createHttpApp(options: HttpOptions): Express {
       .set({ 'Access-Control-Allow-Origin': '*', 'Cache-Control': 'no-store' })
       .json(bootstrap(request.headers.host ?? ''))
   })
-  app.get('/metrics', async (request, response) => {
-    if (!publicMetrics && !isLocalRequest(request.socket.remoteAddress, request.headers)) {
-      response.status(403).json({ error: 'FORBIDDEN', message: 'Metrics are for this machine only.' })
-      return
-    }
+  app.use(['/metrics', '/diagnostics'], (request, response, next) => {
+    if (publicMetrics || isLocalRequest(request.socket.remoteAddress, request.headers)) return next()
+    response.status(403).json({ error: 'FORBIDDEN', message: 'Metrics are for this machine only.' })
+  })
+  app.get(['/diagnostics', '/diagnostics/:section'], (request, response, next) => {
+    const told = diagnostics()
+    const section = request.params.section as string | undefined
+    if (section !== undefined && !Object.hasOwn(told, section)) return next()
+    const part = section === undefined ? told : { [section]: Reflect.get(told, section) }
+    response.set('Cache-Control', 'no-store').json(part)
+  })
+  app.get('/metrics', async (_request, response) => {
     response.type(metrics.contentType).send(await metrics.metrics())
   })
   if (webRoot !== undefined) serveWebApp(app, webRoot)

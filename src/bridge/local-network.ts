@@ -13,6 +13,8 @@ export interface StartOptions {
   host: string
   data: string
   nodes: number
+  /** Of the first node; the others have the next ones. 0: any free ones. */
+  metricsPort?: number
   passphraseFile?: string
   webRoot: string
   /** The program that runs a node: this one. */
@@ -83,7 +85,7 @@ class NodeProcess {
   #stopping = false
 
   constructor(
-    { data, nodes, program, passphraseFile }: StartOptions,
+    { data, nodes, program, passphraseFile, metricsPort }: StartOptions,
     bridgeUrl: string,
     index: number,
     onFailure: (error: StickyError) => void,
@@ -101,6 +103,9 @@ class NodeProcess {
       '--await-holders',
       String(nodes),
       ...(passphraseFile ? ['--passphrase-file', passphraseFile] : []),
+      ...(metricsPort === undefined
+        ? []
+        : ['--metrics-port', String(metricsPort && metricsPort + index - 1)]),
     ]
     // A group of its own: Ctrl-C reaches this process, which then stops the nodes in order. The channel tells a node
     // that this process is gone when it could not do that.

@@ -1,9 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { isIP } from 'node:net'
+import { isLoopbackName } from '../dht/index.ts'
 
 /**
- * Which web pages may use this bridge, and which requests are from this machine. It guards browsers only: other programs
- * send whatever headers they like, and are judged by their key.
+ * Which web pages may use this bridge. It guards browsers only: other programs send whatever headers they like, and are
+ * judged by their key.
  */
 export interface OriginRules {
   /** Origins beside the bridge's own, such as `https://chat.example`; `*` allows any page. */
@@ -39,20 +40,7 @@ export function isOwnHost(host: string, { publicUrl, isLoopbackOnly }: OriginRul
   return !isLoopbackOnly
 }
 
-/** From this machine, not by way of a proxy on it, and not by a page that gave this machine a name of its own. */
-export function isLocalRequest(address: string | undefined, headers: IncomingHttpHeaders): boolean {
-  const isForwarded = headers['x-forwarded-for'] !== undefined || headers.forwarded !== undefined
-  const name = parse(`http://${headers.host ?? ''}`)?.hostname
-  return isLoopbackAddress(address) && !isForwarded && name !== undefined && isLoopbackName(name)
-}
-
-export const isLoopbackName = (hostname: string): boolean =>
-  hostname === 'localhost' || isLoopbackAddress(bare(hostname))
-
 const bare = (hostname: string): string => hostname.replace(/^\[|\]$/g, '')
-
-const isLoopbackAddress = (address: string | undefined): boolean =>
-  address !== undefined && /^(::1|(::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3})$/.test(address)
 
 function parse(url: string): URL | undefined {
   return URL.canParse(url) ? new URL(url) : undefined

@@ -19,6 +19,15 @@ export const positiveNumber = (text: string): number => {
   return value
 }
 
+const MAX_PORT = 65_535
+
+export function portNumber(text: string): number {
+  const port = wholeNumber(text)
+  if (port > MAX_PORT)
+    throw new InvalidArgumentError(`Expected a port, at most ${MAX_PORT}; 0 is any free one.`)
+  return port
+}
+
 /** For an option that may be given several times. */
 export const collect = (value: string, previous: string[] = []): string[] => [...previous, value]
 
@@ -86,6 +95,11 @@ function addNode(program: Command): void {
       'be ready only when so many holders are known, itself included',
       wholeNumber,
       1,
+    )
+    .option(
+      '--metrics-port <n>',
+      'serve /metrics, /diagnostics and /health on this port of 127.0.0.1; 0 is any free one',
+      portNumber,
     )
     .action((options) => run(options.json, (output, signal) => runNode(options, output, signal)))
 }

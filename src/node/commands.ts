@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline'
 import { StickyError } from '../dht/index.ts'
 import type { Data, HistoryRequest, Message, Subscription } from '../pubsub/index.ts'
+import { type DiagnosticsServer, serveDiagnostics } from './diagnostics-server.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { resolveInvitation } from './invitation.ts'
 import { createNode, type StickyNode } from './node.ts'
@@ -45,17 +46,24 @@ export const untilAborted = (signal: AbortSignal): Promise<void> =>
 
 /** A holder of topics, until it is interrupted. */
 export async function runNode(
-  options: CommonOptions & { listen?: string[]; announce?: string[]; awaitHolders: number },
+  options: CommonOptions & {
+    listen?: string[]
+    announce?: string[]
+    awaitHolders: number
+    metricsPort?: number
+  },
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
   const directory = dataFolder(options, 'node')
-  const { listen, announce } = options
+  const { listen, announce, metricsPort: port } = options
   const node = await openNode(options, 'durable', directory, signal, {
     ...(listen ? { listen } : {}),
     ...(announce ? { announce } : {}),
   })
+  let metrics: DiagnosticsServer | undefined
   try {
+    if (port !== undefined) metrics = await serveDiagnostics({ port, read: () => node.pubsub.diagnostics() })
     for (;;) {
       // a look-up that took too long found too few
       const holders = await node.knownHolders().catch(() => 0)
@@ -65,14 +73,22 @@ export async function runNode(
       await new Promise((resolve) => setTimeout(resolve, AWAIT_HOLDERS_MS))
     }
     output.result(
-      { event: 'ready', nodeId: node.nodeId, addresses: node.addresses, data: directory },
-      `node ${node.nodeId}\ndata ${directory}\n${node.addresses.map((address) => `address ${address}`).join('\n')}\nready`,
+      {
+        ...{ event: 'ready', nodeId: node.nodeId, addresses: node.addresses, data: directory },
+        ...(metrics ? { metrics: metrics.url } : {}),
+      },
+      [
+        ...[`node ${node.nodeId}`, `data ${directory}`, ...node.addresses.map((one) => `address ${one}`)],
+        ...(metrics ? [`metrics ${metrics.url}/metrics`] : []),
+        'ready',
+      ].join('\n'),
     )
     await untilAborted(signal)
     const counters = node.pubsub.counters()
     const told = `stopped after ${counters.commits.commits} commits and ${counters.merges} merges`
     output.result({ event: 'stopped', counters }, told)
   } finally {
+    await metrics?.close()
     await node.close()
   }
 }

@@ -3,6 +3,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Diagnostics } from '../../src/pubsub/index.ts'
 import { Program } from '../support/local-network.ts'
 import { until } from '../support/memory-nodes.ts'
 
@@ -44,12 +45,25 @@ async function failure(program: Program): Promise<{ error: string; message: stri
   return JSON.parse(program.stderr) as { error: string; message: string }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
+/** The port, or 0 where somebody has it. */
+async function tryPort(wanted: number): Promise<number> {
+  const server = createServer().listen(wanted, '127.0.0.1')
+  const isMine = await new Promise<boolean>((resolve) => {
+    server.once('listening', () => resolve(true)).once('error', () => resolve(false))
+  })
+  if (!isMine) return 0
   const { port } = server.address() as { port: number }
   await new Promise((resolve) => server.close(resolve))
   return port
+}
+const freePort = () => tryPort(0)
+
+/** Two, one after the other. */
+async function freePorts(): Promise<[number, number]> {
+  for (;;) {
+    const port = await freePort()
+    if (await tryPort(port + 1)) return [port, port + 1]
+  }
 }
 
 /** Whether another process could take over the data folder: every node has let go of it. */
@@ -89,8 +103,15 @@ describe('sticky start', () => {
     expect(first.child.exitCode).toBe(0)
     expect(await isLetGo()).toBe(true)
 
-    const second = sticky(args, env)
+    const metricsPorts = await freePorts()
+    const second = sticky([...args, '--metrics-port', String(metricsPorts[0])], env)
     await ready(second)
+    for (const metricsPort of metricsPorts) {
+      const url = `http://127.0.0.1:${metricsPort}`
+      expect(await (await fetch(`${url}/metrics`)).text()).toContain('sticky_node_records_held 1\n')
+      const { peers } = (await (await fetch(`${url}/diagnostics/peers`)).json()) as Diagnostics
+      expect(peers.direct).toBeGreaterThanOrEqual(2) // the bridge, and the other node
+    }
     const history = sticky(['history', 'lobby', ...bridge])
     const inspected = sticky(['inspect', 'lobby', ...bridge])
     expect(await history.exited).toBe(0)

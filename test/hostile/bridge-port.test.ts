@@ -71,6 +71,7 @@ describe('one address', () => {
     expect(refused).toMatch(/^HTTP\/1.1 429 /)
     expect(refused).toContain('Retry-After: 1')
     expect(refused).toContain('"error":"RATE_LIMITED"')
+    for (const path of ['/metrics', '/diagnostics']) expect((await fetch(bridge.url + path)).status).toBe(429)
     expect(await health(bridge.port, 'X-Forwarded-For: 203.0.113.1\r\n')).toMatch(/^HTTP\/1.1 429 /)
     expect(await health(elsewhere.port)).toMatch(/^HTTP\/1.1 200 /)
   })

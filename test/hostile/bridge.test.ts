@@ -1,5 +1,6 @@
 import { connect } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { BridgeDiagnostics } from '../../src/bridge/diagnostics.ts'
 import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/index.ts'
 import {
   type Identity,
@@ -339,6 +340,38 @@ describe('the public port', () => {
     expect(broken).toMatch(/^HTTP\/1.1 400 /)
     expect(broken).not.toMatch(/ at |\.ts|node_modules/)
     expect(await get('Host: localhost', '/../../etc/passwd')).toMatch(/^HTTP\/1.1 404 /)
+  })
+
+  it('tells of itself under the same rule: the numbers of its metrics with their bounds, and of nobody else', async () => {
+    await start({ limits: { maxAdmitted: 7 } })
+    expect(await pass(client)).toEqual({ serverId: bridge.nodeId })
+    const get = (path: string, headers = 'Host: localhost') =>
+      rawExchange(bridge.port, `GET ${path} HTTP/1.1\r\nConnection: close\r\n${headers}\r\n\r\n`)
+    for (const path of ['/diagnostics', '/diagnostics/admission']) {
+      expect(await get(path)).toMatch(/^HTTP\/1.1 200 /)
+      expect(await get(path, 'Host: evil.example')).toMatch(/^HTTP\/1.1 403 /)
+      expect(await get(path, 'Host: localhost\r\nX-Forwarded-For: 8.8.8.8')).toMatch(/^HTTP\/1.1 403 /)
+    }
+    for (const path of ['/diagnostics/none', '/diagnostics/__proto__', '/diagnostics/toString'])
+      expect(await get(path)).toMatch(/^HTTP\/1.1 404 /)
+    const text = await (await fetch(`${bridge.url}/diagnostics`)).text()
+    const told = JSON.parse(text) as BridgeDiagnostics
+    expect(told).toMatchObject({
+      node: { nodeId: bridge.nodeId },
+      admission: {
+        admitted: await metric('admitted_peers'),
+        challenges: { accepted: 1, pending: 0, refused: {} },
+      },
+      relay: { reservations: 0, circuits: 0 },
+      bounds: { admittedPeers: { held: 1, limit: 7 }, pipes: { held: 0, limit: 5_000 } },
+    })
+    expect(text).not.toContain(client.nodeId)
+    expect(text).not.toContain('127.0.0.1')
+    expect(text.length).toBeLessThan(4_096)
+    const { admission } = (await (
+      await fetch(`${bridge.url}/diagnostics/admission`)
+    ).json()) as BridgeDiagnostics
+    expect(admission).toEqual(told.admission)
   })
 
   it('keeps pages to their own scripts, and tells any page where to dial', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { multiaddrOf } from '../../../src/bridge/addresses.ts'
-import { isAllowedOrigin, isLocalRequest, isOwnHost, type OriginRules } from '../../../src/bridge/origins.ts'
+import { isAllowedOrigin, isOwnHost, type OriginRules } from '../../../src/bridge/origins.ts'
+import { isLocalRequest } from '../../../src/dht/local-request.ts'
 
 const loopback: OriginRules = { allowedOrigins: [], isLoopbackOnly: true }
 const open: OriginRules = { allowedOrigins: [], isLoopbackOnly: false }
