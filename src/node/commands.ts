@@ -207,8 +207,10 @@ export function tellEvents(subscription: Pick<Subscription, 'on'>, output: Outpu
   subscription.on('gap', (gap) => {
     const { publisher, fromSequence, toSequence, reason } = gap
     if (output.json) output.result({ event: 'gap', ...gap }, '')
-    else if (reason === 'withheld')
-      output.note(`-- missing: ${publisher.slice(-8)} ${fromSequence}..${toSequence}, no replica has them --`)
+    else if (reason !== 'expired') {
+      const why = reason === 'trimmed' ? 'the topic keeps no more' : 'no replica has them'
+      output.note(`-- missing: ${publisher.slice(-8)} ${fromSequence}..${toSequence}, ${why} --`)
+    }
   })
   subscription.on('sync', (status) => {
     if (status === 'degraded' || status === 'offline') output.note('-- no replica reachable, retrying --')

@@ -62,16 +62,18 @@ export interface Gap {
   toSequence: number
   /**
    * expired: it expired before it could be delivered, or is not in the history any more when the reader joined or came
-   * back, and may have expired. withheld: no replica has had it for a while.
+   * back, and may have expired. trimmed: the topic had become too long before it could be delivered. withheld: no replica
+   * has had it for a while.
    */
-  reason: 'expired' | 'withheld'
+  reason: 'expired' | 'trimmed' | 'withheld'
 }
 
 export interface SubscriptionEvents {
   message: Message
   /**
    * All history asked for has been delivered; what follows is live. `count`: how many historic messages came. `recovered`:
-   * false when it was asked for from a position, and a gap was told before this.
+   * false when it was asked for from a position, and a gap was told before this, or the topic has trimmed what came behind
+   * the position.
    */
   'history-end': { version: number; count: number; recovered: boolean }
   gap: Gap

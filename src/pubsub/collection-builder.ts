@@ -11,6 +11,7 @@ import {
   type TailEntry,
 } from './collection.ts'
 import { LIMITS } from './options.ts'
+import { pagesAt, RETENTION, type Retention } from './retention.ts'
 
 /** Builds a collection by appending: the same entries after the same start give the same bytes at every node. */
 export class CollectionBuilder {
@@ -116,6 +117,24 @@ export class CollectionBuilder {
     return this.#count < before
   }
 
+  /** Lets go of the oldest pages or indexes that enough others follow on; true when there was any. Needs the spine. */
+  trim({ keptPages, slackPages }: Retention): boolean {
+    const before = this.#count
+    let pages = this.#levels.reduce((sum, refs, level) => sum + refs.length * pagesAt(level), 0)
+    for (const [level, refs] of [...this.#levels.entries()].reverse()) {
+      const spare = Math.floor((pages - keptPages - slackPages) / pagesAt(level))
+      const trimmed = refs.slice(0, Math.max(0, spare))
+      if (trimmed.length > 0) {
+        pages -= trimmed.length * pagesAt(level)
+        this.#count -= trimmed.reduce((sum, { count }) => sum + count, 0)
+        this.#levels[level] = refs.slice(trimmed.length)
+        this.#spineChanged = true
+      }
+      if (trimmed.length < refs.length) break // what is younger than one that stays, stays too
+    }
+    return this.#count < before
+  }
+
   async finish(): Promise<{ collection: MessageCollection; blocks: Block[] }> {
     if (this.#spineChanged) {
       while (this.#levels.length > 0 && this.#levels.at(-1)?.length === 0) this.#levels.pop()
@@ -135,7 +154,7 @@ export class CollectionBuilder {
 
 /**
  * Adds messages, stamped with `addedInVersion`. Reads nothing but the root, unless a page is sealed: then also the spine,
- * and what has expired is let go of. Ids that the tail has already are skipped.
+ * and what has expired is let go of, and what is too much. Ids that the tail has already are skipped.
  */
 export async function appendMessages(
   root: MessagesRoot,
@@ -143,6 +162,7 @@ export async function appendMessages(
   addedInVersion: number,
   nowMs: number,
   read: BlockReader,
+  retention: Retention = RETENTION,
 ): Promise<{ collection: MessageCollection; blocks: Block[] }> {
   const bytes = messages.reduce((sum, { envelope }) => sum + envelope.byteLength, 0)
   const seals = CollectionBuilder.sealsWith(root, messages.length, bytes)
@@ -152,15 +172,21 @@ export async function appendMessages(
     if (!builder.hasInTail(id))
       await builder.append({ id, addedInVersion, expiresAt: body.expiresAt, envelope }, true)
   }
+  if (seals) builder.trim(retention)
   return builder.finish()
 }
 
-/** The collection without what has expired, undefined when that is nothing: a topic may live on subscriptions alone. */
+/**
+ * The collection without what has expired or is too much, undefined when that is nothing: a topic may live on subscriptions
+ * alone.
+ */
 export async function trimMessages(
   root: MessagesRoot,
   nowMs: number,
   read: BlockReader,
+  retention: Retention = RETENTION,
 ): Promise<{ collection: MessageCollection; blocks: Block[] } | undefined> {
   const builder = await CollectionBuilder.from(root, read, await loadSpine(root, read))
-  return builder.dropExpired(nowMs) ? builder.finish() : undefined
+  const hasDropped = builder.dropExpired(nowMs)
+  return builder.trim(retention) || hasDropped ? builder.finish() : undefined
 }

@@ -16,7 +16,6 @@ import {
   type MessageCollection,
   type MessagesRoot,
   openIndex,
-  type PageRef,
   pageRefOf,
   readPage,
   type Spine,
@@ -25,8 +24,28 @@ import {
   Visits,
 } from './collection.ts'
 import { CollectionBuilder } from './collection-builder.ts'
+import {
+  commonPrefix,
+  isGone,
+  nameOf,
+  type OnTheWay,
+  type Prefix,
+  type PrefixBehindFront,
+  prefixBehindFront,
+  sameRef,
+} from './collection-prefix.ts'
+import { leaveOutRepeated } from './collection-repeated.ts'
 import { openMessage } from './message.ts'
-import { LIMITS } from './options.ts'
+import {
+  isFullPage,
+  keptWeight,
+  leftOut,
+  outlived,
+  RETENTION,
+  type Retention,
+  type Weighed,
+  weightOfBoth,
+} from './retention.ts'
 
 /**
  * The union of two message collections. What both have sealed alike is skipped unread but for its last page; beyond it
@@ -49,35 +68,91 @@ export interface Union {
   build(mergedVersion: number): Promise<{ collection: MessageCollection; blocks: Block[] }>
 }
 
-export async function uniteMessages(a: Side, b: Side, nowMs: number, read: BlockReader): Promise<Union> {
+export async function uniteMessages(
+  a: Side,
+  b: Side,
+  nowMs: number,
+  read: BlockReader,
+  retention: Retention = RETENTION,
+): Promise<Union> {
   if (equalBytes(encode(a.root), encode(b.root))) return sameOnBothSides(a, b, read)
-  const [spineA, spineB] = await Promise.all([loadSpine(a.root, read), loadSpine(b.root, read)])
-  const stampLimit = Math.min(a.version, b.version)
-  const { common, restA, restB, onTheWayA, onTheWayB } = await commonPrefix(
-    a.root.topic,
-    [spineRefs(spineA), spineRefs(spineB)],
-    stampLimit,
-    nowMs,
-    read,
-  )
+  const spines: [Spine, Spine] = await Promise.all([loadSpine(a.root, read), loadSpine(b.root, read)])
+  const pair: Pair = { a, b, spines, nowMs, read, retention }
+  const walk = { topicKey: a.root.topic, stampLimit: Math.min(a.version, b.version), nowMs, read }
+  const prefix = await commonPrefix(walk, spines)
+  const behindFront =
+    prefix.common.length === 0 ? await prefixBehindFront(walk, spines, retention) : undefined
+  return (behindFront && (await uniteTrimmed(pair, behindFront))) ?? uniteBehind(pair, prefix)
+}
+
+interface Pair {
+  a: Side
+  b: Side
+  spines: [Spine, Spine]
+  nowMs: number
+  read: BlockReader
+  retention: Retention
+}
+
+async function contentsOf({ a, b, spines, nowMs, read }: Pair, prefix: Prefix): Promise<[Content, Content]> {
+  const { common, restA, restB, onTheWayA, onTheWayB } = prefix
   const floor = common.at(-1)?.ref.lastVersion ?? 0
-  const [contentA, contentB] = await Promise.all([
-    contentOf(restA, onTheWayA, floor, spineA, a, nowMs, read),
-    contentOf(restB, onTheWayB, floor, spineB, b, nowMs, read),
+  return Promise.all([
+    contentOf(restA, onTheWayA, floor, spines[0], a, nowMs, read),
+    contentOf(restB, onTheWayB, floor, spines[1], b, nowMs, read),
   ])
+}
+
+/**
+ * One side has trimmed what the other still has, and what both have behind that is enough: it is let go of unread.
+ * Undefined where more has to be known, because there is so much beyond that some of it may have to go too, or because the
+ * side that has trimmed is not one that may stand for itself.
+ */
+async function uniteTrimmed(pair: Pair, prefix: PrefixBehindFront): Promise<Union | undefined> {
+  const { a, b, read, retention } = pair
+  const { common, frontOf } = prefix
+  const [contentA, contentB] = await contentsOf(pair, prefix)
+  const [trimmer, { numberIgnored }] = frontOf === 'a' ? [contentB, b] : [contentA, a]
   await leaveOutRepeated(a.root.topic, common, contentA, contentB, read)
+  const beyond = weightOfBoth(weighed(contentA, a), weighed(contentB, b))
+  if (!trimmer.isSound || numberIgnored || beyond >= keptWeight(retention)) return undefined
+  const none = new Set<string>()
   return {
-    aDominates: dominates(contentA, contentB, a, b),
-    bDominates: dominates(contentB, contentA, b, a),
-    build: (mergedVersion) =>
-      build(
-        a.root.topic,
-        common,
-        mergeEntries(contentA.entries, contentB.entries, a, b, mergedVersion),
-        read,
-      ),
+    aDominates: frontOf !== 'a' && dominates(contentA, contentB, a, b, none),
+    bDominates: frontOf !== 'b' && dominates(contentB, contentA, b, a, none),
+    build: (mergedVersion) => build(pair, common, contentA, contentB, none, mergedVersion),
   }
 }
+
+async function uniteBehind(pair: Pair, prefix: Prefix): Promise<Union> {
+  const { a, b, read, retention } = pair
+  const { common } = prefix
+  const [contentA, contentB] = await contentsOf(pair, prefix)
+  await leaveOutRepeated(a.root.topic, common, contentA, contentB, read)
+  const limit = keptWeight(retention)
+  const weights = () => [weighed(contentA, a), weighed(contentB, b)] as const
+  let isTooMuch = weightOfBoth(...weights()) >= limit
+  if (isTooMuch && common.length > 0) {
+    // nothing is left out because of what the prefix has already, however far back
+    await leaveOutRepeated(a.root.topic, common, contentA, contentB, read, true)
+    isTooMuch = weightOfBoth(...weights()) >= limit
+  }
+  const [ofA, ofB] = weights()
+  const outlivedBy = (own: Weighed, other: Weighed, isSound: boolean) =>
+    isTooMuch ? outlived(own, other, !isSound || other.numberIgnored, limit) : new Set<string>()
+  const out = isTooMuch ? leftOut(ofA, ofB, limit) : new Set<string>()
+  return {
+    aDominates: dominates(contentA, contentB, a, b, outlivedBy(ofA, ofB, contentB.isSound)),
+    bDominates: dominates(contentB, contentA, b, a, outlivedBy(ofB, ofA, contentA.isSound)),
+    build: (mergedVersion) => build(pair, common, contentA, contentB, out, mergedVersion),
+  }
+}
+
+const weighed = ({ entries }: Content, { version, numberIgnored }: Side): Weighed => ({
+  entries,
+  version,
+  numberIgnored,
+})
 
 function sameOnBothSides(a: Side, b: Side, read: BlockReader): Union {
   return {
@@ -86,70 +161,6 @@ function sameOnBothSides(a: Side, b: Side, read: BlockReader): Union {
     build: async () => (await CollectionBuilder.from(a.root, read)).finish(),
   }
 }
-
-const isGone = (expiresAt: number, nowMs: number) => expiresAt + LIMITS.graceMs < nowMs
-
-/** Everything that is said of it, not only what it names: an editor may have written a wrong range beside a right id. */
-const sameRef = (a: PageRef, b: PageRef) => equalBytes(encode(a), encode(b))
-
-/**
- * Walks both from the oldest on, opening indexes only where they differ. What is common keeps its place, so its levels
- * never rise and its stamps neither fall nor pass `stampLimit`; where they do, the rest is built anew.
- */
-async function commonPrefix(
-  topicKey: Uint8Array,
-  [refsA, refsB]: [LeveledRef[], LeveledRef[]],
-  stampLimit: number,
-  nowMs: number,
-  read: BlockReader,
-) {
-  const onTheWayA: OnTheWay = { gone: new Set(), isSound: true }
-  const onTheWayB: OnTheWay = { gone: new Set(), isSound: true }
-  const live = (refs: LeveledRef[], { gone }: OnTheWay) =>
-    refs.filter((one) => {
-      if (isGone(one.ref.expiresAt, nowMs)) gone.add(nameOf(one))
-      return !isGone(one.ref.expiresAt, nowMs)
-    })
-  const restA = live(refsA, onTheWayA)
-  const restB = live(refsB, onTheWayB)
-  const common: LeveledRef[] = []
-  const open = async (rest: LeveledRef[], onTheWay: OnTheWay) => {
-    const index = rest.shift() as LeveledRef
-    const opened = await openIndex(topicKey, index, read)
-    const refs = opened.map(({ ref }) => ref)
-    onTheWay.isSound &&= sameRef(index.ref, indexRefOf(index.ref.id, refs))
-    rest.unshift(...live(opened, onTheWay))
-  }
-  for (let a = restA[0], b = restB[0]; a !== undefined && b !== undefined; a = restA[0], b = restB[0]) {
-    const last = common.at(-1)
-    const isSame = a.level === b.level && sameRef(a.ref, b.ref)
-    if (isSame && a.level <= (last?.level ?? LIMITS.maxSpineLevels)) {
-      if (!inOrder(a.ref, last?.ref.lastVersion ?? 0, stampLimit)) break
-      common.push(a)
-      restA.shift()
-      restB.shift()
-    } else if (a.level === 0 && b.level === 0) break
-    else {
-      const level = Math.max(a.level, b.level)
-      if (a.level === level) await open(restA, onTheWayA)
-      if (b.level === level) await open(restB, onTheWayB)
-    }
-  }
-  return { common, restA, restB, onTheWayA, onTheWayB }
-}
-
-const nameOf = ({ ref, level }: LeveledRef) => toHex(encode([level, ref]))
-
-/** What was passed over or opened before the content of one side is read. */
-interface OnTheWay {
-  /** References that call themselves gone. Nobody reads behind them, so they may say anything. */
-  gone: Set<string>
-  /** The opened indexes hold what their references say. */
-  isSound: boolean
-}
-
-const inOrder = ({ firstVersion, lastVersion }: PageRef, floor: number, limit: number): boolean =>
-  floor <= firstVersion && firstVersion <= lastVersion && lastVersion <= limit
 
 /** What one side has beyond the common prefix. */
 interface Content {
@@ -183,56 +194,6 @@ async function contentOf(
   return { entries, isSound: isSound && onTheWay.isSound && !isRepeated, gone }
 }
 
-/**
- * What one side has beyond the common prefix and the other has not was mostly published after it. Where it was not, an
- * editor may have written it a second time: the end of the prefix is looked through, and what is there is left out here.
- */
-async function leaveOutRepeated(
-  topicKey: Uint8Array,
-  common: LeveledRef[],
-  a: Content,
-  b: Content,
-  read: BlockReader,
-): Promise<void> {
-  const old = new Map<string, Entry>()
-  for (const [own, other] of [
-    [a, b],
-    [b, a],
-  ] as const)
-    for (const [id, entry] of own.entries) if (!other.entries.has(id)) old.set(id, entry)
-  let looked = 0
-  for await (const page of pagesBackward(topicKey, common, read)) {
-    if (looked === 0) {
-      const newestMs = await newestOf(page)
-      for (const [id, entry] of old) if ((await publishedAtOf(entry)) >= newestMs) old.delete(id)
-    }
-    if (old.size === 0 || looked >= LIMITS.maxDuplicateScan) return
-    looked += page.length
-    for (const entry of page) {
-      const id = toHex(entry.id)
-      if (!old.delete(id)) continue
-      for (const side of [a, b]) if (side.entries.delete(id)) side.isSound = false
-    }
-  }
-}
-
-/** The newest page first. */
-async function* pagesBackward(
-  topicKey: Uint8Array,
-  refs: LeveledRef[],
-  read: BlockReader,
-): AsyncGenerator<Entry[]> {
-  for (const one of refs.toReversed())
-    if (one.level === 0) yield await readPage(topicKey, one.ref, read)
-    else yield* pagesBackward(topicKey, await openIndex(topicKey, one, read), read)
-}
-
-const publishedAtOf = async ({ envelope }: Entry): Promise<number> =>
-  (await openMessage(envelope)).body.publishedAt
-
-const newestOf = async (page: Entry[]): Promise<number> =>
-  Math.max(...(await Promise.all(page.map(publishedAtOf))))
-
 interface Visitor {
   onEntry(entry: Entry): void
   onGone(ref: LeveledRef): void
@@ -262,7 +223,7 @@ async function walkSide(
     visits.enter(ref.id)
     if (level === 0) {
       const page = await readPage(root.topic, ref, read)
-      isSound &&= sameRef(ref, pageRefOf(ref.id, page))
+      isSound &&= sameRef(ref, pageRefOf(ref.id, page)) && isFullPage(page)
       for (const entry of page) add(entry)
       return
     }
@@ -302,13 +263,21 @@ export async function checkMessages(root: MessagesRoot, version: number, read: B
 /**
  * May `own` stand for the merge? A reader of `other` at any version must find all that it lacks among later stamps.
  * What an editor has written wrong never stands, whatever its version: its messages are taken and the rest is not.
+ * What would be trimmed from both together it need not have.
  */
-function dominates(own: Content, other: Content, ownSide: Side, otherSide: Side): boolean {
+function dominates(
+  own: Content,
+  other: Content,
+  ownSide: Side,
+  otherSide: Side,
+  outlivedInOwn: Set<string>,
+): boolean {
   if (ownSide.numberIgnored || !own.isSound) return false
   for (const name of own.gone) if (!other.gone.has(name)) return false
   const ignoresStamps = otherSide.numberIgnored || !other.isSound
   for (const [id, entry] of other.entries) {
     const mine = own.entries.get(id)
+    if (mine === undefined && outlivedInOwn.has(id)) continue
     if (mine === undefined) return false
     if (!ignoresStamps && mine.addedInVersion < entry.addedInVersion) return false
   }
@@ -343,10 +312,20 @@ function mergeEntries(
   return merged
 }
 
-async function build(topicKey: Uint8Array, common: LeveledRef[], entries: Entry[], read: BlockReader) {
-  const builder = await CollectionBuilder.from(emptyRoot(topicKey), read)
+async function build(
+  { a, b, read }: Pair,
+  common: LeveledRef[],
+  ofA: Content,
+  ofB: Content,
+  out: Set<string>,
+  mergedVersion: number,
+) {
+  const { topic } = a.root
+  const builder = await CollectionBuilder.from(emptyRoot(topic), read)
   for (const { ref, level } of common) await builder.appendSealed(level, ref)
-  for (const entry of await sorted(entries)) await builder.append(entry, true)
+  const merged = mergeEntries(ofA.entries, ofB.entries, a, b, mergedVersion)
+  const kept = out.size === 0 ? merged : merged.filter(({ id }) => !out.has(toHex(id)))
+  for (const entry of await sorted(kept)) await builder.append(entry, true)
   return builder.finish()
 }
 

@@ -208,17 +208,20 @@ const READ_AHEAD_PAGES = 6
 
 /**
  * Entries added after `after`, in order. Pages wholly before it are not read. `onExpected` is told how many there will be,
- * and each time that they turn out to be fewer.
+ * and each time that they turn out to be fewer; `onSpine` what there is, before the first is given.
  */
 export async function* entriesAfter(
   { root }: MessageCollection,
   after: number,
   read: BlockReader,
   onExpected: (change: number) => void = () => undefined,
+  onSpine: (spine: Spine) => void = () => undefined,
 ): AsyncGenerator<Entry> {
   const isWanted = (ref: PageRef) => ref.lastVersion > after
   const tail = root.tail.filter(([, addedInVersion]) => addedInVersion > after)
-  const refs = spineRefs(await loadSpine(root, read)).filter(({ ref }) => isWanted(ref))
+  const spine = await loadSpine(root, read)
+  onSpine(spine)
+  const refs = spineRefs(spine).filter(({ ref }) => isWanted(ref))
   onExpected(refs.reduce((sum, { ref }) => sum + ref.count, tail.length))
   const pages = pagesOf(root.topic, refs, isWanted, read, (skipped) => onExpected(-skipped.count))
   const readNext = (ref: PageRef) => readPage(root.topic, ref, read)

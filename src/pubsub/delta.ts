@@ -16,6 +16,7 @@ import { appendMessages, trimMessages } from './collection-builder.ts'
 import { advance, decodeCoordinator, emptyCoordinator, nextVersion } from './coordinator.ts'
 import { checkData, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { LIMITS } from './options.ts'
+import type { Retention } from './retention.ts'
 import { putStatements, type VerifiedStatement, verifyStatement } from './subscribers.ts'
 
 export { VerifiedMessages } from './message.ts'
@@ -54,6 +55,7 @@ export interface DeltaContext {
   verified: VerifiedMessages
   /** What claims to be from after this moment is refused; undefined: the own disk replays it, and it was fresh then. */
   newestMs: number | undefined
+  retention?: Retention | undefined
 }
 
 /** Everything in it verified. Throws what verifyMessage and verifyStatement throw. */
@@ -96,6 +98,7 @@ export async function applyDelta(
     nextVersion(before.version),
     nowMs,
     read,
+    context.retention,
   )
   const subscribers =
     delta.statements.length === 0
@@ -125,13 +128,14 @@ async function applyMessages(
   version: number,
   nowMs: number,
   read: BlockReader,
+  retention: Retention | undefined,
 ): Promise<{ rootId: Uint8Array | null; blocks: Block[] }> {
   if (messages.length === 0 && rootId === null) return { rootId, blocks: [] }
   const root = rootId === null ? emptyRoot(key) : decodeRoot(await read({ kind: 'messages', id: rootId }))
   const changed =
     messages.length === 0
-      ? await trimMessages(root, nowMs, read)
-      : await appendMessages(root, messages, version, nowMs, read)
+      ? await trimMessages(root, nowMs, read, retention)
+      : await appendMessages(root, messages, version, nowMs, read, retention)
   if (changed === undefined) return { rootId, blocks: [] }
   const { collection, blocks } = changed
   return { rootId: collection.rootId, blocks }

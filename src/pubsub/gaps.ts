@@ -50,8 +50,8 @@ export interface ReleasedGap {
   writer: string
   fromSequence: number
   toSequence: number
-  /** expired: not in the history any more when the reader came. withheld: no replica has had it for a while. */
-  reason: 'expired' | 'withheld'
+  /** expired, trimmed: not in the history any more when the reader came. withheld: no replica has had it for a while. */
+  reason: 'expired' | 'trimmed' | 'withheld'
 }
 
 export interface Offered<T> {
@@ -76,6 +76,11 @@ export interface Tracker<T extends Numbered> {
   isAskedFor(message: Numbered): boolean
   /** Gives up holes that are older than the patience. */
   release(nowMs: number): Released<T>
+  /**
+   * What is offered until the next call comes behind what the topic has trimmed: before the reader first came, which is no
+   * news to it, or since.
+   */
+  readTrimmed(when: 'before' | 'since' | undefined): void
   /** From here on, messages are new ones. */
   goLive(): void
   /** Every writer that is known, the longest silent first. What is held counts as not delivered. */
@@ -99,8 +104,12 @@ interface Writer<T> {
   floor: number
   /** What lies below the floor was told by an earlier run. */
   hasToldFloor: boolean
+  /** Why it lacks that. */
+  lacks: 'expired' | 'trimmed'
   /** Not heard of since the earlier run: what is missing next may have expired meanwhile. */
   mayHaveExpired: boolean
+  /** Not heard of since the topic has trimmed what the reader had not read. */
+  mayBeTrimmed: boolean
   /** Waiting above `next`, by number. Two under one number: the publisher contradicts itself, both are kept. */
   held: Map<number, { messages: T[]; sinceMs: number }>
   /** When the first of what waits now came: the numbers before it are overdue since then, all of them. */
@@ -130,6 +139,9 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   readonly #earlier: EarlierRun | undefined
   #held = 0
   #live = false
+  #trimmed: 'before' | 'since' | undefined
+  /** For those who were silent then. */
+  #wasTrimmed: 'before' | 'since' | undefined
 
   constructor(options: TrackerOptions, earlier: EarlierRun | undefined) {
     this.#options = options
@@ -152,13 +164,20 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     return oldest === undefined ? undefined : oldest + this.#options.patienceMs
   }
 
+  readTrimmed(when: 'before' | 'since' | undefined): void {
+    this.#trimmed = when
+    if (this.#wasTrimmed !== 'since') this.#wasTrimmed = when ?? this.#wasTrimmed
+    if (when !== 'since') return
+    for (const writer of this.#writers.values()) writer.mayBeTrimmed = true
+  }
+
   goLive(): void {
     this.#live = true
     if (!this.#options.strict) return
-    for (const { publisher, writer, open, floor, hasToldFloor } of this.#writers.values())
+    for (const { publisher, writer, open, floor, hasToldFloor, lacks } of this.#writers.values())
       for (const { from, to } of open)
         if (to < floor && !hasToldFloor)
-          this.#report({ publisher, writer, fromSequence: from, toSequence: to, reason: 'expired' })
+          this.#report({ publisher, writer, fromSequence: from, toSequence: to, reason: lacks })
   }
 
   known(): KnownWriter[] {
@@ -235,8 +254,17 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const wasKnown = this.#delivered.has(numberOf({ publisher, writer }, sequence - 1))
     const floor = begins || wasKnown ? sequence : 1
     const open = floor > 1 ? [{ from: 1, to: floor - 1 }] : []
-    const mayHaveExpired = !this.#live && (this.#earlier?.mayHaveExpired ?? false)
-    return makeWriter({ publisher, writer }, { floor, next: floor, open }, false, mayHaveExpired)
+    // a new one that begins above 1 may have been silent since the topic trimmed all that it had said
+    const trimmed = this.#live ? this.#wasTrimmed : this.#trimmed
+    const wasGone = trimmed === 'before'
+    const mayBeTrimmed = trimmed === 'since'
+    return {
+      ...makeWriter<T>({ publisher, writer }, { floor, next: floor, open }),
+      hasToldFloor: wasGone,
+      lacks: mayBeTrimmed ? 'trimmed' : 'expired',
+      mayHaveExpired: this.#live ? wasGone : (this.#earlier?.mayHaveExpired ?? false),
+      mayBeTrimmed,
+    }
   }
 
   /** One that an earlier run knew goes on where it was. */
@@ -246,7 +274,8 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     if (known === undefined || this.#earlier === undefined) return undefined
     this.#asleep.delete(name)
     const { hasTold, mayHaveExpired } = this.#earlier
-    return makeWriter(message, known, hasTold, mayHaveExpired)
+    const mayBeTrimmed = this.#wasTrimmed === 'since'
+    return { ...makeWriter<T>(message, known), hasToldFloor: hasTold, mayHaveExpired, mayBeTrimmed }
   }
 
   /** The longest silent writer with nothing waiting. There is one unless there are as many holes as writers. */
@@ -317,7 +346,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       writer: name,
       fromSequence: hole.from,
       toSequence: hole.to,
-      reason: writer.mayHaveExpired ? 'expired' : 'withheld',
+      reason: writer.mayBeTrimmed ? 'trimmed' : writer.mayHaveExpired ? 'expired' : 'withheld',
     })
     writer.next = first
     const ready = writer.held.get(first)?.messages ?? []
@@ -330,6 +359,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   #advance(writer: Writer<T>, ready: T[]): T[] {
     const deliver: T[] = []
     if (this.#live) writer.mayHaveExpired = false
+    writer.mayBeTrimmed = false
     for (
       let batch: T[] | undefined = ready;
       batch !== undefined;
@@ -381,9 +411,7 @@ const numberOf = (name: Name, sequence: number): string => `${keyOf(name)}/${seq
 function makeWriter<T>(
   { publisher, writer }: Name,
   { floor, next, open }: Omit<KnownWriter, 'name'>,
-  hasToldFloor: boolean,
-  mayHaveExpired: boolean,
 ): Writer<T> {
-  const place = { floor, next, open: [...open], hasToldFloor, mayHaveExpired }
-  return { publisher, writer, ...place, held: new Map(), waitingSinceMs: 0 }
+  const why = { hasToldFloor: false, lacks: 'expired' as const, mayHaveExpired: false, mayBeTrimmed: false }
+  return { publisher, writer, floor, next, open: [...open], ...why, held: new Map(), waitingSinceMs: 0 }
 }

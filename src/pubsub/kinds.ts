@@ -15,6 +15,7 @@ import { applyDelta } from './delta.ts'
 import { join } from './merge.ts'
 import { checkData, expiryOf, payloadOf, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS } from './options.ts'
+import type { Retention } from './retention.ts'
 import { decodeSnapshot } from './snapshot.ts'
 import { checkSubscribers, decodeTrieNode, verifyTrieNode } from './subscribers.ts'
 
@@ -159,10 +160,14 @@ async function checkLinked(key: Uint8Array, head: Uint8Array, read: BlockReader)
   if (clients !== null) await checkSubscribers(key, clients, read)
 }
 
-/** The kinds of one node. `verified` spares it a second look at signatures it has checked; `now` bounds the future. */
+/**
+ * The kinds of one node. `verified` spares it a second look at signatures it has checked; `now` bounds the future.
+ * `retention` is the protocol's, but in a test.
+ */
 export function createKinds(
   verified: VerifiedMessages,
   now: () => number,
+  retention?: Retention,
 ): { headKinds: HeadKind[]; blockKinds: BlockKind[] } {
   const newestMs = () => now() + LIMITS.maxAheadMs
   const coordinator: HeadKind = {
@@ -170,9 +175,13 @@ export function createKinds(
     maxBytes: LIMITS.maxCoordinatorBytes,
     maxDeltaBytes: LIMITS.maxDeltaBytes,
     compare,
-    join,
+    join: (key, a, b, read) => join(key, a, b, read, retention),
     apply: (key, own, delta, read, origin) =>
-      applyDelta(key, own, delta, read, { verified, newestMs: origin === 'peer' ? newestMs() : undefined }),
+      applyDelta(key, own, delta, read, {
+        verified,
+        newestMs: origin === 'peer' ? newestMs() : undefined,
+        retention,
+      }),
     links: coordinatorLinks,
     checkLinked,
     async verify(key, head) {

@@ -11,6 +11,7 @@ import { decodeRoot, emptyRoot, latestExpiry, loadSpine, type MessagesRoot } fro
 import { type Side, uniteMessages } from './collection-union.ts'
 import { type Coordinator, decodeCoordinator, prune } from './coordinator.ts'
 import { LIMITS } from './options.ts'
+import type { Retention } from './retention.ts'
 import { standsForUnion, uniteSubscribers } from './subscribers.ts'
 
 /**
@@ -22,11 +23,12 @@ export async function join(
   a: Uint8Array,
   b: Uint8Array,
   read: BlockReader,
+  retention?: Retention,
 ): Promise<Change> {
   const order = compareBytes(a, b)
   if (order === 0) return { head: a, blocks: [] }
   const [first, second] = order < 0 ? [a, b] : [b, a]
-  return joinOrdered(key, first, second, read)
+  return joinOrdered(key, first, second, read, retention)
 }
 
 async function joinOrdered(
@@ -34,12 +36,13 @@ async function joinOrdered(
   firstBytes: Uint8Array,
   secondBytes: Uint8Array,
   read: BlockReader,
+  retention: Retention | undefined,
 ): Promise<Change> {
   const first = decodeCoordinator(firstBytes)
   const second = decodeCoordinator(secondBytes)
   const nowMs = Math.max(first.lastModified, second.lastModified)
   const [sideA, sideB] = [await sideOf(key, first, second, read), await sideOf(key, second, first, read)]
-  const messages = await uniteMessages(sideA, sideB, nowMs, read)
+  const messages = await uniteMessages(sideA, sideB, nowMs, read, retention)
   const subscribers = await uniteSubscribers(key, first.subscribers, second.subscribers, nowMs, read)
   const stands = (own: Coordinator) => standsForUnion(key, own.subscribers, subscribers.rootId, nowMs, read)
   const firstMay =

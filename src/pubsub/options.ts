@@ -30,6 +30,16 @@ export const LIMITS = {
   pageBytes: 128 * 1024,
   maxPageBytes: 160 * 1024,
   fanOut: 64,
+  /**
+   * Full pages that a topic never loses while they are its newest: 50,048 messages, or 97.75 MiB of large ones. A page has
+   * 64 messages or 128 KiB, so one number bounds both.
+   */
+  keptPages: 782,
+  /**
+   * Pages that are kept above these before the oldest are trimmed, 4,096 messages. Replicas that have gone apart trim at
+   * different commits: while neither is further ahead than this, what they share is still all that has to be kept.
+   */
+  trimSlackPages: 64,
   maxRootBytes: 16 * 1024,
   maxSpineBytes: 64 * 1024,
   /** Levels above the pages: 64^5 pages of 64 messages. */

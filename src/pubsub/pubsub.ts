@@ -58,6 +58,7 @@ import { Publisher } from './publish.ts'
 import { readCurrent } from './read-current.ts'
 import { Recovery } from './recovery.ts'
 import { Resync } from './resync.ts'
+import { RETENTION, type Retention } from './retention.ts'
 import { decodePosition, type SavedPosition } from './saved-position.ts'
 import { Sequences } from './sequence.ts'
 import { Statements } from './statements.ts'
@@ -76,6 +77,8 @@ export interface PubSubInit {
   runtime?: Runtime
   dhtOptions?: Partial<DhtOptions>
   options?: Partial<PubSubOptions>
+  /** The protocol's, the same at every node; another one is for tests. */
+  retention?: Retention
 }
 
 /** The face of the library: topics by name over one node. */
@@ -83,6 +86,7 @@ export class StickyPubSub implements PubSub {
   readonly dht: Dht
   readonly #options: PubSubOptions
   readonly #statements: Statements
+  readonly #retention: Retention
   readonly #storage: MeasuredStorage
   readonly #sequences: Sequences
   readonly #positions: PositionsKept
@@ -102,7 +106,7 @@ export class StickyPubSub implements PubSub {
   readonly #subscriptions = new Map<string, Set<TopicSubscription>>()
   readonly #subscribed: SubscriptionCounters = {
     delivered: 0,
-    gaps: { expired: 0, withheld: 0 },
+    gaps: { expired: 0, trimmed: 0, withheld: 0 },
     failures: {},
   }
   readonly #startedAtMs: number
@@ -111,6 +115,7 @@ export class StickyPubSub implements PubSub {
   constructor(init: PubSubInit) {
     const runtime = init.runtime ?? systemRuntime
     this.#options = { ...DEFAULT_PUBSUB_OPTIONS, ...init.options }
+    this.#retention = init.retention ?? RETENTION
     this.#startedAtMs = runtime.monotonicNow()
     const stages = new StageTimers(runtime)
     this.#storage = new MeasuredStorage(init.storage, stages)
@@ -120,7 +125,7 @@ export class StickyPubSub implements PubSub {
       storage: this.#storage,
       runtime,
       stages,
-      ...createKinds(this.#verified, () => runtime.now()),
+      ...createKinds(this.#verified, () => runtime.now(), this.#retention),
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
     })
     this.#statements = new Statements(this.dht, init.identity, this.#options)
@@ -213,6 +218,7 @@ export class StickyPubSub implements PubSub {
       history: options.history ?? (options.receiveHistory === false ? 'none' : 'all'),
       lastSeenVersion: options.lastSeenVersion,
       from: savedPosition(topicKey, options.history),
+      retention: this.#retention,
       info: checkedInfo(options.info ?? ''),
       counters: this.#subscribed,
       onClosed: (closed) => {

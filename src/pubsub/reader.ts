@@ -21,6 +21,7 @@ import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
 import { Position } from './position.ts'
 import { readCurrent } from './read-current.ts'
 import { type Request, requestOf } from './request.ts'
+import { beginsBehind, type Retention } from './retention.ts'
 import { fewestMoves, type Place, type SavedPosition, without } from './saved-position.ts'
 import { toMessage } from './view.ts'
 
@@ -46,6 +47,7 @@ export interface ReaderInit {
   lastSeenVersion: number | undefined
   /** What an earlier run of the same reader had been given. */
   from: SavedPosition | undefined
+  retention: Retention
   signal: AbortSignal
   emit<E extends keyof SubscriptionEvents>(event: E, value: SubscriptionEvents[E]): void
   onStatus(status: SyncStatus): void
@@ -76,7 +78,8 @@ export class TopicReader {
   readonly #undelivered: Arrived[] = []
   readonly #arrivedAs = new WeakMap<Message, Arrived>()
   readonly #expired = new ExpiredGaps((gap) => this.#tellGap(gap))
-  #hasToldGap = false
+  /** A gap was told, or what came behind the position that it began from was trimmed. */
+  #hasMissed = false
   #readAtMs: number
   #remaining: number | undefined
 
@@ -169,14 +172,15 @@ export class TopicReader {
     else await this.#takePrepared(this.#prepared)
     if (this.#init.from !== undefined && this.#tracker.heldCount > 0) {
       // somebody who forges heads can have stamped it below where this reader went on: all is looked through, once
+      const { version } = this.#position
       this.#position.beginAnew()
-      await this.catchUp(source, true)
+      await this.catchUp(source, true, version)
     }
     this.#release(Number.POSITIVE_INFINITY) // what a majority does not have is not waited for
     this.#joined = true
     this.#tracker.goLive()
     this.#release(this.#init.dht.runtime.monotonicNow())
-    const recovered = this.#init.from === undefined || !this.#hasToldGap
+    const recovered = this.#init.from === undefined || !this.#hasMissed
     this.#init.emit('history-end', { version: this.position, count: this.#historicCount, recovered })
     if (this.#prepared !== undefined) await this.catchUp(source, false)
     this.#init.onStatus('synced')
@@ -193,19 +197,23 @@ export class TopicReader {
     this.#remaining = undefined
   }
 
-  /** Delivers everything added after the position. `quorum`: first ask a majority, and repair the source from it. */
-  async catchUp(source: NodeId, quorum: boolean): Promise<void> {
+  /**
+   * Delivers everything added after the position. `quorum`: first ask a majority, and repair the source from it.
+   * `stoodAt`: how far it had come, where that is more than the position says.
+   */
+  async catchUp(source: NodeId, quorum: boolean, stoodAt = this.position): Promise<void> {
     const { onStatus } = this.#init
     if (this.#joined) onStatus('catching-up')
     try {
-      await readCurrent(() => this.#takeMissing(source, quorum))
+      await readCurrent(() => this.#takeMissing(source, quorum, stoodAt))
     } finally {
       this.#remaining = undefined
+      this.#tracker.readTrimmed(undefined)
     }
     if (this.#joined) onStatus('synced')
   }
 
-  async #takeMissing(source: NodeId, quorum: boolean): Promise<void> {
+  async #takeMissing(source: NodeId, quorum: boolean, stoodAt: number): Promise<void> {
     const head = await this.#headAt(source, quorum)
     if (head === null) return
     this.#remaining = undefined
@@ -220,7 +228,13 @@ export class TopicReader {
         sinceMs !== undefined && !this.#joined
           ? await versionBefore(collection, sinceMs, read)
           : await this.#position.knownIn(coordinator, read)
-      const entries = entriesAfter(collection, after, read, (change) => this.#expect(change))
+      const entries = entriesAfter(
+        collection,
+        after,
+        read,
+        (change) => this.#expect(change),
+        (spine) => this.#noteTrimmed(beginsBehind(spine, stoodAt, this.#init.retention)),
+      )
       for await (const arrived of this.#arriving(entries, read)) {
         this.#expect(-1)
         this.#take(arrived)
@@ -228,6 +242,14 @@ export class TopicReader {
     }
     this.#moveTo(version, messages)
     this.#expired.tell()
+  }
+
+  /** What was trimmed before a reader first came is no news to it. */
+  #noteTrimmed(isTrimmed: boolean): void {
+    const { from } = this.#init
+    const isNew = !this.#joined && (from === undefined || (!from.joined && from.seen.length === 0))
+    this.#tracker.readTrimmed(isTrimmed ? (isNew ? 'before' : 'since') : undefined)
+    if (isTrimmed && !isNew) this.#hasMissed = true
   }
 
   #expect(change: number): void {
@@ -272,7 +294,7 @@ export class TopicReader {
   }
 
   #tellGap(gap: ReleasedGap): void {
-    this.#hasToldGap = true
+    this.#hasMissed = true
     this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
   }
 

@@ -17,6 +17,7 @@ import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { type Push, TopicReader } from './reader.ts'
+import type { Retention } from './retention.ts'
 import type { SavedPosition } from './saved-position.ts'
 import { type Elsewhere, SourceWatch } from './source-watch.ts'
 import { assignedReplicas, type Statements } from './statements.ts'
@@ -40,6 +41,7 @@ export interface SubscriptionInit {
   history: HistoryRequest
   lastSeenVersion: number | undefined
   from: SavedPosition | undefined
+  retention: Retention
   info: string
   counters: SubscriptionCounters
   onClosed(subscription: TopicSubscription): void

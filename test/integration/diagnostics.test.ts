@@ -55,7 +55,11 @@ describe('the diagnostics of a node', () => {
     expect(told.peers.list).toContainEqual({ nodeId: holder.pubsub.nodeId, path: 'unknown', linked: true })
     expect(told.publisher).toMatchObject({ begun: 2, stored: 2, failures: {}, pending: 0 })
     expect(told.outbox).toMatchObject({ taken: 1, stored: 1, pending: 0, bytes: 0 })
-    expect(told.subscriptions).toMatchObject({ open: 2, delivered: 2, gaps: { expired: 0, withheld: 0 } })
+    expect(told.subscriptions).toMatchObject({
+      open: 2,
+      delivered: 2,
+      gaps: { expired: 0, trimmed: 0, withheld: 0 },
+    })
     const [lobby] = told.subscriptions.list
     expect(lobby).toMatchObject({ topic: 'lobby', status: 'synced', remaining: 0 })
     expect(net.nodes.map(({ pubsub }) => pubsub.nodeId)).toContain(lobby?.source)

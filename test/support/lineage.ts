@@ -13,6 +13,7 @@ import {
   VerifiedMessages,
 } from '../../src/pubsub/message.ts'
 import { LIMITS } from '../../src/pubsub/options.ts'
+import type { Retention } from '../../src/pubsub/retention.ts'
 import { createStatement, listSubscribers, type VerifiedStatement } from '../../src/pubsub/subscribers.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 
@@ -41,8 +42,9 @@ export class World {
   readonly blockKinds: Map<string, BlockKind>
   nowMs = START_MS
 
-  constructor() {
-    const kinds = createKinds(this.verified, () => this.nowMs)
+  /** `retention`: another than the protocol's, so that a topic is full of less. */
+  constructor(retention?: Retention) {
+    const kinds = createKinds(this.verified, () => this.nowMs, retention)
     this.kind = kinds.headKinds[0] as HeadKind
     this.blockKinds = new Map(kinds.blockKinds.map((kind) => [kind.name, kind]))
   }

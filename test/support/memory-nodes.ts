@@ -6,6 +6,7 @@ import {
   type Storage,
 } from '../../src/dht/index.ts'
 import { type PubSubOptions, StickyPubSub } from '../../src/pubsub/index.ts'
+import type { Retention } from '../../src/pubsub/retention.ts'
 import { MemoryHub, type MemoryPeer } from './memory-network.ts'
 
 export interface MemoryNode {
@@ -23,6 +24,7 @@ export interface MemoryNodeOptions {
   runtime?: Runtime
   dhtOptions?: Partial<DhtOptions>
   options?: Partial<PubSubOptions>
+  retention?: Retention
 }
 
 /** Nodes of the shipped classes over an in-process network. */
@@ -45,6 +47,7 @@ export class MemoryNet {
       ...(init.runtime ? { runtime: init.runtime } : {}),
       dhtOptions: { antiEntropyMs: 500, ...init.dhtOptions },
       ...(init.options ? { options: init.options } : {}),
+      ...(init.retention ? { retention: init.retention } : {}),
     })
     const node = { pubsub, network, storage, seed }
     this.nodes.push(node)

@@ -11,6 +11,7 @@ const expired: Gap = {
   toSequence: 9,
   reason: 'expired',
 }
+const trimmed: Gap = { ...expired, fromSequence: 10, toSequence: 11, reason: 'trimmed' }
 const withheld: Gap = { ...expired, fromSequence: 12, toSequence: 13, reason: 'withheld' }
 
 /** What `sticky sub` says when its subscription tells of these gaps. */
@@ -31,9 +32,12 @@ function said(json: boolean, gaps: Gap[]) {
 
 describe('sticky sub', () => {
   it('tells people what is lost, and not what had expired before they came', () => {
-    const { results, notes } = said(false, [expired, withheld])
+    const { results, notes } = said(false, [expired, trimmed, withheld])
     expect(results).toEqual([])
-    expect(notes).toEqual([expect.stringContaining('12..13')])
+    expect(notes).toEqual([
+      expect.stringMatching(/10\.\.11.*keeps no more/),
+      expect.stringMatching(/12\.\.13.*no replica/),
+    ])
   })
 
   it('tells machines of both', () => {

@@ -219,6 +219,40 @@ describe('gap tracker of a reader that comes back', () => {
     expect(silent.release(1_000).gaps.map(({ reason }) => reason)).toEqual(['expired', 'withheld'])
   })
 
+  it('says what was trimmed since, of whom it knew and of whom it did not', () => {
+    const t = tracker()
+    for (const publisher of ['p', 'silent']) offer(t, 1, publisher)
+    const next = back(t, { mayHaveExpired: true })
+    next.readTrimmed('since')
+    for (const n of [3, 5]) offer(next, n) // only what is missing first can have been trimmed
+    offer(next, 4, 'new')
+    next.readTrimmed(undefined)
+    expect(gapsOf(next)).toEqual([
+      [2, 2, 'trimmed'],
+      [4, 4, 'expired'],
+      [1, 3, 'trimmed'],
+    ])
+    const told = (publisher: string, sequence: number) => {
+      offer(next, sequence, publisher)
+      return next.release(1_000).gaps.map(({ reason }) => reason)
+    }
+    expect([told('silent', 5), told('silent', 7)]).toEqual([['trimmed'], ['withheld']])
+    expect([told('unheard', 5), told('unheard', 7)]).toEqual([['trimmed'], ['withheld']])
+  })
+
+  it('says nothing of what was trimmed before it came, and still waits for what comes out of order', () => {
+    const t = tracker({}, false)
+    t.readTrimmed('before')
+    for (const n of [5, 7]) offer(t, n)
+    t.readTrimmed(undefined)
+    expect(gapsOf(t)).toEqual([[6, 6, 'withheld']])
+    const told = (publisher: string, sequence: number) => {
+      expect(offer(t, sequence, publisher).deliver).toEqual([])
+      return t.release(1_000).gaps.map(({ reason }) => reason)
+    }
+    expect([told('new', 2), told('new', 4), told('p', 9)]).toEqual([['expired'], ['withheld'], ['withheld']])
+  })
+
   it('is told what a writer lacked from before, unless it was told then', () => {
     const t = tracker({}, false)
     offer(t, 7)
