@@ -5,6 +5,7 @@ import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
 import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
 import { ms } from '../../../src/browser/plain-ms.ts'
+import { Netmask } from '../../../src/browser/small-netmask.ts'
 import { kilobytes, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
 
 /** Where kad-dht puts the peer id that it makes of a number: the first 16 bits. */
@@ -65,6 +66,28 @@ it('what stands in for `ms` has what the log imports of it, and says how long', 
   )
   expect(log.match(/import \{ (\w+) as humanize \} from 'ms'/)?.[1]).toBe('ms')
   expect(ms(1_500)).toBe('1500ms')
+})
+
+describe('what stands in for netmask', () => {
+  it('knows the private addresses of libp2p, and no others', async () => {
+    const utils = new URL('../../../node_modules/@libp2p/utils/dist/src/private-ip.js', import.meta.url)
+    const { isPrivateIp }: { isPrivateIp(ip: string): boolean | undefined } = await import(utils.href)
+    const source = await readFile(utils, 'utf8')
+    expect(new Set(source.match(/(?<=\br)\.\w+(?=\()/g))).toEqual(new Set(['.contains']))
+    const ranges = source.match(/(?<=')[\d.]+\/\d+(?=')/g) ?? []
+    expect(ranges.length).toBeGreaterThan(20)
+    const masks = ranges.map((range) => new Netmask(range))
+    const textOf = (address: number) => [24, 16, 8, 0].map((bits) => (address >>> bits) & 255).join('.')
+    const edges = ranges.flatMap((range) => {
+      const [address = '', bits] = range.split('/')
+      const first = address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)
+      return [first - 1, first, first + 2 ** (32 - Number(bits)) - 1, first + 2 ** (32 - Number(bits))]
+    })
+    for (const address of [...edges, 0x01010101, 0x08080808].filter((one) => one >= 0 && one < 2 ** 32)) {
+      const text = textOf(address)
+      expect([text, masks.some((mask) => mask.contains(text))]).toEqual([text, isPrivateIp(text)])
+    }
+  })
 })
 
 describe('computed prefixes', () => {
