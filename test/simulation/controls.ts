@@ -134,8 +134,8 @@ export const CONTROLS: Control[] = [
         to: 'Number.POSITIVE_INFINITY',
       },
     ],
-    schedule: 'S2',
-    seed: 3,
+    schedule: 'S3',
+    seed: 15,
     breaks: 'I23',
   },
   {

@@ -429,8 +429,8 @@ export const presenceAttacks: Attack[] = [
     },
   },
   {
-    name: 'in a topic that is nowhere',
-    expected: 'NOT_FOUND',
+    name: 'in a topic that is nowhere, at one of its replicas, is taken in memory only',
+    expected: 'reply',
     act: async (stage) => {
       const topicKey = await topicKeyOf('nowhere')
       return appear({ ...stage, topicKey }, await presence(stage, { topicKey }))
