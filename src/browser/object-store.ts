@@ -117,5 +117,5 @@ function storageError(error: unknown, otherwise: string): StickyError {
   if (error instanceof StickyError) return error
   return error instanceof DOMException && error.name === 'QuotaExceededError'
     ? new StickyError('STORAGE_FULL', 'This browser’s storage for the page is full.', { cause: error })
-    : new StickyError('STORAGE_FAILED', otherwise, { cause: error })
+    : new StickyError('STORAGE_FAILED', `${otherwise} (${error})`, { cause: error })
 }

@@ -57,7 +57,7 @@ describe('join of two replicas of a full topic', () => {
     async (lines) => {
       for (const [a, b] of pairs(lines)) await expectSound(await joinByLaw(a, b))
     },
-    40,
+    20,
   )
 
   law(
@@ -68,7 +68,7 @@ describe('join of two replicas of a full topic', () => {
         for (const side of [a, b]) await expectOnlyOldLost(joined, side)
       }
     },
-    15,
+    8,
   )
 
   law(
@@ -80,7 +80,7 @@ describe('join of two replicas of a full topic', () => {
       const left = await joinByLaw(ab, c)
       await expectSound(await joinByLaw(left, await joinByLaw(a, bc)))
     },
-    15,
+    8,
   )
 
   law(
@@ -97,7 +97,7 @@ describe('join of two replicas of a full topic', () => {
         }
       }
     },
-    15,
+    8,
   )
 
   law(
@@ -108,7 +108,7 @@ describe('join of two replicas of a full topic', () => {
           for (const other of lines) if (one !== other) Object.assign(one, await one.join(other))
       for (const { head } of lines) expect(hexOf(head)).toBe(hexOf(lines[0]?.head))
     },
-    15,
+    8,
   )
 
   law(
@@ -122,7 +122,7 @@ describe('join of two replicas of a full topic', () => {
         await expectTruth(joined)
       }
     },
-    10,
+    6,
   )
 })
 
@@ -139,7 +139,7 @@ describe('an editor without a key, in a full topic', () => {
         await expectSound(joined)
         expect(decodeCoordinator(joined.head).version).toBeLessThan(LIMITS.maxVersionJump)
       }),
-      { numRuns: 25, endOnFailure: false },
+      { numRuns: 12, endOnFailure: false },
     )
   })
 })

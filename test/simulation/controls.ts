@@ -134,8 +134,8 @@ export const CONTROLS: Control[] = [
         to: 'Number.POSITIVE_INFINITY',
       },
     ],
-    schedule: 'S3',
-    seed: 15,
+    schedule: 'S2',
+    seed: 32,
     breaks: 'I23',
   },
   {
