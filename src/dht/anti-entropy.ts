@@ -22,6 +22,9 @@ export class AntiEntropy {
   readonly #selfKey: Uint8Array
   #timer: Timer | undefined
   #dueMs = 0
+  /** When the last round after a change began, and how long the next one keeps off. */
+  #hastenedMs = Number.NEGATIVE_INFINITY
+  #pauseMs = SOON_MS
   /** Peers came or went since the last round began. */
   #isAfterChange = false
   #running: Promise<void> | undefined
@@ -39,14 +42,22 @@ export class AntiEntropy {
     this.#schedule(store.options.antiEntropyMs)
   }
 
-  /** Asks for a round soon: peers came or went. One that is near is not put off, or it never came while peers come and go. */
+  /**
+   * Asks for a round soon: peers came or went. One that is near is not put off, or it never came while peers come and go;
+   * but then it comes more and more seldom, as each looks up the holders of every record anew.
+   */
   soon(): void {
+    if (this.#wasQuiet) this.#pauseMs = SOON_MS
     this.#isAfterChange = true
     this.#hasten()
   }
 
+  get #wasQuiet(): boolean {
+    return this.#runtime.monotonicNow() - this.#hastenedMs > 2 * this.#pauseMs
+  }
+
   #hasten(): void {
-    const delayMs = Math.min(SOON_MS, this.#store.options.antiEntropyMs)
+    const delayMs = Math.min(this.#pauseMs, this.#store.options.antiEntropyMs)
     const leftMs = this.#dueMs - this.#runtime.monotonicNow()
     if (leftMs > MOST_JITTER * delayMs) this.#schedule(delayMs)
   }
@@ -87,6 +98,12 @@ export class AntiEntropy {
     this.counters.rounds += 1
     const isAfterChange = this.#isAfterChange
     this.#isAfterChange = false
+    if (isAfterChange) {
+      this.#pauseMs = this.#wasQuiet
+        ? SOON_MS
+        : Math.min(2 * this.#pauseMs, this.#store.options.antiEntropyMs)
+      this.#hastenedMs = this.#runtime.monotonicNow()
+    }
     let isOutdated = false
     for (const kind of this.#store.headKinds.keys()) {
       const byPeer = new Map<NodeId, HeldRecord[]>()
