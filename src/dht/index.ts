@@ -27,7 +27,7 @@ export * from './memory-storage.ts'
 export * from './network.ts'
 export * from './options.ts'
 export { bytesOfPassphrase, PASSPHRASE_ITERATIONS } from './passphrase-key.ts'
-export { RateLimiter } from './rate-limit.ts'
+export { type Quota, RateLimiter } from './rate-limit.ts'
 export type { HeldRecord } from './record.ts'
 export type { Advance } from './record-store.ts'
 export {

@@ -44,7 +44,8 @@ export async function serveDiagnostics(options: DiagnosticsServerOptions): Promi
   )
   server.maxConnections = MAX_CONNECTIONS
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) =>
+    // also later: a connection that cannot be taken must not end the node
+    server.on('error', (cause) =>
       reject(new StickyError('PORT_IN_USE', `The port ${port} for diagnostics cannot be had.`, { cause })),
     )
     server.listen(port, HOST, resolve)

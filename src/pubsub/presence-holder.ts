@@ -1,4 +1,13 @@
-import { type Dht, type NodeId, nodeIdOf, StickyError, type Timer, toHex } from '../dht/index.ts'
+import {
+  type Dht,
+  type NodeId,
+  nodeIdOf,
+  type Quota,
+  RateLimiter,
+  StickyError,
+  type Timer,
+  toHex,
+} from '../dht/index.ts'
 import type { Delivery } from './delivery.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
 import { openPresence, verifyPresence } from './presence-statement.ts'
@@ -44,8 +53,16 @@ const NOTHING: Roster = {
 /** How often a topic that only has watchers is looked at: they may have gone. */
 const IDLE_LOOK_MS = 60_000
 
+/**
+ * Members of topics that this node holds nothing of, for which it has to look whether it is a replica: a query of many
+ * peers each, and then a place in memory. Of one peer, and of all together.
+ */
+const UNHELD_QUOTA: Quota = { perSecond: 1, burst: 8 }
+const ALL_UNHELD_QUOTA: Quota = { perSecond: 10, burst: 40 }
+
 export class PresenceHolder {
   readonly #dht: Dht
+  readonly #unheld: RateLimiter
   readonly #delivery: Delivery
   readonly #options: PubSubOptions
   readonly #topics = new Map<string, Topic>()
@@ -57,6 +74,7 @@ export class PresenceHolder {
 
   constructor(dht: Dht, delivery: Delivery, options: PubSubOptions) {
     this.#dht = dht
+    this.#unheld = new RateLimiter(dht.runtime)
     this.#delivery = delivery
     this.#options = options
     dht.rpc.handle(topicMethods.presence, (from, { topic, statement }) => this.#take(from, topic, statement))
@@ -74,7 +92,7 @@ export class PresenceHolder {
     const isNew = () => this.#topics.get(name)?.table.isNew(from, claimed) ?? true
     if (!isNew()) return {}
     this.#requireRoom(name, from)
-    if (!this.#topics.has(name)) await this.#requireReplica(key)
+    if (!this.#topics.has(name)) await this.#requireReplica(key, from)
     const statement = await verifyPresence(claimed)
     if (this.#closed || !isNew()) return {} // it, or something newer, came meanwhile
     this.#requireRoom(name, from)
@@ -101,10 +119,12 @@ export class PresenceHolder {
   }
 
   /** Who holds the topic, or has just become a replica and is yet to be given it. Throws NOT_FOUND. */
-  async #requireReplica(key: Uint8Array): Promise<void> {
+  async #requireReplica(key: Uint8Array, from: NodeId): Promise<void> {
     const { replicas, self, store } = this.#dht
     const { head } = await store.record(COORDINATOR, key)
     if (head !== undefined) return
+    if (!this.#unheld.take(from, UNHELD_QUOTA) || !this.#unheld.take('', ALL_UNHELD_QUOTA))
+      throw new StickyError('NOT_FOUND', 'This node holds nothing of that topic, and does not look now.')
     await replicas.set(key)
     await replicas.refreshing(key)
     const set = await replicas.set(key)

@@ -437,6 +437,19 @@ export const presenceAttacks: Attack[] = [
     },
   },
   {
+    name: 'in sixty topics that are nowhere: each costs a look-up and a place',
+    expected: 'NOT_FOUND, reply, few taken',
+    act: async (stage) => {
+      const appearAt = async (_: unknown, i: number) => {
+        const topicKey = await topicKeyOf(`nowhere ${i}`)
+        return appear({ ...stage, topicKey }, await presence(stage, { topicKey }))
+      }
+      const answers = await Promise.all(Array.from({ length: 60 }, appearAt))
+      const taken = answers.filter((answer) => outcomeOf(answer) === 'reply').length
+      return `${outcomesOf(answers)}, ${taken < 30 ? 'few' : 'most'} taken`
+    },
+  },
+  {
     name: 'a presence, replayed after its leave, has no effect',
     expected: 'honest',
     mayStore: true,
