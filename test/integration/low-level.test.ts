@@ -87,20 +87,25 @@ describe('the low-level view of a topic', () => {
 })
 
 describe('a topic that moves on while it is read', () => {
-  /** After a head was read, and before its blocks are, so many commits are made that no holder has what it needs. */
+  /**
+   * After a head was read, and before its blocks are, so many commits are made that their holder has let go of them. It is
+   * the only one: where another lags behind and is brought up, the blocks of that moment stay on its disk until a sweep.
+   */
   async function busyTopic(busyReads: number): Promise<{ reader: StickyPubSub; published(): number }> {
     net = new MemoryNet()
     const dhtOptions = { keptOldCommits: 1, checkpointCommits: 1_000 }
-    for (let i = 0; i < 3; i++) await net.add({ dhtOptions })
-    const holders = net.nodes.map(({ pubsub }) => pubsub.dht)
+    const holder = (await net.add({ dhtOptions })).pubsub.dht
     const publisher = (await net.add({ stores: false })).pubsub
     const { pubsub } = await net.add({ stores: false })
     const { dht } = pubsub
     const key = await topicKeyOf('room')
     const isKept = async (head: Uint8Array) => {
       const id = decodeCoordinator(head).messages as Uint8Array
-      const reading = holders.map(({ self }) => dht.reader(COORDINATOR, key, self)({ kind: 'messages', id }))
-      return (await Promise.allSettled(reading)).some(({ status }) => status === 'fulfilled')
+      const reading = dht.reader(COORDINATOR, key, holder.self)({ kind: 'messages', id })
+      return reading.then(
+        () => true,
+        () => false,
+      )
     }
     let published = 0
     const publish = async () => publisher.publish('room', ++published)

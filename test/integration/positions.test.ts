@@ -1,7 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { memoryStorage, type Runtime, systemRuntime } from '../../src/dht/index.ts'
+import { encode, identityFromSeed, memoryStorage, type Runtime, systemRuntime } from '../../src/dht/index.ts'
 import type { Gap, Message, SubscribeOptions, Subscription } from '../../src/pubsub/index.ts'
+import { createMessage } from '../../src/pubsub/message.ts'
 import { LIMITS } from '../../src/pubsub/options.ts'
+import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
+import { topicMethods } from '../../src/pubsub/wire.ts'
 import { heal, separate } from '../support/memory-faults.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
 
@@ -68,6 +71,22 @@ function turnPushesAround(subscription: Subscription): () => number {
     receive({ ...push, entries: push.entries.toReversed() }, from)
   }
   return () => largest
+}
+
+/** Stores messages of one writer under the numbers that it is called with, which are their data too. */
+async function writerWithHoles(node: MemoryNode): Promise<(sequence: number) => Promise<void>> {
+  const identity = await identityFromSeed(node.seed)
+  const topicKey = await topicKeyOf('room')
+  const writer = new Uint8Array(8).fill(1)
+  const { dht } = node.pubsub
+  return async (sequence) => {
+    const named = { topicKey, identity, writer, sequence, publishedAt: Date.now(), ttlMs: 600_000 }
+    const { envelope } = await createMessage({ ...named, data: encode(sequence) })
+    const [holder] = await dht.replicas.set(topicKey)
+    const request = { topic: topicKey, messages: [envelope], payloads: [] }
+    const { results } = await dht.rpc.request(holder?.nodeId as string, topicMethods.publish, request)
+    expect(results).toEqual([null])
+  }
 }
 
 /** What a run saw that was resumed there and heard no more than the history. */
@@ -190,6 +209,21 @@ describe('a position', () => {
       expect(await historyFrom(reader, position)).toEqual(numbers.slice(data as number))
     expect(hasty.seen.map(({ data }) => data)).toEqual([0, 1, 2])
     expect(await historyFrom(reader, hasty.subscription.position)).toEqual(numbers.slice(2))
+  })
+
+  it('is before what waited above a hole, which is given once the hole is filled', async () => {
+    await network(2)
+    const store = await writerWithHoles(await client())
+    await store(1)
+    const run = await subscribe(await client())
+    await run.end
+    const before = run.subscription.lastSeenVersion
+    await store(3)
+    await until(() => run.subscription.lastSeenVersion > before)
+    expect(dataOf(run)).toEqual([1])
+    await run.subscription.close()
+    await store(2)
+    expect(await historyFrom(await client(), run.subscription.position)).toEqual([2, 3])
   })
 
   it('has what an iteration has come to, also once that was left', async () => {

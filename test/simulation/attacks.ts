@@ -24,10 +24,13 @@ async function forgeries({ simulation }: FaultContext): Promise<void> {
   attacker.tell()
 }
 
+/** In two waves: a subscriber that comes and goes takes some seconds to have done so a few times. */
 async function flood({ simulation }: FaultContext): Promise<void> {
   const attacker = Flooder.create(simulation, 'flooder')
   await attacker.join()
-  await attacker.flood(1_500, 1_000, 300)
+  await attacker.flood(750, 1_000, 150)
+  await simulation.world.sleep(8_000)
+  await attacker.flood(750, 1_000, 150)
   attacker.tell()
 }
 
