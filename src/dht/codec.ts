@@ -4,6 +4,7 @@ import { base32 } from 'multiformats/bases/base32'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import * as v from 'valibot'
+import { isSurelyCanonical } from './canonical.ts'
 import { StickyError } from './errors.ts'
 
 /**
@@ -25,15 +26,14 @@ export function decode<S extends v.GenericSchema>(
     throw new StickyError('TOO_LARGE', `${bytes.byteLength} bytes, at most ${maxBytes} are allowed here.`)
   }
   let value: unknown
-  let again: Uint8Array
+  let isCanonical: boolean
   try {
     value = dagCbor.decode(bytes)
-    again = dagCbor.encode(value)
+    isCanonical = isSurelyCanonical(bytes) || equalBytes(bytes, dagCbor.encode(value))
   } catch (error) {
     throw new StickyError('MALFORMED', 'Not DAG-CBOR.', { cause: error })
   }
-  if (!equalBytes(bytes, again))
-    throw new StickyError('NOT_CANONICAL', 'Not the canonical encoding of its value.')
+  if (!isCanonical) throw new StickyError('NOT_CANONICAL', 'Not the canonical encoding of its value.')
   const result = v.safeParse(schema, value)
   if (!result.success) {
     const issue = result.issues[0]
@@ -45,20 +45,24 @@ export function decode<S extends v.GenericSchema>(
   return result.output
 }
 
+export interface Remembered<T> {
+  (bytes: Uint8Array): T
+  /** What was encoded here need not be decoded here. */
+  remember(bytes: Uint8Array, value: T): void
+}
+
 /**
  * Decodes the same bytes once as long as somebody holds them: a head or an envelope is looked at many times on its way.
  * The bytes are never changed, and neither may the value be, so it is frozen.
  */
-export function remembered<T>(decodeBytes: (bytes: Uint8Array) => T): (bytes: Uint8Array) => T {
+export function remembered<T>(decodeBytes: (bytes: Uint8Array) => T): Remembered<T> {
   const known = new WeakMap<Uint8Array, T>()
-  return (bytes) => {
-    let value = known.get(bytes)
-    if (value === undefined) {
-      value = frozen(decodeBytes(bytes))
-      known.set(bytes, value)
-    }
-    return value
+  const remember = (bytes: Uint8Array, value: T) => void known.set(bytes, frozen(value))
+  const decoded = (bytes: Uint8Array) => {
+    if (!known.has(bytes)) remember(bytes, decodeBytes(bytes))
+    return known.get(bytes) as T
   }
+  return Object.assign(decoded, { remember })
 }
 
 function frozen<T>(value: T): T {

@@ -1,10 +1,13 @@
 import { type Block, type BlockReader, encode, equalBytes, StickyError, sha256 } from '../dht/index.ts'
 import {
+  decodePage,
+  decodeRoot,
   type Entry,
   indexRefOf,
   loadSpine,
   type MessageCollection,
   type MessagesRoot,
+  type Page,
   type PageRef,
   pageRefOf,
   type Spine,
@@ -77,7 +80,9 @@ export class CollectionBuilder {
         ],
       ),
     )
-    const bytes = encode({ v: 1, topic: this.#topicKey, entries })
+    const page: Page = { v: 1, topic: this.#topicKey, entries }
+    const bytes = encode(page)
+    decodePage.remember(bytes, page)
     const id = await sha256(bytes)
     this.#add({ kind: 'page', id, bytes })
     const sealed = this.#tail.map(({ entry }) => ({ addedInVersion: entry[1], expiresAt: entry[3] }))
@@ -146,6 +151,7 @@ export class CollectionBuilder {
     const count = Math.max(0, this.#count) // what is taken over from others may claim anything
     const root: MessagesRoot = { v: 1, topic: this.#topicKey, count, spine: this.#spineId, tail }
     const bytes = encode(root)
+    decodeRoot.remember(bytes, root)
     const rootId = await sha256(bytes)
     this.#add({ kind: 'messages', id: rootId, bytes })
     return { collection: { rootId, root }, blocks: [...this.#blocks.values()] }

@@ -84,6 +84,7 @@ const pageSchema = v.strictObject({
     v.maxLength(LIMITS.pageEntries),
   ),
 })
+export type Page = v.InferOutput<typeof pageSchema>
 
 export const decodeRoot = remembered((bytes) => decode(bytes, LIMITS.maxRootBytes, rootSchema))
 export const decodeSpine = remembered((bytes) => decode(bytes, LIMITS.maxSpineBytes, spineSchema))

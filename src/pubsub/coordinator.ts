@@ -107,8 +107,10 @@ export async function prune(
   const head = encode(coordinator)
   const { keptHistory, maxParents } = LIMITS
   const { topic, version, messageHistory, subscriberHistory, previous, lastModified, expiresAt } = coordinator
-  if (head.byteLength <= LIMITS.maxCoordinatorBytes && previous.length <= maxParents)
+  if (head.byteLength <= LIMITS.maxCoordinatorBytes && previous.length <= maxParents) {
+    decodeCoordinator.remember(head, coordinator)
     return { head, blocks: [] }
+  }
   const [newestId, ...older] = previous
   const newest = newestId === undefined || read === undefined ? undefined : await loadSnapshot(newestId, read)
   const known = newest === undefined && read !== undefined ? older : previous

@@ -1,6 +1,8 @@
+import * as dagCbor from '@ipld/dag-cbor'
 import fc from 'fast-check'
 import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
+import { isSurelyCanonical } from '../../src/dht/canonical.ts'
 import {
   cidOf,
   compareBytes,
@@ -32,6 +34,53 @@ const { value } = fc.letrec<{ value: unknown }>((tie) => ({
     fc.array(fc.tuple(key, tie('value')), { maxLength: 5 }).map((entries) => Object.fromEntries(entries)),
   ),
 }))
+
+/** What the objects of the protocol are made of. */
+const ascii = fc.string({ unit: 'grapheme-ascii', maxLength: 30 })
+const { plain } = fc.letrec<{ plain: unknown }>((tie) => ({
+  plain: fc.oneof(
+    { depthSize: 'small' },
+    fc.constantFrom(null, true, false),
+    fc.maxSafeInteger(),
+    ascii,
+    bytes,
+    fc.array(tie('plain'), { maxLength: 30 }),
+    fc.dictionary(
+      ascii.filter((name) => !name.startsWith('/')),
+      tie('plain'),
+      { maxKeys: 30 },
+    ),
+  ),
+}))
+
+/** One item with a head of any length, whole or not, and what is in it: often nearly canonical. */
+const head = fc
+  .tuple(
+    fc.integer({ min: 0, max: 7 }),
+    fc.integer({ min: 0, max: 31 }),
+    fc.array(fc.constantFrom(0, 1, 23, 24, 255), { maxLength: 8 }),
+  )
+  .map(([major, low, rest]) => [(major << 5) | low, ...rest])
+const shortKey = fc.constantFrom(
+  [0x61, 0x61],
+  [0x61, 0x62],
+  [0x62, 0x61, 0x61],
+  [0x61, 0x2f],
+  [0x61, 0xff],
+  [0x41, 0x61],
+)
+const { item } = fc.letrec<{ item: number[] }>((tie) => ({
+  item: fc.oneof(
+    { depthSize: 'small' },
+    head,
+    fc.integer({ min: 0, max: 0x37 }).map((first) => [first]),
+    fc.array(tie('item'), { maxLength: 3 }).map((items) => [0x80 | items.length, ...items.flat()]),
+    fc
+      .array(fc.tuple(shortKey, tie('item')), { maxLength: 3 })
+      .map((entries) => [0xa0 | entries.length, ...entries.flat(2)]),
+  ),
+}))
+const likelyItem = item.map((numbers) => Uint8Array.from(numbers))
 
 const codeOf = (work: () => unknown): string => {
   try {
@@ -67,6 +116,39 @@ describe('codec', () => {
         expect(equalBytes(encode(decoded), changed)).toBe(true)
       }),
       { numRuns: 500 },
+    )
+  })
+
+  it('is sure of nothing that has another encoding, and of all that is plain', () => {
+    const isCanonical = (encoded: Uint8Array) => {
+      try {
+        return equalBytes(encode(dagCbor.decode(encoded)), encoded)
+      } catch {
+        return false
+      }
+    }
+    const isSound = (encoded: Uint8Array) => !isSurelyCanonical(encoded) || isCanonical(encoded)
+    let sure = 0
+    fc.assert(
+      fc.property(likelyItem, (encoded) => {
+        if (isSurelyCanonical(encoded)) sure += 1
+        expect(isSound(encoded)).toBe(true)
+      }),
+      { numRuns: 5_000 },
+    )
+    expect(sure).toBeGreaterThan(500)
+    fc.assert(
+      fc.property(value, fc.nat(), fc.integer({ min: 1, max: 255 }), (x, at, flip) => {
+        const changed = encode(x).slice()
+        changed[at % changed.byteLength] = (changed[at % changed.byteLength] as number) ^ flip
+        expect(isSound(changed)).toBe(true)
+      }),
+      { numRuns: 2_000 },
+    )
+    fc.assert(
+      fc.property(plain, (x) => {
+        expect(isSurelyCanonical(encode(x))).toBe(true)
+      }),
     )
   })
 
@@ -106,6 +188,10 @@ describe('codec', () => {
   it('refuses long integers, unsorted and repeated keys, NaN and endless arrays', () => {
     for (const hex of ['1800', 'a2616201616101', 'a2616101616102', 'f97e00', '9fff'])
       expect(codeOf(() => decodeAny(fromHex(hex), MAX_BYTES))).toMatch(/^(MALFORMED|NOT_CANONICAL)$/)
+  })
+
+  it('refuses what looks like a link once it is decoded, and cannot be encoded again', () => {
+    expect(codeOf(() => decodeAny(fromHex('a2612f0165627974657301'), MAX_BYTES))).toBe('MALFORMED')
   })
 
   it('lets no key of the input become a prototype', () => {

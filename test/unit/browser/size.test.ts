@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
+import * as noEmoji from '../../../src/browser/no-emoji.ts'
 import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
 import { ms } from '../../../src/browser/plain-ms.ts'
@@ -42,6 +43,18 @@ describe('what stands in for the curve of other keys', () => {
     )
     const names = new Set(uses.join().match(/(?<=\bsecp\.)\w+/g))
     expect([...names].sort()).toEqual(Object.keys(secp256k1).sort())
+  })
+})
+
+describe('what stands in for the base of emoji', () => {
+  it('is enough for its only use, in the list of all bases', async () => {
+    const file = new URL('../../../node_modules/multiformats/dist/src/basics.js', import.meta.url)
+    const uses = (await readFile(file, 'utf8')).split('\n').filter((line) => line.includes('base256emoji'))
+    expect(uses).toEqual([
+      expect.stringMatching(/^import \* as base256emoji from /),
+      expect.stringMatching(/^export const bases = \{.*\.\.\.base256emoji \};$/),
+    ])
+    expect(Object.keys(noEmoji)).toEqual([])
   })
 })
 

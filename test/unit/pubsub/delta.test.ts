@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { encode, sha256, toHex } from '../../../src/dht/codec.ts'
+import { decodePage, decodeRoot } from '../../../src/pubsub/collection.ts'
 import { decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
 import { encodeDelta } from '../../../src/pubsub/delta.ts'
 import { createMessage, type VerifiedMessage } from '../../../src/pubsub/message.ts'
@@ -39,6 +40,28 @@ describe('applying a delta', () => {
       expect(decodeCoordinator(own).version).toBe(commit + 1)
     }
     await replica.verifyAll(own as Uint8Array)
+  })
+
+  it('remembers of what it built what its bytes say', async () => {
+    const world = new World()
+    let head: Uint8Array | undefined
+    let compared = 0
+    const compare = (decodeBytes: (bytes: Uint8Array) => unknown, bytes: Uint8Array) => {
+      expect(decodeBytes(bytes)).toEqual(decodeBytes(bytes.slice()))
+      compared += 1
+    }
+    for (let commit = 0; commit < 40; commit++) {
+      const messages = await world.messages(commit * 7 + 1, 7)
+      const delta = encodeDelta({ nowMs: world.nowMs, messages, payloads: [], statements: [] })
+      const change = await world.kind.apply(topicKey, head, delta, world.read, 'peer')
+      compare(decodeCoordinator, change.head)
+      for (const { kind, bytes } of change.blocks) {
+        if (kind === 'messages') compare(decodeRoot, bytes)
+        if (kind === 'page') compare(decodePage, bytes)
+      }
+      head = world.keep(change)
+    }
+    expect(compared).toBe(40 + 40 + 4)
   })
 
   it('changes nothing when everything in it is there already', async () => {
