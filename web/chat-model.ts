@@ -49,6 +49,7 @@ export class RoomModel extends EventTarget {
     const onChange = () => this.#changed()
     this.#log = new RoomLog(node.nodeId)
     this.#outbox = new RoomOutbox({
+      room: idOf(ref),
       nodeId: node.nodeId,
       log: this.#log,
       onChange,
@@ -159,6 +160,7 @@ export class RoomModel extends EventTarget {
     clearTimeout(this.#rejoinTimer)
     this.#closed = true
     this.#presence.close()
+    this.#outbox.forget()
     const topic = this.#topic
     this.#topic = undefined
     try {

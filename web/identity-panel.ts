@@ -3,7 +3,7 @@ import { cleanName, MAX_NAME_LENGTH } from './chat-data.ts'
 import type { ChatNode, StorageState } from './chat-node.ts'
 import { closeIcon, copyIcon } from './icons.ts'
 import { describeProblem } from './problems.ts'
-import { baseStyles, controlStyles } from './styles.ts'
+import { baseStyles, controlStyles, dialogStyles } from './styles.ts'
 
 /** Name, node id, and the backup of this browser's identity. A dialog: Escape closes it, focus stays inside. */
 
@@ -23,31 +23,18 @@ export class IdentityPanel extends LitElement {
   static override styles = [
     baseStyles,
     controlStyles,
+    dialogStyles,
     css`
       dialog {
         width: min(30rem, calc(100vw - 2rem));
         max-height: calc(100dvh - 2rem);
-        padding: var(--space-5);
         overflow: hidden auto;
-        border: 1px solid var(--line);
-        border-radius: var(--radius-large);
-        background: var(--paper);
-        color: var(--ink);
-        box-shadow: var(--shadow);
-        font: 400 var(--size-body) / 1.5 var(--font-text);
-      }
-      dialog::backdrop {
-        background: var(--scrim);
       }
       .top {
         display: flex;
         align-items: center;
         justify-content: space-between;
         margin: -0.4rem -0.4rem var(--space-3) 0;
-      }
-      h2 {
-        font-size: var(--size-title);
-        font-weight: 650;
       }
       h3 {
         font-size: var(--size-body);

@@ -3,7 +3,7 @@ import type { ChatNode } from './chat-node.ts'
 import { lockIcon } from './icons.ts'
 import { describeProblem } from './problems.ts'
 import { type RoomRef, readFragment, roomOfInvite } from './rooms.ts'
-import { baseStyles, controlStyles } from './styles.ts'
+import { baseStyles, controlStyles, dialogStyles } from './styles.ts'
 
 /**
  * Asks whether to join the room that a link leads to; nothing is joined without an answer. The link leaves the address at
@@ -18,23 +18,12 @@ export class RoomInvitation extends LitElement {
   static override styles = [
     baseStyles,
     controlStyles,
+    dialogStyles,
     css`
       dialog {
         width: min(26rem, calc(100vw - 2rem));
-        padding: var(--space-5);
-        border: 1px solid var(--line);
-        border-radius: var(--radius-large);
-        background: var(--paper);
-        color: var(--ink);
-        box-shadow: var(--shadow);
-        font: 400 var(--size-body) / 1.5 var(--font-text);
-      }
-      dialog::backdrop {
-        background: var(--scrim);
       }
       h2 {
-        font-size: var(--size-title);
-        font-weight: 650;
         overflow-wrap: anywhere;
       }
       h2 svg {

@@ -1,15 +1,17 @@
 import { type ChatText, chatMessage, readChat } from './chat-data.ts'
 import type { Message, Topic, TopicReceipt } from './chat-node.ts'
 import { type ChatEntry, newKey } from './entries.ts'
+import { loadFailed, saveFailed } from './failed-kept.ts'
 import { describeCode, describeProblem } from './problems.ts'
 import type { RoomLog } from './room-log.ts'
 
 /**
- * Own messages on their way. The node's outbox keeps them, also over a reload; here each is one entry of the list, whoever
- * tells of it first: its receipt, the subscription, or the list of what still waits.
+ * Own messages on their way. The node's outbox keeps them, also over a reload, and this browser those that failed; here
+ * each is one entry of the list, whoever tells of it first: its receipt, the subscription, or the list of what still waits.
  */
 
 export interface RoomOutboxInit {
+  room: string
   nodeId: string
   log: RoomLog
   onChange(): void
@@ -30,6 +32,8 @@ export class RoomOutbox {
   /** In the tick in which the topic was opened, so that no receipt is missed. */
   async attach(topic: Topic): Promise<void> {
     topic.on('receipt', (receipt) => this.#onReceipt(receipt))
+    for (const { chat, outboxKey, problem } of loadFailed(this.#init.room))
+      this.#failed(this.#entryOf(outboxKey, chat), problem)
     // what was left over from an earlier visit goes first, as it does in the outbox
     const left = await topic.outbox().catch(() => [])
     for (const receipt of left) this.#onReceipt(receipt)
@@ -52,6 +56,7 @@ export class RoomOutbox {
     if (entry.state !== 'failed') return
     entry.state = 'waiting'
     delete entry.problem
+    this.#keepFailed()
     this.#init.onChange()
     if (this.#topic !== undefined) void this.#publish(entry)
   }
@@ -60,8 +65,14 @@ export class RoomOutbox {
   discard(entry: ChatEntry): void {
     if (entry.state !== 'failed') return
     this.#unsent.delete(entry)
+    this.#keepFailed()
     this.#init.log.remove(entry)
     this.#init.onChange()
+  }
+
+  /** The room is left. */
+  forget(): void {
+    saveFailed(this.#init.room, [])
   }
 
   /** True when it is one of those that are shown here already. */
@@ -135,8 +146,10 @@ export class RoomOutbox {
 
   #stored(entry: ChatEntry, id: string): void {
     this.#unsent.delete(entry)
+    const hadFailed = entry.state === 'failed'
     entry.state = 'sent'
     delete entry.problem
+    if (hadFailed) this.#keepFailed()
     this.#init.log.named(entry, id)
     this.#init.onChange()
   }
@@ -146,7 +159,20 @@ export class RoomOutbox {
     if (entry.state === 'sent') return
     entry.state = 'failed'
     entry.problem = problem
+    this.#keepFailed()
     this.#init.onFailed()
     this.#init.onChange()
+  }
+
+  #keepFailed(): void {
+    const failed = [...this.#unsent].filter(({ state }) => state === 'failed')
+    saveFailed(
+      this.#init.room,
+      failed.map(({ name, text, said, at, outboxKey = '', problem = '' }) => ({
+        chat: { name, text, at: said ?? at },
+        outboxKey,
+        problem,
+      })),
+    )
   }
 }

@@ -7,7 +7,7 @@ const PREFIX = 'sticky-chat/'
 export const MAX_ROOMS = 32
 export type Theme = 'system' | 'light' | 'dark'
 
-function read(key: string): string | undefined {
+export function readSetting(key: string): string | undefined {
   try {
     return localStorage.getItem(PREFIX + key) ?? undefined
   } catch {
@@ -16,7 +16,7 @@ function read(key: string): string | undefined {
   }
 }
 
-function write(key: string, value: string): void {
+export function writeSetting(key: string, value: string): void {
   try {
     localStorage.setItem(PREFIX + key, value)
   } catch {
@@ -24,12 +24,12 @@ function write(key: string, value: string): void {
   }
 }
 
-export const loadName = (): string => cleanName(read('name') ?? '')
-export const saveName = (name: string): void => write('name', name)
+export const loadName = (): string => cleanName(readSetting('name') ?? '')
+export const saveName = (name: string): void => writeSetting('name', name)
 
 export function loadRooms(): RoomRef[] {
   try {
-    const stored: unknown = JSON.parse(read('rooms') ?? '[]')
+    const stored: unknown = JSON.parse(readSetting('rooms') ?? '[]')
     if (!Array.isArray(stored)) return []
     const rooms = stored.map(checkedRoom).filter((room) => room !== undefined)
     return [...new Map(rooms.map((room) => [idOf(room), room])).values()].slice(0, MAX_ROOMS)
@@ -39,17 +39,17 @@ export function loadRooms(): RoomRef[] {
 }
 
 /** An encrypted room's key is kept with it, as its invite; it goes when the room is left. */
-export const saveRooms = (rooms: RoomRef[]): void => write('rooms', JSON.stringify(rooms))
-export const loadActiveRoom = (): string => read('active-room') ?? ''
-export const saveActiveRoom = (id: string): void => write('active-room', id)
+export const saveRooms = (rooms: RoomRef[]): void => writeSetting('rooms', JSON.stringify(rooms))
+export const loadActiveRoom = (): string => readSetting('active-room') ?? ''
+export const saveActiveRoom = (id: string): void => writeSetting('active-room', id)
 
 export function loadTheme(): Theme {
-  const stored = read('theme')
+  const stored = readSetting('theme')
   return stored === 'light' || stored === 'dark' ? stored : 'system'
 }
 
 export function applyTheme(theme: Theme): void {
-  write('theme', theme)
+  writeSetting('theme', theme)
   if (theme === 'system') delete document.documentElement.dataset.theme
   else document.documentElement.dataset.theme = theme
 }

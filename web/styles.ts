@@ -189,3 +189,23 @@ export const authorStyles = css`
     font-size: var(--size-tiny);
   }
 `
+
+/** What asks or shows something before everything else. */
+export const dialogStyles = css`
+  dialog {
+    padding: var(--space-5);
+    border: 1px solid var(--line);
+    border-radius: var(--radius-large);
+    background: var(--paper);
+    color: var(--ink);
+    box-shadow: var(--shadow);
+    font: 400 var(--size-body) / 1.5 var(--font-text);
+  }
+  dialog::backdrop {
+    background: var(--scrim);
+  }
+  h2 {
+    font-size: var(--size-title);
+    font-weight: 650;
+  }
+`

@@ -130,6 +130,9 @@ describe('chat interface', () => {
     await page.keyboard.press('Enter')
     await own(page, 'given up').getByTestId('message-discard').click()
     await expect.poll(() => own(page, 'given up').count()).toBe(0)
+    await page.reload()
+    await expect.poll(() => own(page, 'lost at first').count()).toBe(1)
+    expect(await own(page, 'given up').count()).toBe(0)
   })
 
   it('shows what waits in the outbox again after a reload, each once, and as sent when it goes out', async () => {
@@ -152,6 +155,12 @@ describe('chat interface', () => {
     await page.evaluate(() => window.fixture.room('lobby').failNext('TIMEOUT'))
     await page.evaluate(() => window.fixture.room('lobby').setSending('open'))
     await expect.poll(() => own(page, texts[0]!).getAttribute('data-state')).toBe('failed')
+    // the outbox has said so and lets go of it; who wrote it may come back much later
+    for (let visits = 0; visits < 2; visits++) {
+      await page.reload()
+      await expect.poll(() => own(page, texts[0]!).getAttribute('data-state')).toBe('failed')
+      expect(await own(page, texts[0]!).textContent()).toContain('The network did not answer in time')
+    }
     await own(page, texts[0]!).getByTestId('message-retry').click()
     for (const text of texts) {
       await expect.poll(() => own(page, text).getAttribute('data-state')).toBe('sent')
@@ -451,8 +460,14 @@ describe('chat interface', () => {
       window.fixture.room('infusion').receive({ kind: 'chat', name: 'Bo', text: 'hello' }),
     )
     await expect.poll(() => rooms.nth(1).locator('.badge').textContent()).toContain('1')
+    await page.evaluate(() => window.fixture.room('lobby').failNext('TOO_LARGE'))
+    await page.getByTestId('composer-input').fill('for nobody')
+    await page.keyboard.press('Enter')
+    const keptFailed = () => page.evaluate(() => localStorage.getItem('sticky-chat/failed'))
+    await expect.poll(keptFailed).toContain('for nobody')
     await page.getByTestId('room-leave').click()
     await expect.poll(() => rooms.count()).toBe(1)
+    await expect.poll(keptFailed).toBe('[]')
     await page.reload()
     await expect.poll(() => rooms.count()).toBe(1)
   })
