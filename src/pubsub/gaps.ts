@@ -60,6 +60,8 @@ export interface Offered<T> {
   duplicate: boolean
   /** The numbers just below this message that have not come yet. */
   hole?: Hole
+  /** To be told before the delivery: what comes out of its writer's order comes after a gap. */
+  gap?: ReleasedGap
 }
 
 export interface Released<T> {
@@ -102,10 +104,10 @@ interface Writer<T> {
   open: Hole[]
   /** The number with which it began for this reader. */
   floor: number
-  /** What lies below the floor was told by an earlier run. */
+  /** What lies below the floor was told, by an earlier run or as some of it came late. */
   hasToldFloor: boolean
-  /** Why it lacks that. */
-  lacks: 'expired' | 'trimmed'
+  /** Why it lacks that; undefined where it is no news, because the topic had trimmed it before the reader first came. */
+  lacks: 'expired' | 'trimmed' | undefined
   /** Not heard of since the earlier run: what is missing next may have expired meanwhile. */
   mayHaveExpired: boolean
   /** Not heard of since the topic has trimmed what the reader had not read. */
@@ -176,7 +178,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     if (!this.#options.strict) return
     for (const { publisher, writer, open, floor, hasToldFloor, lacks } of this.#writers.values())
       for (const { from, to } of open)
-        if (to < floor && !hasToldFloor)
+        if (to < floor && !hasToldFloor && lacks !== undefined)
           this.#report({ publisher, writer, fromSequence: from, toSequence: to, reason: lacks })
   }
 
@@ -260,8 +262,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const mayBeTrimmed = trimmed === 'since'
     return {
       ...makeWriter<T>({ publisher, writer }, { floor, next: floor, open }),
-      hasToldFloor: wasGone,
-      lacks: mayBeTrimmed ? 'trimmed' : 'expired',
+      lacks: wasGone ? undefined : mayBeTrimmed ? 'trimmed' : 'expired',
       mayHaveExpired: this.#live ? wasGone : (this.#earlier?.mayHaveExpired ?? false),
       mayBeTrimmed,
     }
@@ -297,6 +298,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const index = writer.open.findIndex((hole) => isIn(hole, sequence))
     if (index >= 0) {
       const { from, to } = writer.open[index] as Hole
+      const gap = this.#untold(writer, { from, to })
       const rest = [
         { from, to: sequence - 1 },
         { from: sequence + 1, to },
@@ -304,12 +306,20 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       writer.open.splice(index, 1, ...rest)
       this.#boundOpen(writer)
       this.#remember(writer, message)
-      return { deliver: [message], duplicate: false }
+      return { deliver: [message], duplicate: false, ...(gap && { gap }) }
     }
     const known = this.#delivered.get(numberOf(writer, sequence))
     if (known === undefined || known.length >= MAX_PER_NUMBER) return { deliver: [], duplicate: true }
     known.push(id)
     return { deliver: [message], duplicate: false }
+  }
+
+  /** What lies below where the writer began is told when the history ends, and before that where some of it comes late. */
+  #untold(writer: Writer<T>, { from, to }: Hole): ReleasedGap | undefined {
+    if (this.#live || !this.#options.strict || to >= writer.floor || writer.hasToldFloor) return undefined
+    writer.hasToldFloor = true
+    const { publisher, writer: name } = writer
+    return { publisher, writer: name, fromSequence: from, toSequence: to, reason: 'withheld' }
   }
 
   #hold(writer: Writer<T>, message: T, nowMs: number): Offered<T> {

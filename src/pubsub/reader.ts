@@ -388,7 +388,9 @@ export class TopicReader {
   #take(arrived: Arrived | undefined): void {
     this.#init.signal.throwIfAborted()
     if (arrived === undefined) return
-    this.#hand(this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow()).deliver)
+    const { gap, deliver } = this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow())
+    if (gap !== undefined) this.#tellGap(gap)
+    this.#hand(deliver)
   }
 
   /** One after the other: who asks for the position at one has not been given those behind it. */

@@ -45,6 +45,29 @@ describe('gap tracker', () => {
     expect(numbers(t.offer(message(6)).deliver)).toEqual([6])
   })
 
+  it('tells of what lies below the beginning before some of it comes late in the history, once', () => {
+    const gap = { publisher: 'p', writer: 'w', fromSequence: 1, toSequence: 6, reason: 'withheld' }
+    for (const trimmed of ['before', undefined] as const) {
+      const t = tracker({}, false)
+      t.readTrimmed(trimmed)
+      expect(t.offer(message(7)).gap).toBeUndefined()
+      expect(t.offer(message(5)).gap).toEqual(gap)
+      expect(t.offer(message(6)).gap).toBeUndefined()
+      t.goLive()
+      expect(t.release(1_000).gaps).toEqual([])
+      expect(t.offer(message(4))).toMatchObject({ deliver: [message(4)] })
+      expect(t.offer(message(4)).gap).toBeUndefined()
+    }
+    const live = tracker({}, false)
+    live.offer(message(7))
+    live.goLive()
+    expect(live.release(1_000).gaps).toEqual([{ ...gap, reason: 'expired' }])
+    expect(live.offer(message(5)).gap).toBeUndefined()
+    const late = tracker({ strict: false }, false)
+    late.offer(message(7))
+    expect(late.offer(message(5)).gap).toBeUndefined()
+  })
+
   it('gives up a hole after the patience, says so once, and still delivers what comes later', () => {
     const t = tracker()
     t.offer(message(1), 0)
