@@ -17,6 +17,8 @@ export interface ChatEntry {
   state: 'waiting' | 'sending' | 'sent' | 'failed'
   /** Own messages: how many nodes have it, as far as that was told to this page. */
   replicas?: number
+  /** Own messages: to how many other people’s nodes it was delivered, as replicas tell. */
+  delivered?: number
   /** Own messages that are not sent yet: under which key the outbox has it. */
   outboxKey?: string
   /** Why it failed, or why it waits, in words. */

@@ -116,16 +116,16 @@ function drawState(entry: ChatEntry): TemplateResult | typeof nothing {
     case 'failed':
       return nothing
     case 'sent': {
-      const stored = storedBy(entry.replicas)
+      const stored = storedBy(entry)
       return html`<span class="sent" role="img" aria-label=${`Sent. ${stored}`} title=${stored}>${checkIcon}</span>`
     }
   }
 }
 
 /** The number is told when it is sent; who comes back later only knows that it is stored. */
-function storedBy(replicas: number | undefined): string {
-  if (replicas === undefined) return 'Stored by the room’s nodes'
-  return replicas === 1 ? 'Stored by 1 node' : `Stored by ${replicas} nodes`
+function storedBy({ replicas, delivered }: ChatEntry): string {
+  const nodes = replicas === undefined ? 'the room’s nodes' : replicas === 1 ? '1 node' : `${replicas} nodes`
+  return `Stored by ${nodes}${delivered === undefined ? '' : `, delivered to ${delivered}`}`
 }
 
 function drawFailure(entry: ChatEntry, actions: RowActions): TemplateResult {

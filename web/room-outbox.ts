@@ -90,7 +90,10 @@ export class RoomOutbox {
     const data = chatMessage(entry.name, entry.text, entry.said ?? entry.at)
     const key = entry.outboxKey
     try {
-      const receipt = await this.#topic?.publish(data, key === undefined ? {} : { key })
+      const receipt = await this.#topic?.publish(data, {
+        delivered: true,
+        ...(key === undefined ? {} : { key }),
+      })
       // the event tells the rest; who publishes again what was stored meanwhile hears it only here
       if (receipt?.state === 'stored' || receipt?.state === 'failed') this.#onReceipt(receipt)
     } catch (error) {
@@ -101,6 +104,7 @@ export class RoomOutbox {
   #onReceipt(receipt: TopicReceipt): void {
     const chat = receipt.data === undefined ? undefined : readChat(receipt.data)
     if (chat === undefined) return // another application's
+    if (receipt.state === 'delivered') return this.#delivered(chat, receipt.delivered ?? 0)
     const entry = this.#entryOf(receipt.key, chat)
     const { stored, error } = receipt
     if (stored !== undefined) {
@@ -116,6 +120,13 @@ export class RoomOutbox {
       else entry.problem = describeCode(error)
       this.#init.onChange()
     }
+  }
+
+  #delivered(chat: ChatText, count: number): void {
+    const entry = this.#init.log.findOwn(chat)
+    if (entry === undefined) return // scrolled out of what is kept
+    entry.delivered = count
+    this.#init.onChange()
   }
 
   #entryOf(key: string, chat: ChatText): ChatEntry {

@@ -15,6 +15,7 @@ export {
   openTopic,
   readInvite,
   topicKeyOf,
+  UnexpectedVersionError,
 } from '../pubsub/index.ts'
 export { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 export * from './node.ts'

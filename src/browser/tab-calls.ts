@@ -32,6 +32,7 @@ export const PUBSUB_CALLS = {
   publish: { repeat: 'keyed', options: 2 },
   enqueue: { repeat: 'keyed', options: 2, makesKey: true },
   outbox: { repeat: 'yes' },
+  delivered: { repeat: 'yes' },
   drainOutbox: { repeat: 'yes', isForgotten: true },
   resync: { repeat: 'yes' },
   history: { repeat: 'yes', options: 1 },

@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { asStickyError, type ErrorCode, isErrorCode, StickyError } from '../dht/index.ts'
-import { ChannelFailedError } from '../pubsub/index.ts'
+import { ChannelFailedError, UnexpectedVersionError } from '../pubsub/index.ts'
 
 /**
  * What a tab that follows and the tab that leads say to each other, over a port between the two. Both are pages of one
@@ -21,7 +21,11 @@ export interface TabPort {
 /** Of an object that a tab has opened, and of its calls: chosen by the tab that follows, from 1. 0 is the node itself. */
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const name = v.pipe(v.string(), v.maxLength(40))
-const failure = v.strictObject({ code: name, message: v.pipe(v.string(), v.maxLength(2_000)) })
+const failure = v.strictObject({
+  code: name,
+  message: v.pipe(v.string(), v.maxLength(2_000)),
+  version: v.optional(id),
+})
 const MAX_ARGUMENTS = 8
 
 export const askFrame = v.variant('t', [
@@ -74,15 +78,19 @@ export function parseFrame<S extends typeof askFrame | typeof tellFrame>(
 export interface Failure {
   code: string
   message: string
+  /** Of an UnexpectedVersionError. */
+  version?: number | undefined
 }
 
 export function toFailure(error: unknown): Failure {
   const { code, message } = asStickyError(error, 'INVALID_DATA')
-  return { code, message: message.slice(0, 2_000) }
+  const more = error instanceof UnexpectedVersionError ? { version: error.version } : {}
+  return { code, message: message.slice(0, 2_000), ...more }
 }
 
-export function fromFailure({ code, message }: Failure): StickyError {
+export function fromFailure({ code, message, version }: Failure): StickyError {
   if (code === 'CHANNEL_FAILED') return new ChannelFailedError()
+  if (code === 'UNEXPECTED_VERSION' && version !== undefined) return new UnexpectedVersionError(version)
   const known: ErrorCode = isErrorCode(code) ? code : 'MALFORMED'
   return new StickyError(known, message)
 }

@@ -18,7 +18,7 @@ interface Replaced {
 const REPLACED: Replaced[] = [
   { source: /\/generated-prefix-list(-browser)?\.js$/, by: '@libp2p/kad-dht', with: 'kad-prefixes' },
   { source: /^\.\/(rsa|ecdsa)\/utils\.js$/, by: '@libp2p/crypto', with: 'no-other-keys' },
-  { source: /^ms$/, by: '/weald/', with: 'plain-ms' },
+  { source: /^@libp2p\/logger$/, by: '/libp2p/', with: 'no-libp2p-log' },
   { source: /^@noble\/curves\/secp256k1(\.js)?$/, by: '@libp2p/crypto', with: 'no-secp256k1' },
   { source: /^\.\/bases\/base256emoji\.js$/, by: '/multiformats/', with: 'no-emoji' },
   { source: /^netmask$/, by: '@libp2p/utils', with: 'small-netmask' },
@@ -26,8 +26,8 @@ const REPLACED: Replaced[] = [
 
 /**
  * Leaves out of a page what a node in a tab does not use of libp2p: kad-dht's list of prefixes, by an equivalent that is
- * computed, kinds of keys that no node has, masks but for those of IPv4, the emoji among the
- * bases, and the wording of times in libp2p's log. In vite.config: `plugins: [smallLibp2p()]`.
+ * computed, kinds of keys that no node has, masks but for those of IPv4, the emoji among the bases, and libp2p's debug
+ * log. In vite.config: `plugins: [smallLibp2p()]`.
  */
 export function smallLibp2p(): SmallLibp2p {
   const here = import.meta.url

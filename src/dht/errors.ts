@@ -46,6 +46,7 @@ const CODES = {
   INVALID_TOPIC: { retryable: false, action: 'ignore' },
   INVALID_DATA: { retryable: false, action: 'ignore' },
   KEY_CONFLICT: { retryable: false, action: 'ignore' },
+  UNEXPECTED_VERSION: { retryable: false, action: 'ignore' },
   UNDECRYPTABLE: { retryable: false, action: 'ignore' },
   INVALID_INVITE: { retryable: false, action: 'ignore' },
   // identity, admission, setup

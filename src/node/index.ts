@@ -6,6 +6,7 @@ export {
   newTopicSecret,
   openTopic,
   readInvite,
+  UnexpectedVersionError,
 } from '../pubsub/index.ts'
 export * from './cli.ts'
 export { untilAborted } from './commands.ts'

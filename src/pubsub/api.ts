@@ -128,6 +128,11 @@ export interface PublishOptions {
    * `duplicate: true`, also after a restart. Other data under it are refused with KEY_CONFLICT.
    */
   key?: string
+  /**
+   * Only where nothing was said after this version of the topic, 0 where nothing may have been said at all: else refused
+   * with UNEXPECTED_VERSION. No lock: of two publishers in the same moment both may succeed.
+   */
+  expect?: { version: number }
   signal?: AbortSignal
 }
 
@@ -151,9 +156,11 @@ export interface EnqueueOptions {
   key?: string
   /** Time to live from now on, waiting included; default 24 h, at most 30 days. */
   ttlMs?: number
+  /** Also receipts of state `delivered` for some time after it was stored, while this process lives. */
+  delivered?: boolean
 }
 
-export type ReceiptState = 'queued' | 'sending' | 'stored' | 'failed'
+export type ReceiptState = 'queued' | 'sending' | 'stored' | 'delivered' | 'failed'
 
 /** Where a message of the outbox stands. */
 export interface Receipt {
@@ -165,8 +172,10 @@ export interface Receipt {
   /** How often it was sent, or is being sent; being offline is no attempt. */
   attempts: number
   expiresAt: number
-  /** With state `stored`. */
+  /** With state `stored`, and `delivered`. */
   stored?: PublishReceipt
+  /** With state `delivered`: to how many nodes of other subscribers, by the word of replicas. */
+  delivered?: number
   /** Why it failed, or why it waits to be sent again. OUTCOME_UNKNOWN when it may appear all the same. */
   error?: { code: ErrorCode; message: string }
 }
@@ -269,8 +278,13 @@ export interface PubSub {
   enqueue(topic: string, data: Data, options?: EnqueueOptions): Promise<Receipt>
   /** What waits or is being sent, oldest first. */
   outbox(topic?: string): Promise<Receipt[]>
-  /** Each change of each. A final one (`stored`, `failed`) leaves the outbox and is told once: to the first listener, when there was none; with `topic`, to the first that listens to it. */
+  /** Each change of each. A final one (`stored`, `failed`) leaves the outbox and is told once: to the first listener, when there was none; with `topic`, to the first that listens to it. `delivered` may follow. */
   onReceipt(listener: (receipt: Receipt) => void, topic?: string): () => void
+  /**
+   * To how many nodes of other subscribers replicas have delivered each of these messages of this node, by their `id`, so
+   * far: of up to 128 of the last 1,024 in the topic. 0 also for what they do not know, or somebody else has published.
+   */
+  delivered(topic: string, ids: string[]): Promise<number[]>
   onOutboxError(listener: (error: OutboxError) => void): () => void
   /** Now: backoffs are cut short, e.g. after a reconnect. */
   drainOutbox(): void

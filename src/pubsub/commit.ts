@@ -18,6 +18,9 @@ import type { Recovery } from './recovery.ts'
 /** Makes the delta for the head that the record has at that moment; nothing else changes the record meanwhile. */
 export type Propose = (record: HeldRecord) => Promise<Uint8Array>
 
+/** Throws where what was proposed is not to be sent on with what a merge has brought to it. */
+export type CheckMerged = (record: HeldRecord) => Promise<void>
+
 export interface CommitResult extends Acknowledgement {
   head: Uint8Array
 }
@@ -38,11 +41,16 @@ export class Committer {
    * Resolves when a majority has it on disk. Rejects with NO_REPLICAS, STORAGE_… when nothing was stored anywhere, with
    * OUTCOME_UNKNOWN when it may or may not live on. Stragglers and their conflicts are settled in the background.
    */
-  async commit(topicKey: Uint8Array, propose: Propose, deadlineMs: number): Promise<CommitResult> {
+  async commit(
+    topicKey: Uint8Array,
+    propose: Propose,
+    deadlineMs: number,
+    checkMerged?: CheckMerged,
+  ): Promise<CommitResult> {
     const record = await this.#dht.store.record(COORDINATOR, topicKey)
     const attempt = await this.#propose(record, propose)
     try {
-      return await this.#untilQuorum(record, attempt, propose, deadlineMs)
+      return await this.#untilQuorum(record, attempt, propose, deadlineMs, checkMerged)
     } catch (error) {
       // it was sent: whatever has gone wrong since does not say that nobody has it
       if (error instanceof StickyError && error.code === 'OUTCOME_UNKNOWN') throw error
@@ -57,6 +65,7 @@ export class Committer {
     firstAttempt: Attempt,
     propose: Propose,
     deadlineMs: number,
+    checkMerged: CheckMerged | undefined,
   ): Promise<CommitResult> {
     const topicKey = firstRecord.key
     let record = firstRecord
@@ -84,7 +93,7 @@ export class Committer {
       record = await this.#dht.store.record(COORDINATOR, topicKey)
       // a head that this node's disk refused does not hold the delta: sending it would acknowledge what is nowhere
       attempt = (await attempt.isHere)
-        ? await this.#replicate(record)
+        ? await this.#replicate(record, checkMerged)
         : await this.#proposeAgain(record, propose)
     }
   }
@@ -129,10 +138,17 @@ export class Committer {
   }
 
   /** Sends the current head: replicas that are behind fetch what they lack. */
-  async #replicate(record: HeldRecord): Promise<Attempt> {
+  async #replicate(record: HeldRecord, check?: CheckMerged): Promise<Attempt> {
     const set = await this.#dht.replicas.set(record.key)
-    const head = record.head as Uint8Array
-    return this.#send(record, set, { base: undefined, head, delta: NOTHING }, Promise.resolve())
+    const send = () => {
+      const head = record.head as Uint8Array
+      return this.#send(record, set, { base: undefined, head, delta: NOTHING }, Promise.resolve())
+    }
+    if (check === undefined) return send()
+    return record.exclusive(async () => {
+      await check(record)
+      return send()
+    })
   }
 
   #send(

@@ -26,6 +26,8 @@ interface Attachment {
   expiresAtMs: number
   /** Versions up to this one were pushed, or read by the subscriber before it attached. */
   pushedVersion: number
+  /** Versions up to this one it reads by itself, before it attached or because a push could not hold them all. */
+  unpushedVersion: number
   waiting: [version: number, envelope: Uint8Array][]
   waitingBytes: number
   /** More came than `waiting` may hold: the next push is a call to come and read. */
@@ -107,6 +109,7 @@ export class Delivery {
       peer: from,
       expiresAtMs: verified.body.expiresAt,
       pushedVersion: version,
+      unpushedVersion: version,
       waiting: [],
       waitingBytes: 0,
       overflowed: false,
@@ -194,6 +197,7 @@ export class Delivery {
   ): void {
     if (attachment.pushedVersion > version + LIMITS.forgedLead) {
       attachment.pushedVersion = 0 // the number was a forged one, and a merge has dropped it
+      attachment.unpushedVersion = version
       attachment.targetVersion = 0
     }
     if (version >= attachment.targetVersion) {
@@ -225,8 +229,9 @@ export class Delivery {
     ) {
       const { targetVersion: version, targetMessages: messages } = attachment
       if (messages === undefined) break
-      const entries = attachment.overflowed ? [] : attachment.waiting
-      const previous = attachment.overflowed ? version : attachment.pushedVersion
+      const isCall = attachment.overflowed
+      const entries = isCall ? [] : attachment.waiting
+      const previous = isCall ? version : attachment.pushedVersion
       attachment.waiting = []
       attachment.waitingBytes = 0
       attachment.overflowed = false
@@ -241,6 +246,7 @@ export class Delivery {
         this.counters.acknowledged += 1
         this.counters.pushedMessages += entries.length
         attachment.pushedVersion = version
+        if (isCall) attachment.unpushedVersion = version
         attachment.failures = 0
       } catch (error) {
         // Unacknowledged: it may or may not have arrived, so the subscriber is asked to come and read.
@@ -282,6 +288,13 @@ export class Delivery {
 
   serves(key: Uint8Array, peer: NodeId): boolean {
     return this.#topics.get(toHex(key))?.subscribers.has(peer) ?? false
+  }
+
+  /** Who has acknowledged the messages that were added after one version, up to another. */
+  acknowledged(key: Uint8Array): { peer: NodeId; after: number; upTo: number }[] {
+    return [...(this.#topics.get(toHex(key))?.subscribers.values() ?? [])].map(
+      ({ peer, unpushedVersion, pushedVersion }) => ({ peer, after: unpushedVersion, upTo: pushedVersion }),
+    )
   }
 
   get attachedTopics(): number {

@@ -193,6 +193,7 @@ function boundsOf({ dht, options, counters }: DiagnosticsParts): Diagnostics['bo
     outboxEntries: bound(counters.outbox, options.maxOutboxEntries),
     outboxBytes: bound(counters.outboxBytes, options.maxOutboxBytes),
     rememberedKeys: bound(counters.rememberedKeys, options.maxRememberedKeys),
+    deliveredWatched: bound(counters.deliveredWatched, options.maxDeliveredWatched),
     attachedTopics: bound(counters.attachedTopics, options.maxAttachedTopics),
     presenceTopics: bound(counters.presenceTopics, options.maxPresenceTopics),
     presenceEntries: bound(counters.presenceEntries, options.maxPresenceEntries),

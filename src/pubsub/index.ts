@@ -1,6 +1,7 @@
 export type * from './api.ts'
 export type * from './diagnostics.ts'
 export { Emitter } from './emitter.ts'
+export { UnexpectedVersionError } from './expected-version.ts'
 export { cursorOf, historyOf } from './history-of.ts'
 export { type Invite, inviteTo, readInvite } from './invite.ts'
 export { DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'

@@ -1,3 +1,4 @@
+import type * as v from 'valibot'
 import {
   asStickyError,
   type CodeCounts,
@@ -13,6 +14,7 @@ import {
 import type { CommitResult, Committer } from './commit.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { encodeDelta, type VerifiedMessages } from './delta.ts'
+import { requireExpected, UnexpectedVersionError } from './expected-version.ts'
 import { checkData, checkFreshness, type VerifiedMessage, verifyMessage } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Recovery } from './recovery.ts'
@@ -30,8 +32,18 @@ interface Waiter {
   payloads: Uint8Array[]
   statements: VerifiedStatement[]
   bytes: number
+  /** Of one message: it is committed alone, and only where nothing was added after this version. */
+  expect: number | undefined
   resolve(result: CommitResult): void
   reject(error: unknown): void
+}
+
+/** What one request brings. */
+interface Committed {
+  messages?: VerifiedMessage[]
+  payloads?: Uint8Array[]
+  statements?: VerifiedStatement[]
+  expect?: number | undefined
 }
 
 interface TopicQueue {
@@ -80,13 +92,15 @@ export class Initiator {
     dht.rpc.handle(topicMethods.subscribe, async (_from, { topic, statement }) => {
       const verified = await verifyStatement(statement, { topicKey: topic })
       checkStatementFreshness(verified, dht.runtime.now())
-      const { head } = await this.#enqueue(topic, [], [], [verified])
+      const { head } = await this.#enqueue(topic, { statements: [verified] })
       return { version: decodeCoordinator(head).version }
     })
   }
 
-  async #publish(request: { topic: Uint8Array; messages: Uint8Array[]; payloads: Uint8Array[] }) {
-    const { topic, messages, payloads } = request
+  async #publish(request: v.InferOutput<typeof topicMethods.publish.request>) {
+    const { topic, messages, payloads, expect } = request
+    if (expect !== undefined && messages.length > 1)
+      throw new StickyError('MALFORMED', 'What expects a version is one message.')
     this.#recovery.requireUsable(topic)
     const results: (ErrorCode | null)[] = messages.map(() => null)
     const accepted: VerifiedMessage[] = []
@@ -106,9 +120,17 @@ export class Initiator {
       countCode(this.counters.refusals, code)
     }
     if (accepted.length === 0) return { version: 0, replicas: 0, durableReplicas: 0, results }
-    const result = await this.#enqueue(topic, accepted, payloads, [])
-    const { replicas, durableReplicas, head } = result
-    return { version: decodeCoordinator(head).version, replicas, durableReplicas, results }
+    try {
+      const { replicas, durableReplicas, head } = await this.#enqueue(topic, {
+        messages: accepted,
+        payloads,
+        expect,
+      })
+      return { version: decodeCoordinator(head).version, replicas, durableReplicas, results }
+    } catch (error) {
+      if (expect === undefined) throw error
+      return toRefusal(error)
+    }
   }
 
   /** Whatever would make a commit fail is refused here: the others of its group are not to blame. */
@@ -124,9 +146,7 @@ export class Initiator {
 
   #enqueue(
     topicKey: Uint8Array,
-    messages: VerifiedMessage[],
-    payloads: Uint8Array[],
-    statements: VerifiedStatement[],
+    { messages = [], payloads = [], statements = [], expect }: Committed,
   ): Promise<CommitResult> {
     const name = toHex(topicKey)
     const queue = this.#topics.get(name) ?? { waiting: [], running: false }
@@ -139,7 +159,7 @@ export class Initiator {
     this.#topics.set(name, queue)
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
-        ...{ messages, payloads, statements, bytes },
+        ...{ messages, payloads, statements, bytes, expect },
         resolve: (result) => {
           this.#open.delete(waiter)
           this.counters.stored += messages.length
@@ -170,14 +190,20 @@ export class Initiator {
     const statements = group.flatMap((waiter) => waiter.statements)
     this.counters.groups += 1
     this.counters.groupedMessages += messages.length
+    const [{ expect }] = group as [Waiter]
+    const check =
+      expect === undefined
+        ? undefined
+        : (record: HeldRecord) => this.#requireExpected(record, expect, messages)
     const propose = async (record: HeldRecord) => {
+      if (check !== undefined) await check(record)
       const lacking = await this.#dht.stages.watch('dedupe', () => this.#storedIds.lacking(record, messages))
       return encodeDelta({ nowMs: this.#dht.runtime.now(), messages: lacking, payloads, statements })
     }
     try {
       const deadlineMs = this.#dht.runtime.monotonicNow() + this.#options.commitDeadlineMs
       const result = await this.#dht.stages.watch('commit', () =>
-        this.#committer.commit(topicKey, propose, deadlineMs),
+        this.#committer.commit(topicKey, propose, deadlineMs, check),
       )
       for (const waiter of group) waiter.resolve(result)
     } catch (error) {
@@ -188,6 +214,12 @@ export class Initiator {
       if (isRefusal && group.length > 1) await this.#commitApart(topicKey, group)
       else for (const waiter of group) waiter.reject(error)
     }
+  }
+
+  async #requireExpected(record: HeldRecord, expected: number, [message]: VerifiedMessage[]): Promise<void> {
+    if (message === undefined) return
+    const isStored = (await this.#storedIds.of(record)).has(toHex(message.id))
+    await requireExpected(record, expected, message.id, isStored)
   }
 
   /** What is refused is a subscription, in a topic that is full: each gets an answer of its own, the messages one. */
@@ -211,6 +243,14 @@ export class Initiator {
   }
 }
 
+/** The answer to who expects a version: the refusals that it has to tell apart. Throws the others. */
+function toRefusal(error: unknown) {
+  const { code } = asStickyError(error, 'STORAGE_FAILED')
+  if (code !== 'UNEXPECTED_VERSION' && code !== 'OUTCOME_UNKNOWN') throw error
+  const version = error instanceof UnexpectedVersionError ? error.version : 0
+  return { version, replicas: 0, durableReplicas: 0, results: [code] }
+}
+
 const payloadName = (id: Uint8Array, bytes: number): string => `${toHex(id)}/${bytes}`
 
 /** As many waiters, in order, as one delta carries; one at least. */
@@ -228,8 +268,10 @@ function takeGroup(waiting: Waiter[]): Waiter[] {
       total.messages <= maxDeltaMessages &&
       total.payloads <= maxDeltaPayloads &&
       total.statements <= maxDeltaMessages
-    if (count > 0 && !fits) break
+    const isAlone = waiter.expect !== undefined
+    if (count > 0 && (isAlone || !fits)) break
     count += 1
+    if (isAlone) break
   }
   return waiting.splice(0, count)
 }

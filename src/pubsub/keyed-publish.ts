@@ -27,6 +27,7 @@ interface Keyed {
   data: Uint8Array
   hash: Uint8Array
   ttlMs: number
+  expect: PublishOptions['expect']
 }
 
 export class KeyedPublisher {
@@ -48,7 +49,7 @@ export class KeyedPublisher {
     requireNotAborted(signal, 'The publish')
     const [name, hash] = await Promise.all([nameOfKey(topicKey, key), sha256(bytes)])
     return new Deadline(this.#init.dht, deadlineMs, signal).run((deadline) =>
-      this.#publish({ topicKey, name, data: bytes, hash, ttlMs }, deadline),
+      this.#publish({ topicKey, name, data: bytes, hash, ttlMs, expect: options.expect }, deadline),
     )
   }
 
@@ -75,13 +76,14 @@ export class KeyedPublisher {
   /** `kept`: the message of an earlier call, of unknown outcome. */
   async #send(keyed: Keyed, kept: SavedKey | undefined, deadline: Deadline): Promise<PublishReceipt> {
     const { publisher, outbox, dht } = this.#init
-    const { name, hash, topicKey } = keyed
+    const { name, hash, topicKey, expect } = keyed
     const { sent, receipt } = await publisher.inOrder(topicKey, async () => {
       deadline.requireOpen()
       const sent = await this.#remember(keyed, kept)
       try {
         deadline.requireOpen()
-        const [receipt] = publisher.send(topicKey, [sent], deadline.handOver()) as [Promise<PublishReceipt>]
+        const options = { ...deadline.handOver(), ...(expect ? { expect } : {}) }
+        const [receipt] = publisher.send(topicKey, [sent], options) as [Promise<PublishReceipt>]
         return { sent, receipt: wrapped(receipt) }
       } catch (error) {
         publisher.abandon(topicKey, sent)

@@ -178,6 +178,14 @@ export interface PubSubOptions {
   offlineCheckMs: number
   /** To have a message of the outbox at this node alone is not to have stored it: a tab is soon gone. */
   outboxAwaitsPeers: boolean
+  /**
+   * Whoever asked for it is told to how many a message was delivered: replicas are asked this long after it was stored, and
+   * so often in all, the pause doubling.
+   */
+  deliveredAskMs: number
+  deliveredRounds: number
+  /** Messages about which they are asked at one time; beyond, no more is told of the oldest. */
+  maxDeliveredWatched: number
   /** Topics of the outbox that are sent to at once: each may look up replicas. */
   maxOutboxTopicsAtOnce: number
   /** Final receipts that nobody listened for; the oldest are dropped beyond. */
@@ -235,6 +243,9 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxOutboxRetryMs: 60_000,
   offlineCheckMs: 5_000,
   outboxAwaitsPeers: false,
+  deliveredAskMs: 500,
+  deliveredRounds: 5,
+  maxDeliveredWatched: 256,
   maxOutboxTopicsAtOnce: 16,
   maxUntoldReceipts: 256,
   maxRememberedKeys: 4_096,

@@ -18,6 +18,8 @@ export interface Entry {
   readonly hash: Uint8Array
   readonly queuedAt: number
   readonly expiresAt: number
+  /** Who published it wants to know to how many it was delivered. */
+  readonly asksDelivered: boolean
   state: ReceiptState
   attempts: number
   error: StickyError | undefined
@@ -36,7 +38,16 @@ export interface Entry {
 
 export type NewEntry = Pick<
   Entry,
-  'topic' | 'topicKey' | 'key' | 'keyName' | 'isNamed' | 'data' | 'hash' | 'queuedAt' | 'expiresAt'
+  | 'topic'
+  | 'topicKey'
+  | 'key'
+  | 'keyName'
+  | 'isNamed'
+  | 'data'
+  | 'hash'
+  | 'queuedAt'
+  | 'expiresAt'
+  | 'asksDelivered'
 >
 
 export const newEntry = (order: string, given: NewEntry): Entry => ({

@@ -33,6 +33,8 @@ const entrySchema = v.strictObject({
   data: bytesUpTo(LIMITS.maxPayloadBytes),
   queuedAt: timestampMs,
   expiresAt: timestampMs,
+  /** Absent: no. */
+  asksDelivered: v.optional(v.literal(true)),
 })
 export type SavedEntry = v.InferOutput<typeof entrySchema>
 

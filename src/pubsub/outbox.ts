@@ -11,6 +11,7 @@ import {
   toHex,
 } from '../dht/index.ts'
 import type { Data, EnqueueOptions, OutboxError, PublishReceipt, Receipt } from './api.ts'
+import { DeliveredWatch } from './delivered-watch.ts'
 import { checkTtl } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import { bytesOfEntry, type Entry, finalError, type NewEntry, newEntry, toReceipt } from './outbox-entry.ts'
@@ -50,6 +51,7 @@ export class Outbox {
   readonly #init: OutboxInit
   readonly #store: OutboxStore
   readonly #receipts: Receipts
+  readonly #delivered: DeliveredWatch
   readonly #slots: Slots
   readonly #topics = new Map<string, OutboxTopic>()
   /** By the name of the key, in order. */
@@ -71,6 +73,7 @@ export class Outbox {
     this.#init = init
     this.#store = new OutboxStore(init.storage, init.publisherKey)
     this.#receipts = new Receipts(init.options.maxUntoldReceipts)
+    this.#delivered = new DeliveredWatch(init.dht, init.options)
     this.#slots = new Slots(init.options.maxOutboxTopicsAtOnce)
     this.keys = new RememberedKeys(init.options)
     this.#stopListening = init.dht.onTopologyChange(() => {
@@ -87,6 +90,11 @@ export class Outbox {
     return this.#bytes
   }
 
+  /** Messages of which somebody wants to hear to how many they are delivered. */
+  get deliveredWatched(): number {
+    return this.#delivered.size
+  }
+
   onReceipt(listener: (receipt: Receipt) => void, topic?: string): () => void {
     return this.#receipts.onReceipt(listener, topic)
   }
@@ -99,8 +107,10 @@ export class Outbox {
     topic: string,
     topicKey: Uint8Array,
     data: Data,
-    { key, ttlMs = LIMITS.defaultTtlMs }: EnqueueOptions,
+    { key, ttlMs = LIMITS.defaultTtlMs, delivered = false, ...others }: EnqueueOptions,
   ): Promise<Receipt> {
+    if ('expect' in others && others.expect !== undefined)
+      throw new StickyError('INVALID_DATA', 'What may wait cannot expect a version: publish it.')
     const bytes = encodeData(data)
     checkTtl(ttlMs)
     const { runtime } = this.#init.dht
@@ -121,6 +131,7 @@ export class Outbox {
         hash,
         queuedAt: now,
         expiresAt: now + ttlMs,
+        asksDelivered: delivered,
       }
       return this.#take(entry)
     })
@@ -168,8 +179,9 @@ export class Outbox {
   /** Nothing of it is left when the disk refuses it. */
   async #write(entry: Entry): Promise<void> {
     const { topic, key, isNamed, data, queuedAt, expiresAt, order, envelope } = entry
+    const saved = { v: 1 as const, topic, key, isNamed, data, queuedAt, expiresAt }
     try {
-      await this.#store.add(order, { v: 1, topic, key, isNamed, data, queuedAt, expiresAt }, envelope)
+      await this.#store.add(order, entry.asksDelivered ? { ...saved, asksDelivered: true } : saved, envelope)
     } catch (error) {
       this.#release(entry)
       this.counters.unwritten += 1
@@ -263,6 +275,15 @@ export class Outbox {
     if (isStored) final?.resolve(outcome)
     else final?.reject(error)
     this.#tell(entry)
+    if (isStored && entry.asksDelivered) this.#watchDelivered(entry)
+  }
+
+  #watchDelivered(entry: Entry): void {
+    const { topicKey, sent } = entry
+    if (sent === undefined) return
+    this.#delivered.watch(topicKey, sent.message.id, (delivered) =>
+      this.#receipts.change({ ...toReceipt(entry), state: 'delivered', delivered }),
+    )
   }
 
   #tell(entry: Entry): void {
@@ -331,6 +352,7 @@ export class Outbox {
   stop(): void {
     this.#isClosed = true
     this.#stopListening()
+    this.#delivered.close()
     this.#loadTimer?.clear()
     for (const topic of this.#topics.values()) topic.stop()
     for (const { reject } of this.#finals.values())
@@ -354,10 +376,10 @@ const withLifeOf = (kept: SavedKey | undefined, given: NewEntry): NewEntry => ({
 })
 
 async function restored({ order, entry, sent, failed }: Loaded['entries'][number]): Promise<Entry> {
-  const { topic, key, isNamed, data, queuedAt, expiresAt } = entry
+  const { topic, key, isNamed, data, queuedAt, expiresAt, asksDelivered = false } = entry
   const topicKey = await topicKeyOf(topic)
   const [keyName, hash] = await Promise.all([nameOfKey(topicKey, key), sha256(data)])
-  const given = { topic, topicKey, key, keyName, isNamed, data, hash, queuedAt, expiresAt }
+  const given = { topic, topicKey, key, keyName, isNamed, data, hash, queuedAt, expiresAt, asksDelivered }
   return {
     ...newEntry(order, given),
     isWritten: true,

@@ -8,6 +8,8 @@ import { MAX_MESSAGES_PER_REQUEST, topicMethods } from './wire.ts'
 export interface Sent {
   readonly message: VerifiedMessage
   readonly payload: Uint8Array | undefined
+  /** Only where nothing was said after this version; such a message travels alone. */
+  readonly expect?: number | undefined
 }
 
 /** To one replica, which then acts as the initiator for these messages. */
@@ -25,6 +27,7 @@ export const requestPublish = (
       topic: topicKey,
       messages: batch.map(({ message }) => message.envelope),
       payloads: batch.flatMap(({ payload }) => (payload ? [payload] : [])),
+      ...(batch[0]?.expect === undefined ? {} : { expect: batch[0].expect }),
     },
     { timeoutMs: publishAttemptMs },
   )
@@ -45,17 +48,18 @@ export const requestConfirm = (
     { timeoutMs: waitMs + dht.options.requestTimeoutMs, ...(signal ? { signal } : {}) },
   )
 
-/** As many messages, in order, as one request carries; a large payload travels alone. What nobody wants is dropped. */
+/** As many messages, in order, as one request carries; a large payload, or what expects a version, travels alone. What nobody wants is dropped. */
 export function takeBatch<T extends Sent>(waiting: T[], isWanted: (sent: T) => boolean): T[] {
   const batch: T[] = []
   let bytes = 0
   while (waiting.length > 0 && batch.length < MAX_MESSAGES_PER_REQUEST) {
     const next = waiting[0] as T
     bytes += next.message.envelope.byteLength + 8
-    if (batch.length > 0 && (next.payload !== undefined || bytes > LIMITS.maxDeltaBytes / 2)) break
+    const isAlone = next.payload !== undefined || next.expect !== undefined
+    if (batch.length > 0 && (isAlone || bytes > LIMITS.maxDeltaBytes / 2)) break
     waiting.shift()
     if (isWanted(next)) batch.push(next)
-    if (next.payload !== undefined) break
+    if (isAlone) break
   }
   return batch
 }

@@ -17,7 +17,15 @@ import { checkTtl, createMessage } from './message.ts'
 import { Offers } from './offers.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import { encodeData } from './publish-data.ts'
-import { MAYBE_STORED, NOTHING_STORED, newPublishCounters, receiptOf, refusal } from './publish-outcome.ts'
+import {
+  isFinal,
+  MAYBE_STORED,
+  NOTHING_STORED,
+  newPublishCounters,
+  receiptOf,
+  refusal,
+  tooLate,
+} from './publish-outcome.ts'
 import { requestPublish, type Sent, takeBatch } from './publish-request.ts'
 import type { Sequences } from './sequence.ts'
 
@@ -87,7 +95,7 @@ export class Publisher {
     const name = toHex(topicKey)
     this.#requireRoom(this.#open.get(name)?.size ?? 0)
     const { wait, receipt } = this.#wait(name, topicKey, options)
-    this.inOrder(topicKey, () => this.#enqueue(name, topicKey, bytes, wait, options.ttlMs)).catch((error) =>
+    this.inOrder(topicKey, () => this.#enqueue(name, topicKey, bytes, wait, options)).catch((error) =>
       wait.reject(asStickyError(error, 'STORAGE_FAILED')),
     )
     return receipt
@@ -145,7 +153,7 @@ export class Publisher {
     const outgoing = messages.map((sent): Outgoing => {
       const { wait, receipt } = this.#wait(name, topicKey, options, sent.message.body.writer)
       receipts.push(receipt)
-      return { ...sent, wait, refusedBy: new Set() }
+      return { ...sent, expect: options.expect?.version, wait, refusedBy: new Set() }
     })
     this.#push(name, topicKey, outgoing)
     return receipts
@@ -172,14 +180,14 @@ export class Publisher {
     topicKey: Uint8Array,
     data: Uint8Array,
     wait: Wait,
-    ttlMs: number = LIMITS.defaultTtlMs,
+    { ttlMs = LIMITS.defaultTtlMs, expect }: PublishOptions,
   ): Promise<void> {
     if (wait.settled) return
     this.#requireRoom(this.#topics.get(name)?.waiting.length ?? 0) // given up, some of them, and not taken out yet
     const sent = await this.prepare(topicKey, data, ttlMs)
     if (wait.settled) return this.abandon(topicKey, sent)
     wait.writer = sent.message.body.writer
-    this.#push(name, topicKey, [{ ...sent, wait, refusedBy: new Set() }])
+    this.#push(name, topicKey, [{ ...sent, expect: expect?.version, wait, refusedBy: new Set() }])
   }
 
   #push(name: string, topicKey: Uint8Array, outgoing: Outgoing[]): void {
@@ -312,7 +320,7 @@ export class Publisher {
       const code = answer.results[i]
       if (code === null) continue
       outgoing.wait.unanswered -= 1
-      refused.set(outgoing, refusal(code))
+      refused.set(outgoing, refusal(code, answer.version, outgoing.expect))
     }
     const errorOf = (outgoing: Outgoing) => refused.get(outgoing) as StickyError
     if (refused.size > 0) await this.#refuse(topicKey, initiator, [...refused.keys()], errorOf)
@@ -348,9 +356,10 @@ export class Publisher {
     const holders = await this.#dht.replicas.set(topicKey).catch(() => [])
     const enough = Math.min(2, holders.length)
     for (const outgoing of refused) {
-      const isRepeated = outgoing.refusedBy.has(initiator)
+      const error = errorOf(outgoing)
+      const isRepeated = outgoing.refusedBy.has(initiator) || isFinal(error, outgoing.expect)
       outgoing.refusedBy.add(initiator)
-      if (isRepeated || outgoing.refusedBy.size >= enough) this.#giveUp(outgoing.wait, errorOf(outgoing))
+      if (isRepeated || outgoing.refusedBy.size >= enough) this.#giveUp(outgoing.wait, error)
     }
   }
 
@@ -384,11 +393,3 @@ export class Publisher {
     timer.clear()
   }
 }
-
-const tooLate = ({ writer }: Wait): StickyError =>
-  writer === undefined
-    ? new StickyError(
-        'STORAGE_FAILED',
-        'The disk of this node took longer than the deadline over the number.',
-      )
-    : new StickyError('QUORUM_FAILED', 'No replica could be reached before the deadline.')

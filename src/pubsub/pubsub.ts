@@ -6,6 +6,7 @@ import {
   equalBytes,
   type HeadAnswer,
   type Identity,
+  idOfCid,
   MeasuredStorage,
   type NodeId,
   type PeerNetwork,
@@ -40,9 +41,11 @@ import type {
 import { loadMessages } from './collection.ts'
 import { Committer } from './commit.ts'
 import { decodeCoordinator } from './coordinator.ts'
+import { askDelivered, DeliveredAnswers } from './delivered.ts'
 import { Delivery } from './delivery.ts'
 import { VerifiedMessages } from './delta.ts'
 import { type Diagnostics, readDiagnostics, type SubscriptionCounters } from './diagnostics.ts'
+import { checkExpect } from './expected-version.ts'
 import { HistoryReader, type Loaded } from './history.ts'
 import { Initiator } from './initiator.ts'
 import { KeyedPublisher } from './keyed-publish.ts'
@@ -146,6 +149,7 @@ export class StickyPubSub implements PubSub {
       )
       this.#witness = new Witness(this.dht, this.#options, storedIds)
       this.#delivery = new Delivery(this.dht, this.#options)
+      new DeliveredAnswers(this.dht, this.#delivery, storedIds)
       this.#presenceHolder = new PresenceHolder(this.dht, this.#delivery, this.#options)
     }
     this.#presence = new PresenceClient(this.dht, init.identity, this.#options)
@@ -169,6 +173,7 @@ export class StickyPubSub implements PubSub {
     this.#requireOpen()
     const topicKey = await topicKeyOf(topic)
     this.#recovery.requireUsable(topicKey)
+    checkExpect(options.expect)
     if (options.key !== undefined) return this.#keyed.publish(topicKey, data, options.key, options)
     return this.#publisher.publish(topicKey, data, options)
   }
@@ -185,6 +190,12 @@ export class StickyPubSub implements PubSub {
 
   onReceipt(listener: (receipt: Receipt) => void, topic?: string): () => void {
     return this.#outbox.onReceipt(listener, topic)
+  }
+
+  async delivered(topic: string, ids: string[]): Promise<number[]> {
+    this.#requireOpen()
+    const to = await askDelivered(this.dht, await topicKeyOf(topic), ids.map(idOfCid))
+    return to.map(({ size }) => Math.min(size, LIMITS.maxSubscribers))
   }
 
   onOutboxError(listener: (error: OutboxError) => void): () => void {
@@ -333,6 +344,7 @@ export class StickyPubSub implements PubSub {
       outboxBytes: this.#outbox.bytes,
       outboxed: this.#outbox.counters,
       rememberedKeys: this.#outbox.keys.size,
+      deliveredWatched: this.#outbox.deliveredWatched,
       resync: this.#resync.counters,
       waitingPublishes: this.#publisher.waitingCount,
       queuedTopics: this.#publisher.queuedTopics + (this.#initiator?.queuedTopics ?? 0),

@@ -1,5 +1,5 @@
 import { equalBytes, type HeldRecord, toHex } from '../dht/index.ts'
-import { entriesAfter, entriesBackward, loadMessages } from './collection.ts'
+import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
 import { type Coordinator, decodeCoordinator } from './coordinator.ts'
 import type { VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
@@ -14,7 +14,8 @@ interface Known {
   headId: Uint8Array
   version: number
   messages: Uint8Array | null
-  ids: Set<string>
+  /** With the version that added each when it was read: a merge may have raised it since. */
+  ids: Map<string, number>
 }
 
 export class StoredIds {
@@ -22,11 +23,11 @@ export class StoredIds {
   readonly #topics = new Map<string, Known>()
 
   /** In hex. Called while nobody else changes the record. */
-  async of(record: HeldRecord): Promise<ReadonlySet<string>> {
+  async of(record: HeldRecord): Promise<ReadonlyMap<string, number>> {
     const name = toHex(record.key)
     const known = this.#topics.get(name)
     this.#topics.delete(name)
-    if (record.head === undefined || record.headId === undefined) return new Set()
+    if (record.head === undefined || record.headId === undefined) return new Map()
     const isCurrent = known !== undefined && equalBytes(known.headId, record.headId)
     const current = isCurrent ? known : await readOn(record, record.head, record.headId, known)
     this.#topics.set(name, current)
@@ -54,20 +55,22 @@ async function readOn(
 ): Promise<Known> {
   const coordinator = decodeCoordinator(head)
   const { version, messages } = coordinator
-  if (messages === null) return { headId, version, messages, ids: new Set() }
+  if (messages === null) return { headId, version, messages, ids: new Map() }
   const collection = await loadMessages(messages, read)
   if (known === undefined || !isAncestor(known.messages, coordinator)) {
     const entries = await entriesBackward(collection, undefined, LIMITS.maxDuplicateScan, read)
-    return { headId, version, messages, ids: new Set(entries.map(({ id }) => toHex(id))) }
+    return { headId, version, messages, ids: new Map(entries.map(toPair)) }
   }
   const { ids } = known
-  for await (const { id } of entriesAfter(collection, known.version, read)) ids.add(toHex(id))
-  for (const id of ids) {
+  for await (const entry of entriesAfter(collection, known.version, read)) ids.set(...toPair(entry))
+  for (const id of ids.keys()) {
     if (ids.size <= LIMITS.maxDuplicateScan) break
     ids.delete(id)
   }
   return { headId, version, messages, ids }
 }
+
+const toPair = ({ id, addedInVersion }: Entry): [string, number] => [toHex(id), addedInVersion]
 
 const isAncestor = (
   messages: Uint8Array | null,

@@ -51,6 +51,18 @@ export interface TopicReceipt<T = Data> extends Omit<Receipt, 'data'> {
   data?: T
 }
 
+export interface TopicPublishOptions {
+  key?: string
+  ttlMs?: number
+  /** Also receipts of state `delivered`, as for `enqueue`. */
+  delivered?: boolean
+  /**
+   * Not by the outbox, but at once, as `publish` of PubSub does: resolves when it is stored, and rejects, e.g. with
+   * UNEXPECTED_VERSION where something was said after this version. Not with `delivered`.
+   */
+  expect?: { version: number }
+}
+
 export interface TopicEvents<T = Data> {
   message: TopicMessage<T>
   /** Behind the last historic message. `count`: how many were given. */
@@ -87,7 +99,7 @@ export interface Topic<T = Data> extends AsyncIterable<TopicMessage<T>>, AsyncDi
   readonly position: string
   readonly present: PresenceMember[]
   /** Resolves once it is on this node's disk, online or not; 'receipt' tells the rest. */
-  publish(data: T, options?: { key?: string; ttlMs?: number }): Promise<TopicReceipt<T>>
+  publish(data: T, options?: TopicPublishOptions): Promise<TopicReceipt<T>>
   /** What waits here or is being sent, oldest first. */
   outbox(): Promise<TopicReceipt<T>[]>
   history(options?: TopicHistoryOptions): AsyncIterable<TopicMessage<T>>

@@ -1,5 +1,7 @@
-import type { PubSub, Receipt } from './api.ts'
-import type { TopicReceipt } from './topic-api.ts'
+import { StickyError } from '../dht/index.ts'
+import type { Data, PubSub, Receipt } from './api.ts'
+import { LIMITS } from './options.ts'
+import type { TopicPublishOptions, TopicReceipt } from './topic-api.ts'
 import type { TopicContent } from './topic-content.ts'
 
 /** The publishing side of an open topic: in call order whatever the schema takes for each, with receipts of this topic only. */
@@ -27,20 +29,44 @@ export class TopicOutbox<T> {
     this.#stop ??= pubsub.onReceipt((receipt) => this.#tell(receipt), content.topic)
   }
 
-  async publish(value: T, options: { key?: string; ttlMs?: number }): Promise<TopicReceipt<T>> {
+  async publish(value: T, options: TopicPublishOptions): Promise<TopicReceipt<T>> {
     const { name, pubsub, content } = this.#init
     const outgoing = content.outgoing(value, pubsub.nodeId, options.key)
     outgoing.catch(() => undefined) // looked at in its turn
     const turn = this.#publishing
       .then(() => outgoing)
       .then(({ data, value }) => {
-        const receipt = pubsub.enqueue(content.topic, data, options)
+        const receipt = this.#send(data, options)
         receipt.catch(() => undefined) // looked at below
         return { receipt, value } // inside an object: the next turn does not wait for the disk
       })
     this.#publishing = turn.catch(() => undefined)
     const { receipt, value: published } = await turn
     return { ...(await receipt), topic: name, data: published }
+  }
+
+  /** By the outbox; at once where a version is expected. */
+  async #send(data: Data, options: TopicPublishOptions): Promise<Receipt> {
+    const { pubsub, content } = this.#init
+    const { expect, delivered, ...others } = options
+    if (expect === undefined)
+      return pubsub.enqueue(content.topic, data, { ...others, ...(delivered ? { delivered } : {}) })
+    if (delivered)
+      throw new StickyError('INVALID_DATA', 'What expects a version is not told of as delivered.')
+    const stored = await pubsub.publish(content.topic, data, { ...others, expect })
+    const { id, publishedAt } = stored
+    const receipt: Receipt = {
+      key: others.key ?? id,
+      topic: content.topic,
+      data,
+      state: 'stored',
+      queuedAt: publishedAt,
+      attempts: 1,
+      expiresAt: publishedAt + (others.ttlMs ?? LIMITS.defaultTtlMs),
+      stored,
+    }
+    if (this.#stop !== undefined) this.#tell(receipt)
+    return receipt
   }
 
   async list(): Promise<TopicReceipt<T>[]> {

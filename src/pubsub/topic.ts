@@ -23,6 +23,7 @@ import type {
   TopicHistoryOptions,
   TopicMessage,
   TopicOptions,
+  TopicPublishOptions,
   TopicReceipt,
 } from './topic-api.ts'
 import { createTopicContent, type TopicContent } from './topic-content.ts'
@@ -151,7 +152,7 @@ class OpenTopic<T> implements Topic<T> {
     return this.#readers.iterate()
   }
 
-  async publish(value: T, options: { key?: string; ttlMs?: number } = {}): Promise<TopicReceipt<T>> {
+  async publish(value: T, options: TopicPublishOptions = {}): Promise<TopicReceipt<T>> {
     this.#requireOpen()
     const { ttlMs } = this.#options
     return this.#outbox.publish(value, { ...(ttlMs === undefined ? {} : { ttlMs }), ...options })

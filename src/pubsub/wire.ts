@@ -29,8 +29,14 @@ const roster = {
 
 export const MAX_MESSAGES_PER_REQUEST = 128
 
+/** As much of a subscriber's key as tells it from the others of its topic. */
+export const SHORT_KEY_BYTES = 8
+
 export const topicMethods = {
-  /** Publisher to initiator. One result per message: null is stored, now or before. */
+  /**
+   * Publisher to initiator. One result per message: null is stored, now or before. `expect`: only where nothing was added
+   * to the topic after this version; one message then. Where that is refused, `version` is the one that the topic is at.
+   */
   publish: method(
     'topic/publish',
     { perSecond: 200, burst: 400 },
@@ -38,6 +44,7 @@ export const topicMethods = {
       topic,
       messages: v.pipe(v.array(envelope), v.minLength(1), v.maxLength(MAX_MESSAGES_PER_REQUEST)),
       payloads: v.pipe(v.array(bytesUpTo(LIMITS.maxPayloadBytes)), v.maxLength(1)),
+      expect: v.optional(version),
     }),
     v.strictObject({
       version,
@@ -59,6 +66,24 @@ export const topicMethods = {
       waitMs: integer(0, LIMITS.maxConfirmWaitMs),
     }),
     v.strictObject({ stored: v.pipe(v.array(v.boolean()), v.maxLength(MAX_MESSAGES_PER_REQUEST)) }),
+  ),
+  /**
+   * Publisher to replica: which of the subscribers attached to you have acknowledged these messages of mine? Of each that
+   * has acknowledged any, the first bytes of its key, and a bit for each message.
+   */
+  delivered: method(
+    'topic/delivered',
+    { perSecond: 10, burst: 100 },
+    v.strictObject({
+      topic,
+      ids: v.pipe(v.array(objectId), v.minLength(1), v.maxLength(MAX_MESSAGES_PER_REQUEST)),
+    }),
+    v.strictObject({
+      to: v.pipe(
+        v.array(v.strictTuple([bytesOf(SHORT_KEY_BYTES), bytesUpTo(MAX_MESSAGES_PER_REQUEST / 8)])),
+        v.maxLength(LIMITS.maxSubscribers),
+      ),
+    }),
   ),
   /** Client to initiator: a signed subscribe, renewal or unsubscribe. */
   subscribe: method(

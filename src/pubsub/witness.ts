@@ -8,11 +8,14 @@ import { topicMethods } from './wire.ts'
  * alone. Who asks before the commit is here waits for it.
  */
 
+/** By id, in hex. */
+type Stored = ReadonlyMap<string, number>
+
 interface Waiter {
   from: NodeId
   ids: string[]
   timer: Timer
-  answer(stored: ReadonlySet<string>): void
+  answer(stored: Stored): void
 }
 
 interface AwaitedTopic {
@@ -98,14 +101,14 @@ export class Witness {
     while (topic.isOutdated && topic.waiters.size > 0) {
       topic.isOutdated = false
       // what cannot be read now is not there for all that this node knows
-      const stored = await this.#stored(topic.key).catch(() => new Set<string>())
+      const stored = await this.#stored(topic.key).catch(() => new Map<string, number>())
       for (const waiter of [...topic.waiters]) waiter.answer(stored)
     }
     topic.isChecking = false
   }
 
   /** Between two changes of the record: a join is in memory before it is on the disk. */
-  async #stored(key: Uint8Array): Promise<ReadonlySet<string>> {
+  async #stored(key: Uint8Array): Promise<Stored> {
     const record = await this.#dht.store.record(COORDINATOR, key)
     return record.exclusive(() => this.#storedIds.of(record))
   }

@@ -81,6 +81,7 @@ describe('the chat', () => {
     await sees(bob, 'hello from Ada')
     await say(bob, 'hello from Bob')
     await sees(ada, 'hello from Bob')
+    await bob.getByTitle(/^Stored by \d nodes, delivered to 1$/).waitFor({ timeout: 20_000 })
     await network.sticky('pub', 'lobby', 'hello from the terminal', '--as', 'Term')
     await sees(ada, 'hello from the terminal')
     const late = await openChat('Late', 'lobby')
@@ -107,7 +108,10 @@ describe('the chat', () => {
     await say(ada, 'dear diary')
     const mark = ada.locator('[data-testid="message"]', { hasText: 'dear diary' }).getByRole('img')
     // it may come back by the topic before its receipt does
-    await until(async () => /^Stored by \d nodes?$/.test((await mark.getAttribute('title')) ?? ''), 20_000)
+    await until(
+      async () => /^Stored by \d nodes?(, delivered to \d)?$/.test((await mark.getAttribute('title')) ?? ''),
+      20_000,
+    )
     await ada.getByTestId('room-share').click()
     await ada.getByTestId('room-shared').waitFor()
     const link = await ada.evaluate(() => navigator.clipboard.readText())

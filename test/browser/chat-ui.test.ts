@@ -114,6 +114,8 @@ describe('chat interface', () => {
     expect(await message.count()).toBe(1)
     const mark = message.getByRole('img', { name: 'Sent. Stored by 5 nodes' })
     expect(await mark.getAttribute('title')).toBe('Stored by 5 nodes')
+    await page.evaluate(() => window.fixture.room('lobby').deliver(2))
+    await message.getByTitle('Stored by 5 nodes, delivered to 2').waitFor()
 
     await page.evaluate(() => window.fixture.room('lobby').failNext('NO_REPLICAS'))
     await page.keyboard.type('lost at first')

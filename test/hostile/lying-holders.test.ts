@@ -16,7 +16,7 @@ import { MemoryNet, type MemoryNode, until } from '../support/memory-nodes.ts'
 const TOPIC = 'room'
 const DHT_OPTIONS = { replication: 5 }
 /** Long enough for an honest replica on a busy machine: silence counts neither way. */
-const PATIENT = { confirmMs: 2_000, gatherMs: 100, offerAfterMs: 300 }
+const PATIENT = { confirmMs: 2_000, gatherMs: 100, offerAfterMs: 300, deliveredAskMs: 50 }
 
 let net: MemoryNet
 let liars: LyingHolder[] = []
@@ -95,6 +95,46 @@ describe('a publisher', () => {
     const initiators = honest.filter(({ pubsub }) => (pubsub.counters().initiator?.groups ?? 0) > 0)
     expect(initiators).toHaveLength(1)
     expect(honest.map(({ pubsub }) => pubsub.counters().waitingConfirms)).toEqual([0, 0, 0, 0, 0])
+  })
+})
+
+describe('a publisher that expects a version', () => {
+  it('is not refused by one that claims to know nothing, and stores where one claims that all is new', async () => {
+    const { client, honest } = await network(1)
+    const [liar] = liars as [LyingHolder]
+    liar.saysVersion = 0
+    const { version } = await (honest[0] as MemoryNode).pubsub.publish(TOPIC, 'first', { deadlineMs: 5_000 })
+    await client.pubsub.publish(TOPIC, 'next', { expect: { version } })
+    expect(liar.counters.publishes).toBeGreaterThan(0)
+    liar.saysVersion = 1_000
+    const late = client.pubsub.publish(TOPIC, 'refused', { expect: { version: version + 1 } })
+    await expect(late).rejects.toMatchObject({ code: 'UNEXPECTED_VERSION', version: 1_000 })
+    const { messages } = await (honest[0] as MemoryNode).pubsub.history(TOPIC)
+    expect(messages.map(({ data }) => data)).not.toContain('refused') // one word suffices: it is in no other hands
+  })
+})
+
+describe('a publisher that asks to how many', () => {
+  it('may be told too many, never more than a topic can have, and nothing by an answer that is none', async () => {
+    const { client } = await network(1)
+    const [liar] = liars as [LyingHolder]
+    const { id } = await client.pubsub.publish(TOPIC, 'said')
+    const count = async () => (await client.pubsub.delivered(TOPIC, [id]))[0]
+    liar.deliveredTo = { count: 3, keyBytes: 8 }
+    expect(await count()).toBe(3)
+    for (const deliveredTo of [
+      { count: 1_001, keyBytes: 8 },
+      { count: 3, keyBytes: 9 },
+    ]) {
+      liar.deliveredTo = deliveredTo
+      expect(await count()).toBe(0) // what the honest ones say
+    }
+    liar.deliveredTo = { count: 600, keyBytes: 8 }
+    const told: number[] = []
+    client.pubsub.onReceipt(({ delivered }) => delivered !== undefined && told.push(delivered))
+    await client.pubsub.enqueue(TOPIC, 'enqueued', { delivered: true })
+    await until(() => told.length === 2) // others each time
+    expect(told).toEqual([600, 1_000])
   })
 })
 

@@ -38,6 +38,10 @@ export class LyingHolder {
   readonly counters = { publishes: 0, attached: 0, confirms: 0, blocks: 0 }
   /** What it says when a publisher asks whether it has a message. */
   hasEverything = true
+  /** The version at which the topic is, for who expects one; undefined: it takes the message. */
+  saysVersion: number | undefined
+  /** To so many a message was delivered, each time others; of a key of so many bytes. */
+  deliveredTo = { count: 0, keyBytes: 8 }
   /** Never answers who asks for a block of what it shows. */
   keepsWaiting = false
 
@@ -47,11 +51,20 @@ export class LyingHolder {
     const { counters } = this
     rpc.handle(topicMethods.publish, (_from, { messages }) => {
       counters.publishes += 1
+      const { saysVersion: version } = this
+      if (version !== undefined)
+        return { version, replicas: 0, durableReplicas: 0, results: ['UNEXPECTED_VERSION'] }
       return { version: 1, replicas: 5, durableReplicas: 5, results: messages.map(() => null) }
     })
     rpc.handle(topicMethods.confirm, (_from, { ids }) => {
       counters.confirms += 1
       return { stored: ids.map(() => this.hasEverything) }
+    })
+    rpc.handle(topicMethods.delivered, (_from, { ids }) => {
+      const { count, keyBytes } = this.deliveredTo
+      const all = new Uint8Array(Math.ceil(ids.length / 8)).fill(255)
+      const key = () => crypto.getRandomValues(new Uint8Array(keyBytes))
+      return { to: Array.from({ length: count }, () => [key(), all] as [Uint8Array, Uint8Array]) }
     })
     rpc.handle(topicMethods.subscribe, () => ({ version: 1 }))
     rpc.handle(topicMethods.attach, () => {

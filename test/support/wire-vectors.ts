@@ -55,6 +55,10 @@ export const bodies: Record<string, { request: unknown; reply: unknown }> = {
     request: { topic: filled(32, 1), ids: [filled(32, 6)], waitMs: 6_000 },
     reply: { stored: [true] },
   },
+  'topic/delivered': {
+    request: { topic: filled(32, 1), ids: [filled(32, 6), filled(32, 7)] },
+    reply: { to: [[filled(8, 5), filled(1, 3)]] },
+  },
   'topic/subscribe': { request: { topic: filled(32, 1), statement: filled(8, 7) }, reply: { version: 2 } },
   'topic/attach': { request: { topic: filled(32, 1), statement: filled(8, 7) }, reply: { version: 2 } },
   'topic/detach': { request: { topic: filled(32, 1) }, reply: {} },
@@ -83,6 +87,8 @@ export function frameVectors(): Record<string, string> {
     ['hello', ['hello', hello]],
     ['error', ['error', 7, 'TOPIC_FULL', 'Full.']],
   ]
+  const expecting = { topic: filled(32, 1), messages: [filled(9, 9)], payloads: [], expect: 7 }
+  frames.push(['request topic/publish, expecting', ['request', 1, 'topic/publish', expecting]])
   for (const [method, { request, reply }] of Object.entries(bodies)) {
     frames.push([`request ${method}`, ['request', 0xffff_ffff, method, request]])
     frames.push([`reply ${method}`, ['reply', 0, reply]])

@@ -82,6 +82,7 @@ export class FakeRoom {
   readonly #saved: Saved
   readonly #onReceipt: (receipt: Receipt) => void
   #lost: Data = null
+  #lastStored: Receipt | undefined
   #failNext: string[] = []
   #isDraining = false
   readonly #listeners: Listeners = {
@@ -121,6 +122,12 @@ export class FakeRoom {
   /** The last publication that failed turns out to have been stored. */
   arriveLate(): void {
     this.receive(this.#lost, SELF)
+  }
+
+  /** What was stored last has come to so many. */
+  deliver(delivered: number): void {
+    if (this.#lastStored !== undefined)
+      this.#onReceipt({ ...this.#lastStored, state: 'delivered', delivered })
   }
 
   /** Someone says something, in whatever shape. */
@@ -254,8 +261,10 @@ export class FakeRoom {
       this.#save()
       const code = this.#failNext.shift()
       // As in the real network, the subscription is usually faster than the answer.
-      if (code === undefined) this.#onReceipt(this.#stored(entry, this.#publish(SELF, entry.data)))
-      else this.#fail(entry, code)
+      if (code === undefined) {
+        this.#lastStored = this.#stored(entry, this.#publish(SELF, entry.data))
+        this.#onReceipt(this.#lastStored)
+      } else this.#fail(entry, code)
     }
     this.#isDraining = false
   }

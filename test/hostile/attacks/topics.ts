@@ -187,6 +187,22 @@ export const messageAttacks: Attack[] = [
       publish(stage, [await message(stage)], { payloads: [new Uint8Array(LIMITS.maxPayloadBytes + 1)] }),
   },
   {
+    name: 'two at once that expect a version',
+    expected: 'MALFORMED',
+    act: async (stage) => publish(stage, [await message(stage), await message(stage)], { expect: 0 }),
+  },
+  {
+    name: 'one that expects a version that is past',
+    expected: 'UNEXPECTED_VERSION',
+    act: async (stage) => publish(stage, [await message(stage)], { expect: 0 }),
+  },
+  {
+    name: 'a question about more messages than it may name',
+    expected: 'MALFORMED',
+    act: ({ link, topicKey }) =>
+      link.request('topic/delivered', { topic: topicKey, ids: new Array(129).fill(ID) }),
+  },
+  {
     name: 'the same message many times over, kept once',
     expected: 'once',
     mayStore: true,

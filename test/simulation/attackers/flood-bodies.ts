@@ -60,6 +60,10 @@ const USELESS: Record<string, Make> = {
     ids: Array.from({ length: pool.random.int(1, 40) }, () => pool.random.bytes(32)),
     waitMs: pool.random.int(0, 10_000),
   }),
+  [topicMethods.delivered.name]: (pool) => ({
+    topic: keyOf(pool),
+    ids: Array.from({ length: pool.random.int(1, 40) }, () => pool.random.bytes(32)),
+  }),
   [topicMethods.subscribe.name]: (pool) => ({ topic: keyOf(pool), statement: pool.statement }),
   [topicMethods.attach.name]: (pool) => ({ topic: pool.topicKey, statement: pool.statement }),
   [topicMethods.detach.name]: (pool) => ({ topic: pool.random.bytes(32) }),

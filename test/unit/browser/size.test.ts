@@ -1,11 +1,11 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
 import * as noEmoji from '../../../src/browser/no-emoji.ts'
+import * as noLog from '../../../src/browser/no-libp2p-log.ts'
 import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
-import { ms } from '../../../src/browser/plain-ms.ts'
 import { Netmask } from '../../../src/browser/small-netmask.ts'
 import { kilobytes, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
 
@@ -72,13 +72,15 @@ describe('what stands in for RSA and ECDSA keys', () => {
   })
 })
 
-it('what stands in for `ms` has what the log imports of it, and says how long', async () => {
-  const log = await readFile(
-    new URL('../../../node_modules/weald/dist/src/browser.js', import.meta.url),
-    'utf8',
-  )
-  expect(log.match(/import \{ (\w+) as humanize \} from 'ms'/)?.[1]).toBe('ms')
-  expect(ms(1_500)).toBe('1500ms')
+it('what stands in for libp2p’s log has what libp2p takes of it, and says nothing', async () => {
+  const root = new URL('../../../node_modules/libp2p/dist/src/', import.meta.url)
+  const files = (await readdir(root, { recursive: true })).filter((file) => file.endsWith('.js'))
+  const sources = await Promise.all(files.map((file) => readFile(new URL(file, root), 'utf8')))
+  const imports = sources.flatMap((source) => source.match(/import \{.+\} from '@libp2p\/logger'/g) ?? [])
+  expect(new Set(imports)).toEqual(new Set([`import { defaultLogger } from '@libp2p/logger'`]))
+  const log = noLog.defaultLogger().forComponent()
+  for (const one of [log, log.error, log.trace, log.newScope(), log.newScope().error])
+    expect([one(), one.enabled]).toEqual([undefined, false])
 })
 
 describe('what stands in for netmask', () => {

@@ -12,6 +12,7 @@ import {
   type PublishReceipt,
   type PubSub,
   type Subscription,
+  UnexpectedVersionError,
 } from '../../../src/pubsub/index.ts'
 import { MemoryNet, type MemoryNode, until } from '../../support/memory-nodes.ts'
 
@@ -132,6 +133,10 @@ describe('a tab that follows', () => {
     expect(await pubsub.channelState('face')).toBe('ACTIVE')
     expect((await pubsub.loadCoordinator('face'))?.version).toBe(1)
     expect(await codeOf(pubsub.publish('', 'x'))).toBe('INVALID_TOPIC')
+    const late = pubsub.publish('face', 'x', { expect: { version: 0 } })
+    await expect(late).rejects.toBeInstanceOf(UnexpectedVersionError)
+    await expect(late).rejects.toMatchObject({ code: 'UNEXPECTED_VERSION', version: 1 })
+    expect(await pubsub.delivered('face', [receipt.id])).toEqual([0])
     expect(await codeOf(pubsub.publish('face', 'x', { ttlMs: -1 }))).not.toBe('ok')
     expect(await codeOf(pubsub.publish('face', (() => 1) as never))).toBe('INVALID_DATA')
   })
