@@ -232,6 +232,7 @@ export class StickyPubSub implements PubSub {
       retention: this.#retention,
       info: checkedInfo(options.info ?? ''),
       counters: this.#subscribed,
+      onMoved: (from) => this.#detach(name, topicKey, from),
       onClosed: (closed) => {
         signal?.removeEventListener('abort', onAbort)
         this.#forget(name, topicKey, closed)
@@ -467,9 +468,14 @@ export class StickyPubSub implements PubSub {
     subscriptions?.delete(closed)
     if (subscriptions === undefined || subscriptions.size > 0) return
     this.#subscriptions.delete(name)
-    const source = closed.source
-    if (source !== undefined)
-      this.dht.rpc.request(source, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
+    if (closed.source !== undefined) this.#detach(name, topicKey, closed.source)
+  }
+
+  /** A replica that is not told goes on pushing until the subscription expires. Another one here may need it still. */
+  #detach(name: string, topicKey: Uint8Array, from: NodeId): void {
+    for (const { source } of this.#subscriptions.get(name) ?? []) if (source === from) return
+    if (!this.dht.rpc.connectedPeers.includes(from)) return
+    this.dht.rpc.request(from, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
   }
 }
 

@@ -44,6 +44,8 @@ export interface SubscriptionInit {
   retention: Retention
   info: string
   counters: SubscriptionCounters
+  /** Another replica serves it now. */
+  onMoved(from: NodeId): void
   onClosed(subscription: TopicSubscription): void
 }
 
@@ -58,6 +60,8 @@ export class TopicSubscription implements Subscription {
   readonly #abort = new AbortController()
   /** The replica that serves this subscriber. */
   #source: NodeId | undefined
+  /** The one that did before, until it was told. */
+  #left: NodeId | undefined
   /** Until then nothing is delivered: nobody listens yet. */
   #isStarted = false
   readonly #begun = Promise.withResolvers<void>()
@@ -262,6 +266,7 @@ export class TopicSubscription implements Subscription {
 
   async #attachRanked(): Promise<void> {
     const { dht, topicKey } = this.#init
+    this.#left = this.#source ?? this.#left
     this.#source = undefined
     const set = await dht.replicas.set(topicKey).catch(() => [])
     if (await this.#others.areAwaited(set)) return
@@ -272,6 +277,8 @@ export class TopicSubscription implements Subscription {
         await this.#attachTo(peer)
         this.#source = peer
         this.#attachFailures = 0
+        if (this.#left !== undefined && this.#left !== peer) this.#init.onMoved(this.#left)
+        this.#left = undefined
         this.#presence.attached()
         return
       } catch (error) {

@@ -149,6 +149,22 @@ describe('delivery', () => {
     expect(seen).toEqual(Array.from({ length: 101 }, (_, n) => n))
   })
 
+  it('ends at the replica that a subscriber leaves for another, and goes on there', async () => {
+    await network(3)
+    const publisher = await client()
+    const subscriber = await net.add({ stores: false, durable: false, options: { checkIntervalMs: 50 } })
+    const seen: unknown[] = []
+    await subscriber.pubsub.subscribe('room', { onMessage: ({ data }) => seen.push(data) })
+    const serving = () =>
+      net.nodes.flatMap(({ pubsub }) => (pubsub.counters().attachedSubscribers > 0 ? [pubsub.nodeId] : []))
+    const [first, ...others] = serving()
+    expect(others).toEqual([])
+    subscriber.pubsub.dht.replicas.markDown(first as string)
+    await until(() => serving().length === 1 && serving()[0] !== first)
+    await publisher.pubsub.publish('room', 1)
+    await until(() => seen.length === 1)
+  })
+
   it('goes on when a subscriber attaches again', async () => {
     await network(3)
     const [publisher, subscriber] = [await client(), await client()]
