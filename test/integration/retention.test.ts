@@ -101,7 +101,8 @@ describe('a topic that is full', () => {
     ])
 
     const pages = async () => Math.max(...(await Promise.all(holders.map(({ storage }) => pagesOn(storage)))))
-    expect(await pages()).toBeGreaterThanOrEqual(Math.floor(700 / LIMITS.pageEntries))
+    // how many of them were ever written depends on how the publishes met in commits
+    expect(await pages()).toBeGreaterThan(retention.keptPages + retention.slackPages)
     for (let i = 0; i < 2; i++) await Promise.all(holders.map(({ pubsub }) => pubsub.dht.sweep()))
     expect(await pages()).toBeLessThanOrEqual(retention.keptPages + retention.slackPages)
     expect((await late.pubsub.history('room', { limit: 256, after: '' })).messages[0]?.sequence).toBe(oldest)
