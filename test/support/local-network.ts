@@ -17,6 +17,10 @@ export interface RunningNode {
   directory: string
   nodeId: string
   process: Program
+  /** libp2p addresses that it tells others. */
+  addresses: string[]
+  /** Where it tells of itself, with `--metrics-port`. */
+  metrics: string
 }
 
 /** A process of the program, and the JSON lines it printed. */
@@ -96,15 +100,21 @@ export class LocalNetwork {
   readonly #programs: Program[] = []
 
   readonly #bridgeFlags: string[]
+  readonly #nodeFlags: string[]
 
-  private constructor(directory: string, bridgeFlags: string[]) {
+  private constructor(directory: string, bridgeFlags: string[], nodeFlags: string[]) {
     this.directory = directory
     this.#bridgeFlags = bridgeFlags
+    this.#nodeFlags = nodeFlags
   }
 
-  static async start(options: { nodes: number; bridgeFlags?: string[] }): Promise<LocalNetwork> {
+  static async start(options: {
+    nodes: number
+    bridgeFlags?: string[]
+    nodeFlags?: string[]
+  }): Promise<LocalNetwork> {
     const directory = await mkdtemp(join(tmpdir(), 'sticky-test-'))
-    const network = new LocalNetwork(directory, options.bridgeFlags ?? [])
+    const network = new LocalNetwork(directory, options.bridgeFlags ?? [], options.nodeFlags ?? [])
     await network.startBridge(0)
     await Promise.all(
       Array.from({ length: options.nodes }, (_, i) => network.startNode(`node-${i + 1}`, options.nodes)),
@@ -125,7 +135,11 @@ export class LocalNetwork {
     this.url = (await this.#bridge.event((event) => event.event === 'ready')).url as string
   }
 
-  async startNode(name: string, awaitHolders: number): Promise<RunningNode> {
+  async startNode(
+    name: string,
+    awaitHolders: number,
+    { flags = [], env = {} }: { flags?: string[]; env?: NodeJS.ProcessEnv } = {},
+  ): Promise<RunningNode> {
     const directory = join(this.directory, name)
     const args = [
       'node',
@@ -136,17 +150,29 @@ export class LocalNetwork {
       this.url,
       '--await-holders',
       String(awaitHolders),
+      ...this.#nodeFlags,
+      ...flags,
     ]
-    const program = this.run(...args)
-    const { nodeId } = await program.event((event) => event.event === 'ready', START_TIMEOUT_MS)
-    const node = { directory, nodeId: nodeId as string, process: program }
+    const program = this.runWith(env, ...args)
+    const ready = await program.event((event) => event.event === 'ready', START_TIMEOUT_MS)
+    const node = {
+      directory,
+      nodeId: ready.nodeId as string,
+      process: program,
+      addresses: ready.addresses as string[],
+      metrics: (ready.metrics ?? '') as string,
+    }
     this.nodes.push(node)
     return node
   }
 
   /** Starts the program; it is stopped with the network. */
   run(...args: string[]): Program {
-    const program = new Program(args)
+    return this.runWith({}, ...args)
+  }
+
+  runWith(env: NodeJS.ProcessEnv, ...args: string[]): Program {
+    const program = new Program(args, env)
     this.#programs.push(program)
     return program
   }

@@ -226,6 +226,26 @@ describe('the set', () => {
     expect(waitMs).toBe(maxDownMs)
   })
 
+  it('does not take it back because it is looked up again, however often', async () => {
+    const [gone] = (await holders(true, true)) as [HeldPeer]
+    expect(await ids()).toContain(gone.nodeId)
+    let lookUps = 0
+    const { closestPeers } = self.network
+    self.network.closestPeers = (...args) => {
+      lookUps += 1
+      return closestPeers.apply(self.network, args)
+    }
+    replicas.markDown(gone.nodeId)
+    for (let n = 1; n <= 100; n++) {
+      replicas.topologyChanged()
+      expect(await ids()).not.toContain(gone.nodeId)
+      await until(() => lookUps === n && replicas.refreshing(KEY) === undefined)
+    }
+    expect(await ids()).not.toContain(gone.nodeId)
+    net.runtime.advance(downMs)
+    expect(await ids()).toContain(gone.nodeId)
+  })
+
   it('asks those again that were gone, where nobody else is left', async () => {
     const peers = await holders(true, false)
     const { closestPeers } = self.network

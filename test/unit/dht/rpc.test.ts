@@ -5,7 +5,7 @@ import { StickyError } from '../../../src/dht/errors.ts'
 import type { PeerNetwork } from '../../../src/dht/network.ts'
 import { DEFAULT_DHT_OPTIONS } from '../../../src/dht/options.ts'
 import { method } from '../../../src/dht/wire.ts'
-import { Attacker } from '../../support/attacker.ts'
+import { Attacker, HELLO } from '../../support/attacker.ts'
 import { until } from '../../support/memory-nodes.ts'
 import { answering, codeOf, echo, RpcNet, type RpcPeer } from '../../support/rpc-net.ts'
 
@@ -166,6 +166,25 @@ describe('without an answer', () => {
     await until(() => !a.rpc.isConnected(b.nodeId))
     await ask(a, b.nodeId)
     expect(dials).toBe(2)
+  })
+
+  it('it counts as none what a peer says on its own: the link is closed all the same', async () => {
+    a.rpc.handle(echo, (_from, body) => body)
+    const peer = await net.place()
+    const talker = await Attacker.connect(peer, a.nodeId)
+    await until(() => a.rpc.isConnected(peer.self))
+    for (let n = 1; n <= unansweredBeforeRedial; n++) {
+      expect(talker.closed).toBe(false)
+      const asking = codeOf(ask(a, peer.self))
+      await until(() => talker.frames.filter(([type]) => type === 'request').length === n)
+      // a greeting, a request and an answer to nothing: each is taken, none is what was asked for
+      talker.send(encode(HELLO))
+      talker.send(encode(['reply', 4_000_000, { n: 1 }]))
+      expect(await talker.ask('test/echo', { n })).toEqual({ reply: { n } })
+      net.runtime.advance(requestTimeoutMs)
+      expect(await asking).toBe('TIMEOUT')
+    }
+    await until(() => talker.closed)
   })
 
   it('to a dial, all that wait for it end as UNREACHABLE together: there was one dial', async () => {

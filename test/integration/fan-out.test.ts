@@ -1,0 +1,227 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { DEFAULT_DHT_OPTIONS, StickyError, toHex } from '../../src/dht/index.ts'
+import { DEFAULT_PUBSUB_OPTIONS, LIMITS } from '../../src/pubsub/options.ts'
+import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
+import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
+import { topicMethods } from '../../src/pubsub/wire.ts'
+import type { MemoryNode } from '../support/memory-nodes.ts'
+import { type OutboxClient, OutboxNet } from '../support/outbox-net.ts'
+
+/** What a replica sends to its subscribers, and what one of them that is slow or gone costs the others; in virtual time. */
+
+const { requestTimeoutMs } = DEFAULT_DHT_OPTIONS
+const { maxPushFailures } = DEFAULT_PUBSUB_OPTIONS
+/** Shorter than any wait for an answer. */
+const SOON_MS = requestTimeoutMs - 500
+
+/** What is given comes by pushes, or after a link has closed: nobody asks by itself. */
+const PUSHES_ONLY = { checkIntervalMs: 0 }
+
+let net: OutboxNet
+let holder: MemoryNode
+beforeEach(async () => {
+  net = new OutboxNet()
+  holder = await net.holder()
+})
+afterEach(() => net.close())
+
+interface Reader {
+  client: OutboxClient
+  subscription: TopicSubscription
+  seen: unknown[]
+}
+
+async function reader(topic = 'room', client?: OutboxClient): Promise<Reader> {
+  const seen: unknown[] = []
+  const of = client ?? (await net.client({ options: PUSHES_ONLY }))
+  const onMessage = ({ data }: { data: unknown }) => seen.push(data)
+  const subscription = await net.during(of.pubsub.subscribe(topic, { onMessage }))
+  await net.until(() => subscription.status === 'synced')
+  return { client: of, subscription: subscription as TopicSubscription, seen }
+}
+const readers = async (count: number): Promise<Reader[]> => {
+  const all: Reader[] = []
+  for (let i = 0; i < count; i++) all.push(await reader())
+  return all
+}
+
+/** Its pushes arrive, and what it says to the holder does not. */
+const mute = ({ client }: Reader) => client.node.network.blackholes.add(holder.pubsub.nodeId)
+const heal = ({ client }: Reader) => client.node.network.blackholes.clear()
+
+const publish = async (data: unknown[], topic = 'room') => {
+  for (const one of data) await net.during(holder.pubsub.publish(topic, one as string))
+}
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+const counters = () => holder.pubsub.counters()
+const delivery = () => {
+  const { delivery: told } = counters()
+  if (told === undefined) throw new Error('a holder delivers')
+  return told
+}
+
+/** So many acknowledgements, of one topic or of all, never come. */
+function loseAcknowledgements(topicKey?: string): { left: number } {
+  const lost = { left: 0 }
+  const { rpc } = holder.pubsub.dht
+  const request = rpc.request.bind(rpc)
+  rpc.request = async (to, method, body, options) => {
+    const answer = await request(to, method, body, options)
+    if (method.name !== topicMethods.push.name || lost.left === 0) return answer
+    if (topicKey !== undefined && toHex((body as { topic: Uint8Array }).topic) !== topicKey) return answer
+    lost.left -= 1
+    throw new StickyError('TIMEOUT', 'The acknowledgement was lost.')
+  }
+  return lost
+}
+
+describe('a message', () => {
+  it('reaches all others while a push to one of them is under way, and all of them where none hangs', async () => {
+    const [hung, ...others] = (await readers(9)) as [Reader, ...Reader[]]
+    await publish([1])
+    await net.until(() => [hung, ...others].every(({ seen }) => seen.length === 1), SOON_MS)
+    expect(delivery()).toMatchObject({ pushes: 9, acknowledged: 9 })
+    mute(hung)
+    const beganMs = net.runtime.monotonicNow()
+    await publish(numbers(2, 6))
+    await net.until(() => others.every(({ seen }) => seen.length === 6), SOON_MS)
+    expect(net.runtime.monotonicNow() - beganMs).toBeLessThan(requestTimeoutMs)
+    expect(delivery().failures).toEqual({})
+    expect(counters().pushesInFlight).toBe(1)
+    expect(others.map(({ seen }) => seen)).toEqual(others.map(() => numbers(1, 6)))
+  })
+
+  it('to a node that is its own replica and its own subscriber comes once, and nobody is dialled', async () => {
+    const dialled: string[] = []
+    holder.network.openLink = (peer) => {
+      dialled.push(peer)
+      return Promise.reject(new Error('dialled'))
+    }
+    const seen: { data: unknown; historic: boolean }[] = []
+    const subscription = await net.during(
+      holder.pubsub.subscribe('room', { onMessage: (message) => seen.push(message) }),
+    )
+    await net.until(() => subscription.status === 'synced')
+    const receipt = await net.during(holder.pubsub.publish('room', 'mine'))
+    await net.until(() => seen.length === 1)
+    await net.pass(30_000)
+    expect(seen).toMatchObject([{ id: receipt.id, data: 'mine', historic: false }])
+    expect(dialled).toEqual([])
+    expect(counters().rpc.requestsSent).toBe(0)
+  })
+
+  it('whose push was under way when the link went down comes on the next link, once and without a timeout', async () => {
+    const one = await reader()
+    await publish([1])
+    await net.until(() => one.seen.length === 1)
+    holder.network.blackholes.add(one.client.pubsub.nodeId)
+    await publish([2])
+    expect(counters().pushesInFlight).toBe(1)
+    expect(one.seen).toEqual([1])
+    holder.network.blackholes.clear()
+    one.client.node.network.closeAll()
+    await net.until(() => one.seen.length === 2, SOON_MS)
+    await publish([3])
+    await net.until(() => one.seen.length === 3, SOON_MS)
+    expect(one.seen).toEqual([1, 2, 3])
+    expect(delivery().failures).toEqual({ LINK_CLOSED: 1 })
+    expect(counters().rpc.timeouts).toBe(0)
+  })
+})
+
+describe('a subscriber that acknowledges nothing', () => {
+  it('is let go of after some pushes in a row, is sent nothing more, stays subscribed, and has everything later', async () => {
+    const [hung, other] = (await readers(2)) as [Reader, Reader]
+    mute(hung)
+    await publish([1])
+    await net.pass(requestTimeoutMs)
+    expect(counters().attachedSubscribers).toBe(2) // not at the first one
+    await net.pass(requestTimeoutMs * (maxPushFailures - 1))
+    await net.until(() => counters().attachedSubscribers === 1, SOON_MS)
+    expect(delivery().failures.TIMEOUT).toBe(maxPushFailures)
+    const { pushes } = delivery()
+    await publish(numbers(2, 6))
+    await net.until(() => other.seen.length === 6, SOON_MS)
+    const toOther = delivery().pushes - pushes
+    expect(toOther).toBeLessThanOrEqual(5) // none to the one that hangs
+    expect(counters().pushesInFlight).toBe(0)
+    const statements = await net.during(holder.pubsub.subscribers('room'))
+    expect(statements.map(({ nodeId }) => nodeId)).toContain(hung.client.pubsub.nodeId)
+    heal(hung)
+    await net.until(() => hung.seen.length === 6)
+    await net.until(() => counters().attachedSubscribers === 2)
+    await publish([7])
+    await net.until(() => hung.seen.length === 7, SOON_MS)
+    expect(hung.seen).toEqual(numbers(1, 7))
+  })
+
+  it('for a moment is kept: an acknowledgement begins the count anew', async () => {
+    const one = await reader()
+    const lost = loseAcknowledgements()
+    for (const round of numbers(1, 3)) {
+      lost.left = maxPushFailures - 1
+      await publish([round])
+      await net.until(() => delivery().acknowledged === round)
+      expect(delivery().failedPushes).toBe(round * (maxPushFailures - 1))
+    }
+    expect(delivery().dropped).toBe(0)
+    expect(one.seen).toEqual([1, 2, 3])
+    lost.left = maxPushFailures
+    await publish([4])
+    await net.until(() => delivery().dropped === 1)
+  })
+
+  it('in one topic goes on being served in another', async () => {
+    const slow = await reader('slow')
+    const good = await reader('good', slow.client)
+    const lost = loseAcknowledgements(toHex(await topicKeyOf('slow')))
+    lost.left = maxPushFailures
+    await publish([1], 'slow')
+    await net.until(() => delivery().dropped === 1)
+    await publish(numbers(1, 20), 'good')
+    await net.until(() => good.seen.length === 20, SOON_MS)
+    expect(delivery()).toMatchObject({ dropped: 1, failedPushes: maxPushFailures })
+    expect(counters().attachedSubscribers).toBe(1)
+  })
+
+  it('in many topics is let go of in all of them at once, not after a timeout for each and each time', async () => {
+    const topics = Array.from({ length: 20 }, (_, i) => `room ${i}`)
+    const one = await net.client({ options: PUSHES_ONLY })
+    const all: Reader[] = []
+    for (const topic of topics) all.push(await reader(topic, one))
+    expect(counters().attachedSubscribers).toBe(20)
+    mute(all[0] as Reader)
+    for (const topic of topics) await publish([1], topic)
+    await net.until(() => counters().attachedSubscribers === 0, 2 * requestTimeoutMs)
+    expect(delivery().failures.TIMEOUT).toBeLessThanOrEqual(20)
+    const { pushes } = delivery()
+    for (const topic of topics) await publish([2], topic)
+    expect(delivery().pushes).toBe(pushes)
+    heal(all[0] as Reader)
+    await net.until(() => all.every(({ seen }) => seen.length === 2))
+    expect(all.map(({ seen }) => seen)).toEqual(all.map(() => [1, 2]))
+  })
+
+  it('holds no more than a bound however much is said, and delays nobody', async () => {
+    const [hung, other] = (await readers(2)) as [Reader, Reader]
+    mute(hung)
+    let most = 0
+    for (let round = 0; round < 10; round++) {
+      const batch = numbers(round * 100 + 1, round * 100 + 100)
+      await net.during(Promise.all(batch.map((n) => holder.pubsub.publish('room', n))))
+      const told = await net.during(holder.pubsub.diagnostics())
+      const { waiting, pending } = told.replica?.delivery ?? { waiting: undefined, pending: 99 }
+      most = Math.max(most, waiting?.messages ?? 0)
+      expect(waiting?.mostMessages).toBeLessThanOrEqual(LIMITS.maxPushMessages)
+      expect(waiting?.bytes).toBeLessThanOrEqual(2 * LIMITS.maxPushBytes)
+      expect(pending).toBeLessThanOrEqual(2)
+      await net.until(() => other.seen.length === batch.at(-1))
+    }
+    expect(most).toBeGreaterThan(0)
+    expect(delivery().overflows).toBeGreaterThan(0)
+    heal(hung)
+    await net.until(() => hung.seen.length === 1_000)
+    for (const { seen } of [hung, other])
+      expect(seen.toSorted((a, b) => Number(a) - Number(b))).toEqual(numbers(1, 1_000))
+  })
+})
