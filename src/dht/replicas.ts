@@ -158,11 +158,17 @@ export class Replicas {
   /** Remembers that a peer could not be reached; doubles each time until it is seen again. */
   markDown(peer: NodeId): void {
     if (peer === this.#network.self) return
-    const before = this.#down.get(peer)?.forMs
-    const forMs = Math.min(before === undefined ? this.#options.downMs : before * 2, this.#options.maxDownMs)
+    const now = this.#runtime.monotonicNow()
+    const before = this.#down.get(peer)
+    // one link takes with it all that was under way on it: that is one time
+    if (before !== undefined && before.untilMs > now) return
+    const forMs = Math.min(
+      before === undefined ? this.#options.downMs : before.forMs * 2,
+      this.#options.maxDownMs,
+    )
     this.#down.delete(peer)
     if (this.#down.size >= MAX_DOWN) this.#down.delete(this.#down.keys().next().value as NodeId)
-    this.#down.set(peer, { untilMs: this.#runtime.monotonicNow() + jittered(this.#runtime, forMs), forMs })
+    this.#down.set(peer, { untilMs: now + jittered(this.#runtime, forMs), forMs })
   }
 
   /** A peer that is merely slow stays in the set, so that slowness never lowers what a majority is. */

@@ -226,6 +226,22 @@ describe('the set', () => {
     expect(waitMs).toBe(maxDownMs)
   })
 
+  it('counts all that was under way when a peer went as once, and the next time as twice', async () => {
+    const [gone] = (await holders(true, true)) as [HeldPeer]
+    await ids()
+    const cooledMs = () => replicas.view(8).cooled.map(({ forMs }) => forMs)
+    const running = Array.from({ length: 8 }, () => commit([gone]))
+    await until(() => gone.rpc.counters.requestsReceived === 8)
+    net.hub.crash(gone.nodeId)
+    const outcomes = await Promise.all(running.map(async ({ done }) => done))
+    expect(outcomes).toHaveLength(8)
+    expect(running.map(({ outcome }) => outcome?.failures[0]?.code)).toEqual(running.map(() => 'LINK_CLOSED'))
+    expect(cooledMs()).toEqual([downMs])
+    net.runtime.advance(downMs)
+    await Promise.all([commit([gone]).done, commit([gone]).done])
+    expect(cooledMs()).toEqual([2 * downMs])
+  })
+
   it('does not take it back because it is looked up again, however often', async () => {
     const [gone] = (await holders(true, true)) as [HeldPeer]
     expect(await ids()).toContain(gone.nodeId)
