@@ -22,6 +22,8 @@ import { topicMethods } from './wire.ts'
  */
 
 interface Attachment {
+  /** Of the topic. */
+  name: string
   peer: NodeId
   expiresAtMs: number
   /** Versions up to this one were pushed, or read by the subscriber before it attached. */
@@ -91,6 +93,7 @@ export class Delivery {
     if ((known?.subscribers.size ?? 0) >= LIMITS.maxSubscribers && !known?.subscribers.has(from))
       throw new StickyError('TOPIC_FULL', 'Too many subscribers here.')
     if (known === undefined) this.#requireRoom(from)
+    this.#requireFewPushes(name, from)
     const verified = await verifyStatement(statement, { topicKey: key })
     checkStatementFreshness(verified, this.#dht.runtime.now())
     if (verified.nodeId !== from || verified.body.kind !== 'subscribe') {
@@ -106,6 +109,7 @@ export class Delivery {
     }
     this.#topics.set(name, topic)
     topic.subscribers.set(from, {
+      name,
       peer: from,
       expiresAtMs: verified.body.expiresAt,
       pushedVersion: version,
@@ -129,6 +133,18 @@ export class Delivery {
     this.#dropExpired()
     if (this.#topics.size >= maxAttachedTopics) throw new StickyError('BUSY', 'Too many topics here.')
     if (ofPeer() >= maxAttachedTopicsPerPeer) throw new StickyError('BUSY', 'Too many topics of this node.')
+  }
+
+  /**
+   * Who attaches again is served at once, though a push on the link before it is still waited for; but not again and again.
+   * Throws BUSY.
+   */
+  #requireFewPushes(name: string, from: NodeId): void {
+    let underWay = 0
+    for (const attachment of this.#inFlight)
+      if (attachment.peer === from && attachment.name === name) underWay += 1
+    if (underWay >= MAX_PUSHES_UNDER_WAY)
+      throw new StickyError('BUSY', 'Pushes of this topic to this node are under way.')
   }
 
   #dropExpired(): void {
@@ -328,3 +344,6 @@ export class Delivery {
     this.#topics.clear()
   }
 }
+
+/** To one subscriber in one topic: one of its attachment, and one of the attachment before it. */
+const MAX_PUSHES_UNDER_WAY = 2

@@ -1,11 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { DEFAULT_DHT_OPTIONS, StickyError, toHex } from '../../src/dht/index.ts'
+import { DEFAULT_DHT_OPTIONS, identityFromSeed, StickyError, toHex } from '../../src/dht/index.ts'
 import { DEFAULT_PUBSUB_OPTIONS, LIMITS } from '../../src/pubsub/options.ts'
+import { createStatement } from '../../src/pubsub/subscribers.ts'
 import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
 import type { MemoryNode } from '../support/memory-nodes.ts'
 import { type OutboxClient, OutboxNet } from '../support/outbox-net.ts'
+import { codeOf } from '../support/rpc-net.ts'
 
 /** What a replica sends to its subscribers, and what one of them that is slow or gone costs the others; in virtual time. */
 
@@ -223,5 +225,42 @@ describe('a subscriber that acknowledges nothing', () => {
     await net.until(() => hung.seen.length === 1_000)
     for (const { seen } of [hung, other])
       expect(seen.toSorted((a, b) => Number(a) - Number(b))).toEqual(numbers(1, 1_000))
+  })
+
+  it('has two pushes under way at most, however often it attaches again, and others theirs', async () => {
+    const one = await reader()
+    const topic = await topicKeyOf('room')
+    const identity = await identityFromSeed(one.client.node.seed)
+    const attach = async () => {
+      const issuedAt = net.runtime.now()
+      const statement = { topicKey: topic, identity, kind: 'subscribe' as const, issuedAt }
+      const { envelope } = await createStatement({
+        ...statement,
+        expiresAt: issuedAt + 60_000,
+        info: new Uint8Array(),
+      })
+      const { rpc } = one.client.pubsub.dht
+      return rpc.request(holder.pubsub.nodeId, topicMethods.attach, { topic, statement: envelope })
+    }
+    // it takes part in everything, and acknowledges no push
+    const { rpc } = holder.pubsub.dht
+    const request = rpc.request.bind(rpc)
+    rpc.request = (to, method, ...rest) =>
+      method.name === topicMethods.push.name ? new Promise(() => undefined) : request(to, method, ...rest)
+    const answers: string[] = []
+    for (let n = 1; n <= 10; n++) {
+      answers.push(await net.during(codeOf(attach())))
+      await publish([n])
+      await net.until(() => delivery().pushes === Math.min(n, 2))
+    }
+    expect(counters().pushesInFlight).toBe(2)
+    expect(answers).toEqual(['ok', 'ok', ...Array.from({ length: 8 }, () => 'BUSY')])
+    // another topic, and another subscriber, are as good as ever
+    const other = await reader('hall', one.client)
+    const neighbour = await reader()
+    rpc.request = request
+    await publish([11])
+    await publish([1], 'hall')
+    await net.until(() => neighbour.seen.includes(11) && other.seen.length === 1, SOON_MS)
   })
 })
