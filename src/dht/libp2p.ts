@@ -257,23 +257,27 @@ export class Libp2pNetwork implements PeerNetwork {
 
   /**
    * libp2p takes a standing connection for a live one, also when the other side has lost it without a word: one that
-   * opens no stream in good time is cut, and undefined says to dial anew.
+   * opens no stream in good time is cut, with those that are older, and undefined says to dial anew.
    */
   async #streamOnStanding(peerId: PeerId, signal: AbortSignal): Promise<Stream | undefined> {
     const standing = this.#libp2p
       .getConnections(peerId)
-      .find(({ status, limits }) => status === 'open' && limits === undefined)
-    if (standing === undefined) return undefined
+      .filter(({ status, limits }) => status === 'open' && limits === undefined)
+      .toSorted((a, b) => b.timeline.open - a.timeline.open)
+    const [newest] = standing
+    if (newest === undefined) return undefined
     const limit = new AbortController()
     const stop = () => limit.abort(signal.reason)
     const timer = this.#runtime.setTimer(() => limit.abort(), this.#options.stalledConnectionMs)
     signal.addEventListener('abort', stop, { once: true })
     try {
-      return await standing.newStream(LINK_PROTOCOL, { signal: limit.signal })
+      return await newest.newStream(LINK_PROTOCOL, { signal: limit.signal })
     } catch (error) {
       signal.throwIfAborted()
-      if (limit.signal.aborted) standing.abort(new Error('The connection opens no streams.'))
-      else if (standing.status === 'open') throw error // e.g. the peer does not speak the protocol
+      // libp2p would take one of those left for the dial, and there is no time to try each
+      if (limit.signal.aborted)
+        for (const connection of standing) connection.abort(new Error('The connection opens no streams.'))
+      else if (newest.status === 'open') throw error // e.g. the peer does not speak the protocol
       return undefined
     } finally {
       timer.clear()

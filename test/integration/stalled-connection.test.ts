@@ -37,6 +37,23 @@ it('a connection that died without a word is replaced when a link is opened', as
   await expect.poll(() => frames.length).toBe(1)
 })
 
+it('all connections to a peer that died without a word are replaced, not one at each attempt', async () => {
+  net = await startLibp2pNet([], { stalledConnectionMs: 300 })
+  const options = { join: false }
+  const [a, b] = [await net.add('durable', options), await net.add('durable', options)]
+  const port = Number(/\/tcp\/(\d+)/.exec(String(b.libp2p.getMultiaddrs()[0]))?.[1])
+  proxy = await startTcpProxy(port)
+  b.network.onInboundLink(() => silent)
+  const address = multiaddr(`/ip4/127.0.0.1/tcp/${proxy.port}/ws/p2p/${b.libp2p.peerId}`)
+  await a.libp2p.peerStore.merge(b.libp2p.peerId, { multiaddrs: [address] })
+  const dead = [await a.libp2p.dial(address), await a.libp2p.dial(address, { force: true })]
+  expect(a.libp2p.getConnections(b.libp2p.peerId)).toHaveLength(2)
+  proxy.stallStanding()
+  const link = await a.network.openLink(b.network.self, silent, { signal: AbortSignal.timeout(5_000) })
+  expect(dead.map(({ status }) => status)).not.toContain('open')
+  link.close()
+})
+
 it('a connection that is given up leaves no socket behind, on either side of a silent peer', async () => {
   net = await startLibp2pNet([])
   const options = { join: false }
