@@ -13,6 +13,7 @@ import { entriesAfter, loadMessages } from './collection.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
 import { checkStatementFreshness, verifyStatement } from './subscribers.ts'
+import { WaitingPushes, type WaitingQueue } from './waiting-pushes.ts'
 import { topicMethods } from './wire.ts'
 
 /**
@@ -21,17 +22,14 @@ import { topicMethods } from './wire.ts'
  * piece afterwards; when that is more than a frame holds, the push is empty and the subscriber comes and reads.
  */
 
-interface Attachment {
+interface Attachment extends WaitingQueue {
   /** Of the topic. */
   name: string
-  peer: NodeId
   expiresAtMs: number
   /** Versions up to this one were pushed, or read by the subscriber before it attached. */
   pushedVersion: number
   /** Versions up to this one it reads by itself, before it attached or because a push could not hold them all. */
   unpushedVersion: number
-  waiting: [version: number, envelope: Uint8Array][]
-  waitingBytes: number
   /** More came than `waiting` may hold: the next push is a call to come and read. */
   overflowed: boolean
   targetVersion: number
@@ -59,6 +57,7 @@ export class Delivery {
   readonly #dht: Dht
   readonly #options: PubSubOptions
   readonly #topics = new Map<string, AttachedTopic>()
+  readonly #waiting: WaitingPushes
   readonly #stop: (() => void)[] = []
   /** Whose push has been sent, and neither acknowledged nor given up; also of those who have left meanwhile. */
   readonly #inFlight = new Set<Attachment>()
@@ -78,6 +77,7 @@ export class Delivery {
   constructor(dht: Dht, options: PubSubOptions) {
     this.#dht = dht
     this.#options = options
+    this.#waiting = new WaitingPushes(options.maxWaitingBytesPerPeer)
     dht.rpc.handle(topicMethods.attach, (from, { topic, statement }) => this.#attach(from, topic, statement))
     dht.rpc.handle(topicMethods.detach, (from, { topic }) => {
       this.#detach(toHex(topic), from)
@@ -108,6 +108,8 @@ export class Delivery {
       isReading: false,
     }
     this.#topics.set(name, topic)
+    const before = topic.subscribers.get(from)
+    if (before !== undefined) this.#waiting.take(before)
     topic.subscribers.set(from, {
       name,
       peer: from,
@@ -220,18 +222,9 @@ export class Delivery {
       attachment.targetVersion = version
       attachment.targetMessages = messages
     }
-    for (const entry of added ?? []) {
-      attachment.waitingBytes += entry[1].byteLength
-      attachment.waiting.push(entry)
-    }
-    if (
-      added === undefined ||
-      attachment.waitingBytes > LIMITS.maxPushBytes ||
-      attachment.waiting.length > LIMITS.maxPushMessages
-    ) {
+    if (added === undefined || !this.#waiting.add(attachment, added)) {
+      this.#waiting.take(attachment)
       attachment.overflowed = true
-      attachment.waiting = []
-      attachment.waitingBytes = 0
       this.counters.overflows += 1
     }
     if (!attachment.inFlight) void this.#push(topic, attachment)
@@ -246,10 +239,9 @@ export class Delivery {
       const { targetVersion: version, targetMessages: messages } = attachment
       if (messages === undefined) break
       const isCall = attachment.overflowed
-      const entries = isCall ? [] : attachment.waiting
+      const waiting = this.#waiting.take(attachment)
+      const entries = isCall ? [] : waiting
       const previous = isCall ? version : attachment.pushedVersion
-      attachment.waiting = []
-      attachment.waitingBytes = 0
       attachment.overflowed = false
       const push = { topic: topic.key, previous, version, messages, entries }
       this.counters.pushes += 1
@@ -292,7 +284,10 @@ export class Delivery {
 
   /** Also ends the pushing to that peer, which goes on as long as it is a subscriber here. */
   #drop(topic: AttachedTopic, peer: NodeId): void {
-    if (!topic.subscribers.delete(peer)) return
+    const dropped = topic.subscribers.get(peer)
+    if (dropped === undefined) return
+    topic.subscribers.delete(peer)
+    this.#waiting.take(dropped)
     this.counters.dropped += 1
     const name = toHex(topic.key)
     if (topic.subscribers.size === 0 && this.#topics.get(name) === topic) this.#topics.delete(name)

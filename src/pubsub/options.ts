@@ -164,6 +164,8 @@ export interface PubSubOptions {
   maxAttachedTopics: number
   /** Of these, for one peer. */
   maxAttachedTopicsPerPeer: number
+  /** Waiting for pushes to one peer, all its topics together; beyond, it is told to come and read. */
+  maxWaitingBytesPerPeer: number
   /** Messages an async iteration may be behind before it ends with BUSY. */
   maxUnreadMessages: number
   /** What waits to be sent, in all topics; more is refused as BUSY. Bytes: data, and 1 KiB for the rest of each. */
@@ -235,6 +237,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxPushFailures: 3,
   maxAttachedTopics: 10_000,
   maxAttachedTopicsPerPeer: 1_000,
+  maxWaitingBytesPerPeer: 1024 * 1024,
   maxUnreadMessages: 65_536,
   maxOutboxEntries: 1_000,
   maxOutboxBytes: 16 * 1024 * 1024,

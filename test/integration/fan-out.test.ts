@@ -227,6 +227,35 @@ describe('a subscriber that acknowledges nothing', () => {
       expect(seen.toSorted((a, b) => Number(a) - Number(b))).toEqual(numbers(1, 1_000))
   })
 
+  it('has a bound over all its topics, beyond which it is called to come and read, and others are not', async () => {
+    const maxWaitingBytesPerPeer = 8_000
+    await net.close()
+    net = new OutboxNet()
+    holder = await net.holder({ options: { maxWaitingBytesPerPeer } })
+    const topics = numbers(1, 6).map((n) => `topic ${n}`)
+    const client = await net.client({ options: PUSHES_ONLY })
+    const hung: Reader[] = []
+    const others: Reader[] = []
+    for (const topic of topics) {
+      hung.push(await reader(topic, client))
+      others.push(await reader(topic))
+    }
+    mute(hung[0] as Reader)
+    const text = (n: number) => `${n} `.padEnd(1_500)
+    for (const n of numbers(1, 4))
+      for (const topic of topics) {
+        await publish([text(n)], topic)
+        const told = await net.during(holder.pubsub.diagnostics())
+        // of the others nothing waits for long
+        expect(told.replica?.delivery.waiting?.bytes).toBeLessThanOrEqual(2 * maxWaitingBytesPerPeer)
+      }
+    expect(delivery().overflows).toBeGreaterThan(0)
+    await net.until(() => others.every(({ seen }) => seen.length === 4), SOON_MS)
+    heal(hung[0] as Reader)
+    await net.until(() => hung.every(({ seen }) => seen.length === 4))
+    for (const { seen } of [...hung, ...others]) expect(seen).toEqual(numbers(1, 4).map(text))
+  })
+
   it('has two pushes under way at most, however often it attaches again, and others theirs', async () => {
     const one = await reader()
     const topic = await topicKeyOf('room')

@@ -5,6 +5,7 @@ const LONGEST = [
   'simulation/simulation.test.ts',
   'simulation/controls.test.ts',
   'hostile/node.test.ts',
+  'cluster/slow-peers.test.ts',
   'contract/network.test.ts',
   'unit/docs.test.ts',
   'browser/chat-network.test.ts',
