@@ -474,7 +474,7 @@ export class StickyPubSub implements PubSub {
   /** A replica that is not told goes on pushing until the subscription expires. Another one here may need it still. */
   #detach(name: string, topicKey: Uint8Array, from: NodeId): void {
     for (const { source } of this.#subscriptions.get(name) ?? []) if (source === from) return
-    if (!this.dht.rpc.connectedPeers.includes(from)) return
+    if (!this.dht.rpc.isConnected(from)) return
     this.dht.rpc.request(from, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
   }
 }
