@@ -118,6 +118,11 @@ export class Replicas {
     return this.#sets.get(toHex(key))?.refreshing
   }
 
+  /** How many there are, as far as that is known, those included who are left out. */
+  countOf(key: Uint8Array): number {
+    return this.#chosen(this.#sets.get(toHex(key))?.peers ?? []).length
+  }
+
   async #lookUp(key: Uint8Array, name: string, cached: CachedSet): Promise<ClosestPeer[]> {
     const startedAtMs = this.#runtime.monotonicNow()
     const topology = this.#topology

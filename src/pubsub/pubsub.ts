@@ -2,9 +2,6 @@ import {
   Cleanups,
   Dht,
   type DhtOptions,
-  delay,
-  equalBytes,
-  type HeadAnswer,
   type Identity,
   idOfCid,
   MeasuredStorage,
@@ -40,7 +37,6 @@ import type {
 } from './api.ts'
 import { loadMessages } from './collection.ts'
 import { Committer } from './commit.ts'
-import { decodeCoordinator } from './coordinator.ts'
 import { askDelivered, DeliveredAnswers } from './delivered.ts'
 import { Delivery } from './delivery.ts'
 import { VerifiedMessages } from './delta.ts'
@@ -51,6 +47,7 @@ import { Initiator } from './initiator.ts'
 import { KeyedPublisher } from './keyed-publish.ts'
 import { createKinds } from './kinds.ts'
 import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
+import { loadTopic } from './load-topic.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { PositionsKept } from './positions-kept.ts'
@@ -422,30 +419,9 @@ export class StickyPubSub implements PubSub {
     if (this.#closing !== undefined) throw new StickyError('CLOSED', 'This node is closed.')
   }
 
-  /** The joined head of a topic, read at a majority of its holders, with a reader of its blocks. */
   async #load(topic: string, signal?: AbortSignal): Promise<Loaded | undefined> {
     this.#requireOpen()
-    const topicKey = await topicKeyOf(topic)
-    const answers = await this.#readHeads(topicKey, signal)
-    if (answers.length === 0)
-      throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
-    if (answers.every((answer) => answer.error !== undefined)) throw (answers[0] as HeadAnswer).error
-    const answer = agreedHead(answers, this.dht.self)
-    if (answer === undefined) return undefined
-    return {
-      coordinator: decodeCoordinator(answer.head),
-      head: answer.head,
-      reader: (own) => this.dht.reader(COORDINATOR, topicKey, answer.peer, own),
-    }
-  }
-
-  /** Who has just joined may know nobody for a moment. */
-  async #readHeads(topicKey: Uint8Array, signal?: AbortSignal): Promise<HeadAnswer[]> {
-    for (let attempt = 0; ; attempt++) {
-      const answers = await this.dht.readHeads(COORDINATOR, topicKey, signal)
-      if (answers.length > 0 || attempt === MAX_EMPTY_READS) return answers
-      await delay(this.dht.runtime, this.#options.retryMs * 2 ** attempt, signal)
-    }
+    return loadTopic(this.dht, await topicKeyOf(topic), this.#options, signal)
   }
 
   #receivePushes(): void {
@@ -477,28 +453,6 @@ export class StickyPubSub implements PubSub {
     if (!this.dht.rpc.isConnected(from)) return
     this.dht.rpc.request(from, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
   }
-}
-
-/** With the default backoff 1.5 s in all. */
-const MAX_EMPTY_READS = 4
-
-/**
- * After a repair honest holders have one head; a holder that keeps to a stale one is outvoted. Among equals this node
- * itself, then the newest.
- */
-function agreedHead(answers: HeadAnswer[], self: NodeId): (HeadAnswer & { head: Uint8Array }) | undefined {
-  const found = answers.filter(
-    (answer): answer is HeadAnswer & { head: Uint8Array } => answer.head !== undefined,
-  )
-  const votes = (head: Uint8Array) => found.filter((other) => equalBytes(other.head, head)).length
-  const ranked = found.map((answer) => ({ answer, votes: votes(answer.head) }))
-  ranked.sort(
-    (a, b) =>
-      b.votes - a.votes ||
-      Number(b.answer.peer === self) - Number(a.answer.peer === self) ||
-      decodeCoordinator(b.answer.head).version - decodeCoordinator(a.answer.head).version,
-  )
-  return ranked[0]?.answer
 }
 
 /** Where the history asked for begins, when that is a position. Throws INVALID_DATA for what is no request at all. */

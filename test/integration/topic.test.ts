@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Message } from '../../src/pubsub/index.ts'
+import { separate } from '../support/memory-faults.ts'
 import { MemoryNet, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
 
 let net: MemoryNet
@@ -57,6 +58,32 @@ describe('a topic', () => {
     } while (before !== undefined)
     expect(asked).toHaveBeenCalledOnce() // for the first page
     expect(seen).toEqual(Array.from({ length: 300 }, (_, i) => i))
+  })
+
+  it('is not said to have no history by one replica that has none, while the others cannot be reached', async () => {
+    net = new MemoryNet()
+    const others = [await net.add(), await net.add()]
+    await others[0]?.pubsub.publish('room', 'said')
+    const newcomer = await net.add()
+    separate(others, [newcomer])
+    const quick = { requestTimeoutMs: 100, downMs: 100, maxDownMs: 100 }
+    const client = await net.add({ stores: false, durable: false, dhtOptions: quick })
+    for (const { pubsub } of others) client.network.blackholes.add(pubsub.nodeId)
+    const { dht } = client.pubsub
+    const readHeads = dht.readHeads.bind(dht)
+    let reads = 0
+    dht.readHeads = async (...args) => {
+      const heads = await readHeads(...args)
+      client.network.blackholes.clear()
+      reads += 1
+      return heads
+    }
+    const { messages } = await client.pubsub.history('room')
+    expect(messages.map(({ data }) => data)).toEqual(['said'])
+    expect(reads).toBeGreaterThan(1)
+    reads = 0
+    expect((await client.pubsub.history('hall')).messages).toEqual([])
+    expect(reads).toBe(1)
   })
 
   it('keeps data too large for a message in a block of its own', async () => {

@@ -1,0 +1,69 @@
+import { type Dht, delay, equalBytes, type HeadAnswer, type NodeId, StickyError } from '../dht/index.ts'
+import { decodeCoordinator } from './coordinator.ts'
+import type { Loaded } from './history.ts'
+import { COORDINATOR, type PubSubOptions } from './options.ts'
+
+type Options = Pick<PubSubOptions, 'retryMs'>
+
+/**
+ * The joined head of a topic, read at a majority of its holders, with a reader of its blocks; undefined where nothing was
+ * ever said. Throws NO_REPLICAS, or what came of asking the nearest one where none answered.
+ */
+export async function loadTopic(
+  dht: Dht,
+  topicKey: Uint8Array,
+  options: Options,
+  signal?: AbortSignal,
+): Promise<Loaded | undefined> {
+  const answers = await readHeads(dht, topicKey, options, signal)
+  if (answers.length === 0) throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
+  if (answers.every((answer) => answer.error !== undefined)) throw (answers[0] as HeadAnswer).error
+  const answer = agreedHead(answers, dht.self)
+  if (answer === undefined) return undefined
+  return {
+    coordinator: decodeCoordinator(answer.head),
+    head: answer.head,
+    reader: (own) => dht.reader(COORDINATOR, topicKey, answer.peer, own),
+  }
+}
+
+/** Who has just joined may know nobody for a moment, or only some of whom it will know: nothing there is said twice. */
+async function readHeads(
+  dht: Dht,
+  topicKey: Uint8Array,
+  { retryMs }: Options,
+  signal: AbortSignal | undefined,
+): Promise<HeadAnswer[]> {
+  for (let attempt = 0; ; attempt++) {
+    const answers = await dht.readHeads(COORDINATOR, topicKey, signal)
+    const answered = answers.filter(({ error }) => error === undefined)
+    const isSure =
+      answered.some(({ head }) => head !== undefined) ||
+      (answered.length * 2 > dht.replicas.countOf(topicKey) &&
+        dht.replicas.refreshing(topicKey) === undefined)
+    if (isSure || attempt === MAX_UNSURE_READS) return answers
+    await delay(dht.runtime, retryMs * 2 ** attempt, signal)
+  }
+}
+
+/** With the default backoff 1.5 s in all. */
+const MAX_UNSURE_READS = 4
+
+/**
+ * After a repair honest holders have one head; a holder that keeps to a stale one is outvoted. Among equals this node
+ * itself, then the newest.
+ */
+function agreedHead(answers: HeadAnswer[], self: NodeId): (HeadAnswer & { head: Uint8Array }) | undefined {
+  const found = answers.filter(
+    (answer): answer is HeadAnswer & { head: Uint8Array } => answer.head !== undefined,
+  )
+  const votes = (head: Uint8Array) => found.filter((other) => equalBytes(other.head, head)).length
+  const ranked = found.map((answer) => ({ answer, votes: votes(answer.head) }))
+  ranked.sort(
+    (a, b) =>
+      b.votes - a.votes ||
+      Number(b.answer.peer === self) - Number(a.answer.peer === self) ||
+      decodeCoordinator(b.answer.head).version - decodeCoordinator(a.answer.head).version,
+  )
+  return ranked[0]?.answer
+}
