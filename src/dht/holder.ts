@@ -1,4 +1,4 @@
-import { equalBytes } from './codec.ts'
+import { equalBytes, sha256 } from './codec.ts'
 import { StickyError } from './errors.ts'
 import { type NodeId, nodeIdOf } from './identity.ts'
 import type { HeldRecord } from './record.ts'
@@ -8,21 +8,27 @@ import { syncFrom } from './sync.ts'
 import { MAX_REPLY_BLOCK_BYTES, recordMethods } from './wire.ts'
 
 /**
- * What a holder answers. It takes a commit that fast-forwards its own head, fetches what it lacks when it is merely
- * behind, and answers `conflict` with its own head when the two have diverged. It never lets go of what it knows.
+ * What a holder answers. It takes a delta that fast-forwards its own head, fetches what it lacks of a head when it is
+ * merely behind, and answers `conflict` with its own head when the two have diverged. It never lets go of what it knows.
  */
 export function serveRecords(store: RecordStore, rpc: Rpc): void {
-  rpc.handle(recordMethods.commit, async (from, { kind, key, base, head, delta }) => {
+  rpc.handle(recordMethods.append, async (_from, { kind, key, base, id, delta }) => {
+    if (delta.byteLength > store.headKind(kind).maxDeltaBytes)
+      throw new StickyError('TOO_LARGE', 'A delta above its limit.')
+    const record = await store.record(kind, key)
+    const isStored = await record.exclusive(() => fastForward(store, record, base, id, delta))
+    return { outcome: isStored ? ('stored' as const) : ('other' as const) }
+  })
+
+  rpc.handle(recordMethods.commit, async (from, { kind, key, head }) => {
     const headKind = store.headKind(kind)
     if (head.byteLength > headKind.maxBytes) throw new StickyError('TOO_LARGE', 'A head above its limit.')
-    if (delta.byteLength > headKind.maxDeltaBytes)
-      throw new StickyError('TOO_LARGE', 'A delta above its limit.')
     await headKind.verify(key, head)
     const record = await store.record(kind, key)
-    if (await record.exclusive(() => fastForward(store, record, base, head, delta))) return stored(record)
     if (record.head !== undefined && headKind.compare(record.head, head) === 'diverged')
       return conflict(record)
-    await syncFrom(store, rpc, record, head, from)
+    if (record.head === undefined || !equalBytes(record.head, head))
+      await syncFrom(store, rpc, record, head, from)
     return record.head !== undefined && contains(record, head) ? stored(record) : conflict(record)
   })
 
@@ -70,20 +76,22 @@ const contains = (record: HeldRecord, head: Uint8Array): boolean => {
   return relation === 'same' || relation === 'behind'
 }
 
-/** The common case: the commit's base is the own head, so the delta alone gives the new one. */
+/** The common case: the base is the own head, so the delta alone gives the new one, which has this id. */
 async function fastForward(
   store: RecordStore,
   record: HeldRecord,
   base: Uint8Array | null,
-  head: Uint8Array,
+  id: Uint8Array,
   delta: Uint8Array,
 ): Promise<boolean> {
-  if (record.head !== undefined && equalBytes(record.head, head)) return true // asked twice
-  const isBase =
-    base === null ? record.head === undefined : record.headId !== undefined && equalBytes(record.headId, base)
-  if (!isBase || delta.byteLength === 0) return false
+  const { headId } = record
+  if (headId !== undefined && equalBytes(headId, id)) return true // asked twice
+  const isBase = base === null ? headId === undefined : headId !== undefined && equalBytes(headId, base)
+  if (!isBase) return false
   const change = await store.apply(record, delta)
-  if (!equalBytes(change.head, head)) return false // rebuilt otherwise than its author did: fetch the blocks instead
+  // rebuilt otherwise than its author did: the blocks are fetched instead
+  if (!equalBytes(await sha256(change.head), id)) return false
+  await record.kind.verify(record.key, change.head)
   await store.applyPrepared(record, delta, change)
   return true
 }

@@ -33,6 +33,7 @@ export type { Advance } from './record-store.ts'
 export {
   type Acknowledgement,
   type CommitOutcome,
+  type CommitRequest,
   type CooledPeer,
   type HeadAnswer,
   MAX_DOWN,

@@ -1,4 +1,4 @@
-import { toHex } from './codec.ts'
+import { sha256, toHex } from './codec.ts'
 import { asStickyError, type ErrorCode, StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
 import type { ClosestPeer, PeerNetwork } from './network.ts'
@@ -24,9 +24,9 @@ interface CachedSet {
 export interface CommitRequest {
   kind: string
   key: Uint8Array
-  base: Uint8Array | undefined
   head: Uint8Array
-  delta: Uint8Array
+  /** How it came out of the head before; who has that one needs no more. */
+  step?: { base: Uint8Array | undefined; delta: Uint8Array } | undefined
 }
 
 export interface Acknowledgement {
@@ -198,6 +198,7 @@ export class Replicas {
       conflicts: [],
       failures: [],
     }
+    const id = sha256(request.head)
     const needed = Math.floor(set.length / 2) + 1
     const needsDurable = set.some((peer) => peer.durable)
     const acknowledge = (peer: ClosestPeer) => {
@@ -214,10 +215,13 @@ export class Replicas {
           await local
           return acknowledge(peer)
         }
-        const answer = await this.#rpc.request(peer.nodeId, recordMethods.commit, {
-          ...request,
-          base: request.base ?? null,
-        })
+        const { kind, key, head, step } = request
+        if (step !== undefined) {
+          const body = { kind, key, base: step.base ?? null, id: await id, delta: step.delta }
+          const { outcome } = await this.#rpc.request(peer.nodeId, recordMethods.append, body)
+          if (outcome === 'stored') return acknowledge(peer)
+        }
+        const answer = await this.#rpc.request(peer.nodeId, recordMethods.commit, { kind, key, head })
         if (answer.outcome === 'stored') acknowledge(peer)
         else outcome.conflicts.push({ peer: peer.nodeId, head: answer.head })
       } catch (error) {

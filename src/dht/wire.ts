@@ -63,11 +63,24 @@ const key = bytesOf(32)
 const ref = v.strictTuple([kindName, objectId])
 
 export const recordMethods = {
-  /** Replace `base` by `head`, which is `base` after `delta`. */
+  /** The receiver's head is `base`: after `delta` it is the one with this id. `other`: it is not, or would not be. */
+  append: method(
+    'record/append',
+    { perSecond: 2_000, burst: 4_000 },
+    v.strictObject({
+      kind: kindName,
+      key,
+      base: v.nullable(objectId),
+      id: objectId,
+      delta: bytesUpTo(232 * 1024),
+    }),
+    v.strictObject({ outcome: v.picklist(['stored', 'other']) }),
+  ),
+  /** The sender's head: to be taken with all that it names, unless the receiver's has diverged from it. */
   commit: method(
     'record/commit',
     { perSecond: 2_000, burst: 4_000 },
-    v.strictObject({ kind: kindName, key, base: v.nullable(objectId), head, delta: bytesUpTo(232 * 1024) }),
+    v.strictObject({ kind: kindName, key, head }),
     v.strictObject({ outcome: v.picklist(['stored', 'conflict']), head }),
   ),
   head: method(

@@ -2,6 +2,7 @@ import {
   type Acknowledgement,
   asStickyError,
   type CommitOutcome,
+  type CommitRequest,
   type Dht,
   delay,
   type HeldRecord,
@@ -109,22 +110,14 @@ export class Committer {
       written.promise.catch(() => undefined)
       try {
         await this.#dht.store.applyLocal(record, delta, (change, base) => {
-          attempt = this.#send(record, set, { base, head: change.head, delta }, written.promise)
+          attempt = this.#send(record, set, { head: change.head, step: { base, delta } }, written.promise)
         })
         written.resolve()
       } catch (error) {
         written.reject(error)
         if (attempt === undefined) throw error
       }
-      return (
-        attempt ??
-        this.#send(
-          record,
-          set,
-          { base: undefined, head: record.head as Uint8Array, delta: NOTHING },
-          Promise.resolve(),
-        )
-      )
+      return attempt ?? this.#send(record, set, { head: record.head as Uint8Array }, Promise.resolve())
     })
   }
 
@@ -141,8 +134,7 @@ export class Committer {
   async #replicate(record: HeldRecord, check?: CheckMerged): Promise<Attempt> {
     const set = await this.#dht.replicas.set(record.key)
     const send = () => {
-      const head = record.head as Uint8Array
-      return this.#send(record, set, { base: undefined, head, delta: NOTHING }, Promise.resolve())
+      return this.#send(record, set, { head: record.head as Uint8Array }, Promise.resolve())
     }
     if (check === undefined) return send()
     return record.exclusive(async () => {
@@ -203,11 +195,7 @@ export class Committer {
   }
 }
 
-interface Sent {
-  base: Uint8Array | undefined
-  head: Uint8Array
-  delta: Uint8Array
-}
+type Sent = Pick<CommitRequest, 'head' | 'step'>
 
 interface Attempt {
   /** Resolves at a majority, or undefined when all have answered without one. */
@@ -216,8 +204,6 @@ interface Attempt {
   /** Whether this node's own disk took it. */
   isHere: Promise<boolean>
 }
-
-const NOTHING = new Uint8Array()
 
 const describe = ({ replicas, conflicts, failures }: CommitOutcome): string => {
   const codes = failures.map((failure) => failure.code).join(', ')

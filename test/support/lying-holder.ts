@@ -74,6 +74,7 @@ export class LyingHolder {
     rpc.handle(topicMethods.detach, () => ({}))
     rpc.handle(recordMethods.head, () => ({ head: shown.head }))
     rpc.handle(recordMethods.offer, () => ({ head: shown.head }))
+    rpc.handle(recordMethods.append, () => ({ outcome: 'stored' as const }))
     rpc.handle(recordMethods.commit, (_from, { head }) => ({ outcome: 'stored' as const, head }))
     rpc.handle(recordMethods.compare, () => ({ differing: [] }))
     rpc.handle(recordMethods.blocks, async (_from, { refs }) => {

@@ -24,14 +24,18 @@ const roster = {
 
 /** A request and a reply of every method, by name. */
 export const bodies: Record<string, { request: unknown; reply: unknown }> = {
-  'record/commit': {
+  'record/append': {
     request: {
       kind: 'coordinator',
       key: filled(32, 1),
       base: filled(32, 2),
-      head: filled(5, 3),
+      id: filled(32, 3),
       delta: filled(6, 4),
     },
+    reply: { outcome: 'stored' },
+  },
+  'record/commit': {
+    request: { kind: 'coordinator', key: filled(32, 1), head: filled(5, 3) },
     reply: { outcome: 'stored', head: filled(5, 3) },
   },
   'record/head': { request: { kind: 'coordinator', key: filled(32, 1) }, reply: { head: null } },

@@ -23,13 +23,14 @@ const kind = 'coordinator'
 
 /** A body that keeps to its schema and brings nothing new to anybody. */
 const USELESS: Record<string, Make> = {
-  [recordMethods.commit.name]: (pool) => ({
+  [recordMethods.append.name]: (pool) => ({
     kind,
     key: pool.topicKey,
     base: pool.random.bytes(32),
-    head: headOf(pool),
+    id: pool.random.bytes(32),
     delta: pool.random.chance(0.5) ? new Uint8Array() : pool.random.bytes(200),
   }),
+  [recordMethods.commit.name]: (pool) => ({ kind, key: pool.topicKey, head: headOf(pool) }),
   [recordMethods.head.name]: (pool) => ({ kind, key: keyOf(pool) }),
   [recordMethods.offer.name]: (pool) => ({
     kind,

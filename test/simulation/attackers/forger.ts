@@ -32,6 +32,7 @@ export class Forger extends Attacker {
     }
     rpc.handle(recordMethods.head, () => ({ head: forged() }))
     rpc.handle(recordMethods.offer, (_from, { head }) => ({ head: forged() ?? head }))
+    rpc.handle(recordMethods.append, () => ({ outcome: 'other' as const }))
     rpc.handle(recordMethods.commit, (_from, { head }) => {
       return { outcome: 'conflict' as const, head: forged() ?? head }
     })
@@ -133,10 +134,12 @@ export class Forger extends Attacker {
   async #sendTo(nodeId: string, truth: Truth, { head, delta }: Forgery): Promise<void> {
     const { topicKey: key } = this.simulation
     const base = delta === undefined && this.random.chance(0.5) ? null : await sha256(truth.head)
-    const commit = { kind: COORDINATOR, key, base, head, delta: delta ?? new Uint8Array() }
+    const append = { kind: COORDINATOR, key, base, id: await sha256(head), delta: delta ?? new Uint8Array() }
+    const commit = { kind: COORDINATOR, key, head }
     const offer = { kind: COORDINATOR, key, head, source: this.publicKey }
     const note = (error: unknown) => this.count(`refused ${asStickyError(error, 'UNREACHABLE').code}`)
     await Promise.all([
+      this.rpc.request(nodeId, recordMethods.append, append).catch(note),
       this.rpc.request(nodeId, recordMethods.commit, commit).catch(note),
       this.rpc.request(nodeId, recordMethods.offer, offer).catch(note),
     ])

@@ -26,6 +26,7 @@ export class StaleReplayer extends Attacker {
     }
     this.rpc.handle(recordMethods.head, () => ({ head: old() }))
     this.rpc.handle(recordMethods.offer, (_from, { head }) => ({ head: old() ?? head }))
+    this.rpc.handle(recordMethods.append, () => ({ outcome: 'other' as const }))
     this.rpc.handle(recordMethods.commit, (_from, { head }) => {
       const mine = old()
       return mine === null
@@ -53,7 +54,7 @@ export class StaleReplayer extends Attacker {
     while (world.nowMs < endMs && this.#head !== null) {
       for (const { nodeId } of replicaSet) {
         const offer = { kind: COORDINATOR, key, head: this.#head, source: this.publicKey }
-        const commit = { kind: COORDINATOR, key, base: null, head: this.#head, delta: new Uint8Array() }
+        const commit = { kind: COORDINATOR, key, head: this.#head }
         this.count('replays', 2)
         this.rpc.request(nodeId, recordMethods.offer, offer).catch(() => undefined)
         this.rpc.request(nodeId, recordMethods.commit, commit).catch(() => undefined)

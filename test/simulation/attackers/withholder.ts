@@ -29,6 +29,10 @@ export class Withholder extends Attacker {
       return { version: 1, replicas: CLAIMED_REPLICAS, durableReplicas: CLAIMED_DURABLE, results }
     })
     rpc.handle(topicMethods.confirm, (_from, { ids }) => ({ stored: ids.map(() => true) }))
+    rpc.handle(recordMethods.append, () => {
+      this.count('falselyStored')
+      return { outcome: 'stored' as const }
+    })
     rpc.handle(recordMethods.commit, (_from, { head }) => {
       this.count('falselyStored')
       return { outcome: 'stored' as const, head }

@@ -1,14 +1,20 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { sha256 } from '../../../src/dht/codec.ts'
 import { StickyError } from '../../../src/dht/errors.ts'
 import type { ClosestPeer } from '../../../src/dht/network.ts'
 import { DEFAULT_DHT_OPTIONS, type DhtOptions } from '../../../src/dht/options.ts'
-import { type Acknowledgement, type CommitOutcome, Replicas } from '../../../src/dht/replicas.ts'
+import {
+  type Acknowledgement,
+  type CommitOutcome,
+  type CommitRequest,
+  Replicas,
+} from '../../../src/dht/replicas.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
 import { until } from '../../support/memory-nodes.ts'
 import { codeOf, type HeldPeer, heldHolder, RpcNet, type RpcPeer } from '../../support/rpc-net.ts'
 
 const KEY = new Uint8Array(32).fill(1)
-const request = { kind: 'any', key: KEY, base: undefined, head: Uint8Array.of(1), delta: Uint8Array.of(2) }
+const request = { kind: 'any', key: KEY, head: Uint8Array.of(1) }
 const { requestTimeoutMs, downMs, maxDownMs, replicaSetTtlMs, stragglerMs } = DEFAULT_DHT_OPTIONS
 
 let net: RpcNet
@@ -29,12 +35,16 @@ afterEach(() => net.close())
 const holders = (...durable: boolean[]) => Promise.all(durable.map((one) => heldHolder(net, one)))
 
 /** A commit under way: what it has said so far. */
-function commit(set: { nodeId: string; durable: boolean }[], local: Promise<unknown> = Promise.resolve()) {
+function commit(
+  set: { nodeId: string; durable: boolean }[],
+  local: Promise<unknown> = Promise.resolve(),
+  step?: CommitRequest['step'],
+) {
   const quorums: Acknowledgement[] = []
   const peers: ClosestPeer[] = set.map(({ nodeId, durable }) => ({ nodeId, durable }))
   const running = { quorums, outcome: undefined as CommitOutcome | undefined, done: Promise.resolve() }
   running.done = replicas
-    .commit(peers, request, local, (ack) => quorums.push(ack))
+    .commit(peers, { ...request, step }, local, (ack) => quorums.push(ack))
     .then((outcome) => {
       running.outcome = outcome
     })
@@ -66,6 +76,32 @@ describe('a commit', () => {
       conflicts: [],
       failures: [],
     })
+  })
+
+  it('brings the delta alone to who has its base, and the head to who has not', async () => {
+    const step = { base: new Uint8Array(32).fill(7), delta: Uint8Array.of(2) }
+    const [ready, behind, apart] = await holders(true, true, true)
+    const asked: string[] = []
+    const id = await sha256(request.head)
+    for (const [peer, outcome] of [
+      [ready, 'stored'],
+      [behind, 'other'],
+      [apart, 'other'],
+    ] as const) {
+      peer?.rpc.handle(recordMethods.append, (_from, body) => {
+        asked.push(outcome)
+        expect(body).toEqual({ kind: 'any', key: KEY, id, ...step })
+        return { outcome }
+      })
+      void peer?.asked().then(() => asked.push('head'))
+    }
+    const running = commit([ready, behind, apart] as HeldPeer[], undefined, step)
+    behind?.answer()
+    apart?.answer({ outcome: 'conflict', head: Uint8Array.of(9) })
+    await running.done
+    expect(asked.toSorted()).toEqual(['head', 'head', 'other', 'other', 'stored'])
+    expect(running.quorums).toEqual([{ replicas: 2, durableReplicas: 2 }])
+    expect(running.outcome?.conflicts).toEqual([{ peer: apart?.nodeId, head: Uint8Array.of(9) }])
   })
 
   it('needs more than half of an even set', async () => {

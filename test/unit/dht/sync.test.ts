@@ -291,7 +291,7 @@ describe('a holder', () => {
     expect(reply.reply.blocks.length).toBeLessThan(pages.length)
   })
 
-  it('takes a commit on its own head, and the same one twice', async () => {
+  it('takes a delta on its own head that gives the head it came with, and the same one twice', async () => {
     await source.commit(3)
     const author = await net.add()
     await pull(author, await headOf(source))
@@ -299,19 +299,20 @@ describe('a holder', () => {
     const deltas: Uint8Array[] = []
     author.dht.store.onAdvance(({ delta }) => delta && deltas.push(delta))
     await author.commit(2)
-    const body = {
-      kind: KIND,
-      key: topicKey,
-      base,
-      head: await headOf(author),
-      delta: deltas[0] as Uint8Array,
-    }
+    const id = (await author.record()).headId as Uint8Array
+    const body = { kind: KIND, key: topicKey, base, id, delta: deltas[0] as Uint8Array }
+    const append = (change: object = {}) =>
+      author.dht.rpc.request(source.nodeId, recordMethods.append, { ...body, ...change })
+    const before = source.storage.writes.length
+    for (const change of [{ base: id }, { base: null }, { id: topicKey }])
+      expect(await append(change)).toEqual({ outcome: 'other' })
+    await expect(append({ delta: new Uint8Array() })).rejects.toMatchObject({ code: 'MALFORMED' })
+    expect(await append({ id: base })).toEqual({ outcome: 'stored' }) // it is there
+    expect(source.storage.writes.length).toBe(before)
     for (let n = 0; n < 2; n++) {
-      const before = source.storage.writes.length
-      const answer = await author.dht.rpc.request(source.nodeId, recordMethods.commit, body)
-      expect(answer.outcome).toBe('stored')
-      expect(hex(answer.head)).toBe(hex(body.head))
-      expect(source.storage.writes.length - before).toBe(n === 0 ? 1 : 0)
+      expect(await append()).toEqual({ outcome: 'stored' })
+      expect(hex(await headOf(source))).toBe(hex(await headOf(author)))
+      expect(source.storage.writes.length - before).toBe(1)
     }
     expect(await messageCount(source)).toBe(5)
   })
@@ -320,11 +321,10 @@ describe('a holder', () => {
     await source.commit(3)
     const author = await net.add()
     await pull(author, await headOf(source))
-    const base = (await author.record()).headId as Uint8Array
     await author.commit(2)
     await source.commit(1)
     const own = await headOf(source)
-    const body = { kind: KIND, key: topicKey, base, head: await headOf(author), delta: new Uint8Array() }
+    const body = { kind: KIND, key: topicKey, head: await headOf(author) }
     const answer = await author.dht.rpc.request(source.nodeId, recordMethods.commit, body)
     expect(answer.outcome).toBe('conflict')
     expect(hex(answer.head)).toBe(hex(own))
@@ -336,9 +336,8 @@ describe('a holder', () => {
     const author = await net.add()
     await pull(author, await headOf(source))
     for (let n = 0; n < 4; n++) await author.commit(2)
-    const { headId } = await author.record()
     const head = await headOf(author)
-    const body = { kind: KIND, key: topicKey, base: headId as Uint8Array, head, delta: new Uint8Array() }
+    const body = { kind: KIND, key: topicKey, head }
     expect((await author.dht.rpc.request(source.nodeId, recordMethods.commit, body)).outcome).toBe('stored')
     expect(hex(await source.head())).toBe(hex(head))
     expect(await messageCount(source)).toBe(11)
