@@ -27,7 +27,7 @@ function edited(edits: Control['edits']): string {
   return directory
 }
 
-const isForHeap = (flag: string) => flag.startsWith('--max-semi-space-size=')
+const isForHeap = (flag: string) => /^--(max-semi-space-size=|single-threaded-gc$)/.test(flag)
 
 async function outputOf({ edits, schedule, seed, breaks }: Control): Promise<string> {
   const directory = edited(edits)
