@@ -3,7 +3,10 @@ import { decodeCoordinator } from './coordinator.ts'
 import type { Loaded } from './history.ts'
 import { COORDINATOR, type PubSubOptions } from './options.ts'
 
-type Options = Pick<PubSubOptions, 'retryMs'>
+interface Options extends Pick<PubSubOptions, 'retryMs'> {
+  /** When this node began, by the clock that never goes back. */
+  startedAtMs: number
+}
 
 /**
  * The joined head of a topic, read at a majority of its holders, with a reader of its blocks; undefined where nothing was
@@ -31,21 +34,25 @@ export async function loadTopic(
 async function readHeads(
   dht: Dht,
   topicKey: Uint8Array,
-  { retryMs }: Options,
+  { retryMs, startedAtMs }: Options,
   signal: AbortSignal | undefined,
 ): Promise<HeadAnswer[]> {
   for (let attempt = 0; ; attempt++) {
     const answers = await dht.readHeads(COORDINATOR, topicKey, signal)
     const answered = answers.filter(({ error }) => error === undefined)
+    const known = dht.replicas.countOf(topicKey)
+    const knowsAll =
+      dht.replicas.refreshing(topicKey) === undefined &&
+      (known >= dht.options.replication || dht.runtime.monotonicNow() - startedAtMs > YOUNG_MS)
     const isSure =
-      answered.some(({ head }) => head !== undefined) ||
-      (answered.length * 2 > dht.replicas.countOf(topicKey) &&
-        dht.replicas.refreshing(topicKey) === undefined)
+      answered.some(({ head }) => head !== undefined) || (answered.length * 2 > known && knowsAll)
     if (isSure || attempt === MAX_UNSURE_READS) return answers
     await delay(dht.runtime, retryMs * 2 ** attempt, signal)
   }
 }
 
+/** Until then it may have met only a newcomer, which holds nothing yet; a join takes about a second. */
+const YOUNG_MS = 3_000
 /** With the default backoff 1.5 s in all. */
 const MAX_UNSURE_READS = 4
 

@@ -421,7 +421,9 @@ export class StickyPubSub implements PubSub {
 
   async #load(topic: string, signal?: AbortSignal): Promise<Loaded | undefined> {
     this.#requireOpen()
-    return loadTopic(this.dht, await topicKeyOf(topic), this.#options, signal)
+    const { retryMs } = this.#options
+    const options = { retryMs, startedAtMs: this.#startedAtMs }
+    return loadTopic(this.dht, await topicKeyOf(topic), options, signal)
   }
 
   #receivePushes(): void {
