@@ -1,13 +1,5 @@
-import {
-  type Dht,
-  type HeldRecord,
-  type NodeId,
-  nodeIdOf,
-  publicKeyOf,
-  StickyError,
-  toHex,
-} from '../dht/index.ts'
-import { entriesAfter, loadMessages } from './collection.ts'
+import { type Dht, type NodeId, nodeIdOf, publicKeyOf, StickyError, toHex } from '../dht/index.ts'
+import { type Entry, entriesAfter, loadMessages } from './collection.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import type { Delivery } from './delivery.ts'
 import { openMessage } from './message.ts'
@@ -39,9 +31,21 @@ export class DeliveredAnswers {
   ): Promise<{ to: [Uint8Array, Uint8Array][] }> {
     if (this.#delivery.acknowledged(key).every(({ peer }) => peer === from)) return { to: [] }
     const record = await this.#dht.store.record(COORDINATOR, key)
-    const versions = await record.exclusive(() => this.#versionsOf(record, from, new Set(ids.map(toHex))))
+    // who has acknowledged what belongs to the head of that moment; no commit waits for the rest
+    const { messages, oldest, acknowledged } = await record.exclusive(async () => {
+      const stored = await this.#storedIds.of(record)
+      return {
+        messages: record.head ? decodeCoordinator(record.head).messages : null,
+        oldest: Math.min(...ids.map((id) => stored.get(toHex(id)) ?? Number.POSITIVE_INFINITY)),
+        acknowledged: this.#delivery.acknowledged(key),
+      }
+    })
+    if (messages === null || oldest === Number.POSITIVE_INFINITY) return { to: [] }
+    const collection = await loadMessages(messages, record.read)
+    const entries = entriesAfter(collection, oldest - 1, record.read)
+    const versions = await versionsOf(entries, from, new Set(ids.map(toHex)))
     const to: [Uint8Array, Uint8Array][] = []
-    for (const { peer, after, upTo } of this.#delivery.acknowledged(key)) {
+    for (const { peer, after, upTo } of acknowledged) {
       if (peer === from) continue // what a publisher reads of its own says nothing
       const isDelivered = ids.map((id) => {
         const version = versions.get(toHex(id))
@@ -51,27 +55,25 @@ export class DeliveredAnswers {
     }
     return { to }
   }
+}
 
-  /** The versions that these messages have here, of those that this publisher has published. */
-  async #versionsOf(record: HeldRecord, publisher: NodeId, ids: Set<string>): Promise<Map<string, number>> {
-    const found = new Map<string, number>()
-    const stored = await this.#storedIds.of(record)
-    const known = [...ids].flatMap((id) => stored.get(id) ?? [])
-    const messages = record.head && decodeCoordinator(record.head).messages
-    if (known.length === 0 || !messages) return found
-    const collection = await loadMessages(messages, record.read)
-    let left = LIMITS.maxDuplicateScan
-    for await (const entry of entriesAfter(collection, Math.min(...known) - 1, record.read)) {
-      const id = toHex(entry.id)
-      if (ids.has(id)) {
-        const { body } = await openMessage(entry.envelope)
-        if (nodeIdOf(body.publisher) === publisher) found.set(id, entry.addedInVersion)
-        if (ids.delete(id) && ids.size === 0) break
-      }
-      if (--left === 0) break
+/** The versions that these messages have here, of those that this publisher has published. */
+async function versionsOf(
+  entries: AsyncIterable<Entry>,
+  publisher: NodeId,
+  ids: Set<string>,
+): Promise<Map<string, number>> {
+  const found = new Map<string, number>()
+  let left = LIMITS.maxDuplicateScan
+  for await (const { id, envelope, addedInVersion } of entries) {
+    const name = toHex(id)
+    if (ids.delete(name)) {
+      const { body } = await openMessage(envelope)
+      if (nodeIdOf(body.publisher) === publisher) found.set(name, addedInVersion)
     }
-    return found
+    if (ids.size === 0 || --left === 0) break
   }
+  return found
 }
 
 /** What all replicas that answer know of some messages of this node's: to whom each was delivered, by shortened key. */
