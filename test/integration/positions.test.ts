@@ -1,12 +1,13 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { encode, identityFromSeed, memoryStorage, type Runtime, systemRuntime } from '../../src/dht/index.ts'
-import type { Gap, Message, SubscribeOptions, Subscription } from '../../src/pubsub/index.ts'
+import type { Subscription } from '../../src/pubsub/index.ts'
 import { createMessage } from '../../src/pubsub/message.ts'
 import { LIMITS } from '../../src/pubsub/options.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
 import { heal, separate } from '../support/memory-faults.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
+import { type Run, subscribe } from '../support/reader-run.ts'
 
 /** A reader that comes back with its position. */
 
@@ -36,26 +37,6 @@ async function network(holders: number, options: MemoryNodeOptions = QUICK): Pro
 const client = (options: MemoryNodeOptions = {}) =>
   net.add({ ...QUICK, ...options, stores: false, durable: false })
 
-interface Run {
-  subscription: Subscription
-  messages: Message[]
-  gaps: Gap[]
-  end: Promise<{ count: number; recovered: boolean }>
-}
-
-async function subscribe(node: MemoryNode, options: SubscribeOptions = {}): Promise<Run> {
-  const messages: Message[] = []
-  const gaps: Gap[] = []
-  const subscription = await node.pubsub.subscribe('room', {
-    ...options,
-    onMessage: (message) => messages.push(message),
-  })
-  subscription.on('gap', (gap) => gaps.push(gap))
-  const end = new Promise<{ count: number; recovered: boolean }>((resolve) =>
-    subscription.on('history-end', resolve),
-  )
-  return { subscription, messages, gaps, end }
-}
 const resume = (node: MemoryNode, position: string) => subscribe(node, { history: { from: position } })
 const dataOf = ({ messages }: Run) => messages.map(({ data }) => data)
 const numbersOf = ({ gaps }: Run) =>

@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Storage } from '../../src/dht/index.ts'
-import type { Gap, Message, SubscribeOptions, Subscription } from '../../src/pubsub/index.ts'
+import type { Message } from '../../src/pubsub/index.ts'
 import { LIMITS } from '../../src/pubsub/options.ts'
 import type { Retention } from '../../src/pubsub/retention.ts'
 import { heal, separate } from '../support/memory-faults.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
+import { subscribe } from '../support/reader-run.ts'
 
 /** A topic that is full after a few pages, at nodes as they are shipped. */
 
@@ -19,27 +20,6 @@ const QUICK: MemoryNodeOptions = {
   options: { checkIntervalMs: 200, gapPatienceMs: 300 },
 }
 const client = () => net.add({ ...QUICK, stores: false, durable: false })
-
-interface Run {
-  subscription: Subscription
-  messages: Message[]
-  gaps: Gap[]
-  end: Promise<{ count: number; recovered: boolean }>
-}
-
-async function subscribe({ pubsub }: MemoryNode, options: SubscribeOptions = {}): Promise<Run> {
-  const messages: Message[] = []
-  const gaps: Gap[] = []
-  const subscription = await pubsub.subscribe('room', {
-    ...options,
-    onMessage: (message) => messages.push(message),
-  })
-  subscription.on('gap', (gap) => gaps.push(gap))
-  const end = new Promise<{ count: number; recovered: boolean }>((resolve) =>
-    subscription.on('history-end', resolve),
-  )
-  return { subscription, messages, gaps, end }
-}
 
 const numbersOf = (messages: Message[]) => messages.map(({ sequence }) => sequence)
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
