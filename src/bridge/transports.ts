@@ -4,9 +4,15 @@ import { identify, identifyPush } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
-import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, dhtServices, endingOnAbort, hardenedListeners, PING_STREAMS } from '../dht/index.ts'
+import {
+  type DhtLibp2p,
+  dhtServices,
+  endingOnAbort,
+  hardenedListeners,
+  PING_STREAMS,
+  sparingYamux,
+} from '../dht/index.ts'
 import {
   type ClientOf,
   newRelayCounters,
@@ -81,7 +87,7 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
     addresses: { listen: [`/ip4/127.0.0.1/tcp/${options.listenPort}/ws`], announce: options.announce },
     transports: [hardenedListeners(endingOnAbort(webSockets()), listenerLimits)],
     connectionEncrypters: [noise()],
-    streamMuxers: [yamux()],
+    streamMuxers: [sparingYamux()],
     connectionGater: {
       denyInboundEncryptedConnection: refuse,
       denyInboundRelayReservation: (peerId) => refuse(peerId) || !guard.mayReserve(peerId),

@@ -5,7 +5,6 @@ import { noise } from '@libp2p/noise'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
-import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import {
@@ -16,6 +15,7 @@ import {
   keepNewest,
   listenOnRelay,
   PING_STREAMS,
+  sparingYamux,
 } from '../dht/index.ts'
 import { defaultMaxConnections, keepBounded } from './connections.ts'
 import { keepDirect } from './direct.ts'
@@ -75,7 +75,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
       circuitRelayTransport(),
     ],
     connectionEncrypters: [noise()],
-    streamMuxers: [yamux()],
+    streamMuxers: [sparingYamux()],
     // the browser default refuses private addresses and plain websockets: a local network would be out of reach
     connectionGater: { denyDialMultiaddr: (address) => backoff.isResting(address) },
     connectionManager: { maxConnections, ...DIALLING, ...INBOUND },

@@ -42,6 +42,19 @@ export function publicKeyOf(nodeId: NodeId): Uint8Array {
 // RFC 8032 key prefix for PKCS#8, so that the platform can sign with a raw 32-byte seed.
 const PKCS8_PREFIX = fromHex('302e020100300506032b657004220420')
 
+/** Ed25519 in the thread that asks. Undefined where WebCrypto, which works on others, is to do it this time. */
+export interface Ed25519Here {
+  sign(key: CryptoKey, bytes: Uint8Array): Uint8Array | undefined
+  verify(key: CryptoKey, bytes: Uint8Array, signature: Uint8Array): boolean | undefined
+}
+
+let here: Ed25519Here | undefined
+
+/** For the whole program: browsers have nothing of the kind, Node has (src/node/ed25519.ts). */
+export function useEd25519Here(platform: Ed25519Here): void {
+  here = platform
+}
+
 /** An identity that signs with the platform's Ed25519. `seed`: 32 bytes. */
 export async function identityFromSeed(seed: Uint8Array): Promise<Identity> {
   if (seed.byteLength !== 32) throw new StickyError('BAD_KEY', 'An Ed25519 seed is 32 bytes.')
@@ -59,6 +72,7 @@ async function platformSigner(seed: Uint8Array): Promise<Identity['sign'] | unde
     const pkcs8 = concatBytes(PKCS8_PREFIX, seed) as Uint8Array<ArrayBuffer>
     const key = await crypto.subtle.importKey('pkcs8', pkcs8, 'Ed25519', false, ['sign'])
     return async (bytes) =>
+      here?.sign(key, bytes) ??
       new Uint8Array(await crypto.subtle.sign('Ed25519', key, bytes as Uint8Array<ArrayBuffer>))
   } catch {
     return undefined // a platform without Ed25519: the caller falls back to @noble/curves
@@ -110,11 +124,14 @@ export async function verifySignature(
   if (publicKey.byteLength !== 32 || signature.byteLength !== 64 || isSmallOrderKey(publicKey)) return false
   const key = await importedKey(publicKey)
   if (key !== undefined) {
-    return crypto.subtle.verify(
-      'Ed25519',
-      key,
-      signature as Uint8Array<ArrayBuffer>,
-      bytes as Uint8Array<ArrayBuffer>,
+    return (
+      here?.verify(key, bytes, signature) ??
+      crypto.subtle.verify(
+        'Ed25519',
+        key,
+        signature as Uint8Array<ArrayBuffer>,
+        bytes as Uint8Array<ArrayBuffer>,
+      )
     )
   }
   return verifyWithoutPlatform(publicKey, bytes, signature)

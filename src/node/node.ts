@@ -10,6 +10,7 @@ import {
   type Storage,
 } from '../dht/index.ts'
 import { type PubSubOptions, StickyPubSub } from '../pubsub/index.ts'
+import { useNodeEd25519 } from './ed25519.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { joinThrough, keepBridge } from './keep-bridge.ts'
 import { openLevelStorage } from './object-store.ts'
@@ -60,6 +61,7 @@ export async function createNode(options: NodeOptions = {}): Promise<StickyNode>
 async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNode> {
   const { bridgeUrl, invitation, signal = new AbortController().signal } = options
   requireWebsocket(options.listen ?? [])
+  useNodeEd25519()
   const { seed, storage } = await openState(options)
   cleanups.add(() => storage.close())
   const role = roleOf(options, storage)

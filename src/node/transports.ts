@@ -4,7 +4,6 @@ import { identify, identifyPush } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
-import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import {
   type DhtLibp2p,
@@ -14,6 +13,7 @@ import {
   keepNewest,
   keepReservations,
   PING_STREAMS,
+  sparingYamux,
 } from '../dht/index.ts'
 import { connectWebSocket } from './websocket.ts'
 
@@ -45,7 +45,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
     addresses: { listen: [...options.listen, ...circuit], announce: options.announce ?? [] },
     transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), circuitRelayTransport()],
     connectionEncrypters: [noise()],
-    streamMuxers: [yamux()],
+    streamMuxers: [sparingYamux()],
     connectionManager: {
       maxConnections: options.maxConnections ?? 500,
       inboundConnectionThreshold: options.inboundConnectionsPerSecondPerHost ?? 1_000,

@@ -58,6 +58,7 @@ export const METRICS = {
   wire: 'wire, all nodes',
   file: 'written to files, each replica',
   disk: 'handed to the disk, each replica',
+  processor: 'processor time, all storing nodes',
   rate: 'messages received',
   first: 'first message',
   all: 'all messages',
@@ -190,6 +191,11 @@ export function noteCost(
     METRICS.disk,
     'bytes',
     share(({ diskBytes }) => diskBytes, network.replicas),
+  )
+  note(
+    METRICS.processor,
+    'ms',
+    share(({ cpuMs }) => cpuMs.reduce((sum, ms) => sum + ms, 0), 1),
   )
 }
 
