@@ -16,8 +16,11 @@ export function serveRecords(store: RecordStore, rpc: Rpc): void {
     if (delta.byteLength > store.headKind(kind).maxDeltaBytes)
       throw new StickyError('TOO_LARGE', 'A delta above its limit.')
     const record = await store.record(kind, key)
-    const isStored = await record.exclusive(() => fastForward(store, record, base, id, delta))
-    return { outcome: isStored ? ('stored' as const) : ('other' as const) }
+    const outcome = await record.exclusive(() => fastForward(store, record, base, id, delta))
+    // what was here already may have come with another delta
+    if (outcome !== 'applied') return { outcome }
+    const signed = await record.kind.acknowledge(key, delta)
+    return { outcome: 'stored' as const, ...(signed === undefined ? {} : { signed }) }
   })
 
   rpc.handle(recordMethods.commit, async (from, { kind, key, head }) => {
@@ -83,15 +86,15 @@ async function fastForward(
   base: Uint8Array | null,
   id: Uint8Array,
   delta: Uint8Array,
-): Promise<boolean> {
+): Promise<'applied' | 'stored' | 'other'> {
   const { headId } = record
-  if (headId !== undefined && equalBytes(headId, id)) return true // asked twice
+  if (headId !== undefined && equalBytes(headId, id)) return 'stored' // asked twice
   const isBase = base === null ? headId === undefined : headId !== undefined && equalBytes(headId, base)
-  if (!isBase) return false
+  if (!isBase) return 'other'
   const change = await store.apply(record, delta)
   // rebuilt otherwise than its author did: the blocks are fetched instead
-  if (!equalBytes(await sha256(change.head), id)) return false
+  if (!equalBytes(await sha256(change.head), id)) return 'other'
   await record.kind.verify(record.key, change.head)
   await store.applyPrepared(record, delta, change)
-  return true
+  return 'applied'
 }

@@ -39,10 +39,11 @@ export {
   type HeadAnswer,
   MAX_DOWN,
   type ReplicaSetView,
+  type SignedByHolder,
 } from './replicas.ts'
 export type { MethodCounts, RpcCounters } from './rpc-counters.ts'
 export * from './runtime.ts'
 export * from './storage.ts'
 export { endingOnAbort } from './websocket-abort.ts'
 export { hardenedListeners, loopbackPortOf } from './websocket-listener.ts'
-export { method, WIRE_VERSION } from './wire.ts'
+export { MAX_SIGNED_BYTES, method, WIRE_VERSION } from './wire.ts'

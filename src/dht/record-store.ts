@@ -38,7 +38,7 @@ export class RecordStore {
   readonly #fetchMissing: RecordStoreInit['fetchMissing']
   readonly stages: StageTimers
   /** Joins that made a new head of two; taking over a newer one is none. */
-  readonly counters = { merges: 0 }
+  readonly counters = { merges: 0, lostHeads: 0 }
   readonly #loaded = new Map<string, Promise<HeldRecord>>()
   /** On their way out of memory: who asks for one meanwhile is given the same object, unless it has become stale. */
   readonly #unloading = new Map<string, Promise<HeldRecord>>()
@@ -108,6 +108,7 @@ export class RecordStore {
       fetchMissing: (held, ref) => this.#fetchMissing(held, ref),
     })
     await this.stages.watch('load', () => record.load())
+    if (record.hasLostHead) this.counters.lostHeads += 1
     return record
   }
 

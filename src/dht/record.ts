@@ -46,6 +46,7 @@ export class HeldRecord {
   #logBytes = 0
   #queue: Promise<unknown> = Promise.resolve()
   #isStale = false
+  #hasLostHead = false
 
   constructor(kind: HeadKind, key: Uint8Array, ports: RecordPorts) {
     this.kind = kind
@@ -117,6 +118,7 @@ export class HeldRecord {
       // The disk has lost what the checkpoint's head names, and nobody has it any more: the replicas have gone on, and
       // what the log adds becomes a beginning of its own, which is joined with theirs.
       if (!hasHead || !(error instanceof StickyError) || error.code !== 'NOT_FOUND') throw error
+      this.#hasLostHead = true
       this.#head = this.#headId = undefined
       this.#unsaved.clear()
       this.#superseded = []
@@ -146,8 +148,14 @@ export class HeldRecord {
       if (checkpoint && checkpoint.head.byteLength > 0) this.kind.links(checkpoint.head)
       return checkpoint
     } catch {
+      this.#hasLostHead = true
       return undefined
     }
+  }
+
+  /** Whether the disk could not give back what the record was at its last checkpoint, so that it began anew. */
+  get hasLostHead(): boolean {
+    return this.#hasLostHead
   }
 
   /** Undefined for an entry that the disk has corrupted. Throws when it may succeed later, e.g. NOT_FOUND. */

@@ -34,8 +34,16 @@ export interface Acknowledgement {
   durableReplicas: number
 }
 
+/** What a holder has signed of the delta that it was sent. */
+export interface SignedByHolder {
+  peer: NodeId
+  signed: Uint8Array
+}
+
 export interface CommitOutcome extends Acknowledgement {
   quorum: boolean
+  /** Of those that have acknowledged, of the others than this node. */
+  signed: SignedByHolder[]
   conflicts: { peer: NodeId; head: Uint8Array }[]
   failures: { peer: NodeId; code: ErrorCode }[]
 }
@@ -189,25 +197,28 @@ export class Replicas {
     set: ClosestPeer[],
     request: CommitRequest,
     local: Promise<unknown>,
-    onQuorum: (ack: Acknowledgement) => void,
+    onQuorum: (ack: Acknowledgement & { signed: SignedByHolder[] }) => void,
   ): Promise<CommitOutcome> {
     const outcome: CommitOutcome = {
       quorum: false,
       replicas: 0,
       durableReplicas: 0,
+      signed: [],
       conflicts: [],
       failures: [],
     }
     const id = sha256(request.head)
     const needed = Math.floor(set.length / 2) + 1
     const needsDurable = set.some((peer) => peer.durable)
-    const acknowledge = (peer: ClosestPeer) => {
+    const acknowledge = (peer: ClosestPeer, signed?: Uint8Array) => {
+      if (signed !== undefined) outcome.signed.push({ peer: peer.nodeId, signed })
       outcome.replicas += 1
       if (peer.durable) outcome.durableReplicas += 1
       if (outcome.quorum || outcome.replicas < needed || (needsDurable && outcome.durableReplicas === 0))
         return
       outcome.quorum = true
-      onQuorum({ replicas: outcome.replicas, durableReplicas: outcome.durableReplicas })
+      const { replicas, durableReplicas } = outcome
+      onQuorum({ replicas, durableReplicas, signed: [...outcome.signed] })
     }
     const ask = async (peer: ClosestPeer) => {
       try {
@@ -218,8 +229,8 @@ export class Replicas {
         const { kind, key, head, step } = request
         if (step !== undefined) {
           const body = { kind, key, base: step.base ?? null, id: await id, delta: step.delta }
-          const { outcome } = await this.#rpc.request(peer.nodeId, recordMethods.append, body)
-          if (outcome === 'stored') return acknowledge(peer)
+          const answer = await this.#rpc.request(peer.nodeId, recordMethods.append, body)
+          if (answer.outcome === 'stored') return acknowledge(peer, answer.signed)
         }
         const answer = await this.#rpc.request(peer.nodeId, recordMethods.commit, { kind, key, head })
         if (answer.outcome === 'stored') acknowledge(peer)

@@ -61,9 +61,14 @@ const kindName = v.pipe(v.string(), v.maxLength(16))
 const head = bytesUpTo(1_024)
 const key = bytesOf(32)
 const ref = v.strictTuple([kindName, objectId])
+export const MAX_SIGNED_BYTES = 128
+const signed = bytesUpTo(MAX_SIGNED_BYTES)
 
 export const recordMethods = {
-  /** The receiver's head is `base`: after `delta` it is the one with this id. `other`: it is not, or would not be. */
+  /**
+   * The receiver's head is `base`: after `delta` it is the one with this id. `other`: it is not, or would not be. `signed`:
+   * what the receiver signs of the delta (`HeadKind.acknowledge`), for others who do not believe the sender.
+   */
   append: method(
     'record/append',
     { perSecond: 2_000, burst: 4_000 },
@@ -74,7 +79,7 @@ export const recordMethods = {
       id: objectId,
       delta: bytesUpTo(232 * 1024),
     }),
-    v.strictObject({ outcome: v.picklist(['stored', 'other']) }),
+    v.strictObject({ outcome: v.picklist(['stored', 'other']), signed: v.optional(signed) }),
   ),
   /** The sender's head: to be taken with all that it names, unless the receiver's has diverged from it. */
   commit: method(

@@ -42,6 +42,7 @@ const ABOUT_IT: Metric[] = [
   gauge('linked_peers', 'Peers with a link for requests', ({ peers }) => peers.linked),
   gauge('records_held', 'Topics on the disk, as of a few seconds ago', ({ records }) => records.held),
   counter('merges_total', 'Diverged states that were joined', ({ records }) => records.merges),
+  counter('lost_heads_total', 'Topics that the disk could not give back', ({ records }) => records.lostHeads),
   gauge('bound_held', 'What is kept now, by what bounds it', ({ bounds }) =>
     Object.entries(bounds).map(([bound, { held }]): Sample => [{ bound }, held]),
   ),

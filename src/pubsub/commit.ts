@@ -6,6 +6,7 @@ import {
   type Dht,
   delay,
   type HeldRecord,
+  type SignedByHolder,
   StickyError,
 } from '../dht/index.ts'
 import { COORDINATOR, type PubSubOptions } from './options.ts'
@@ -24,6 +25,10 @@ export type CheckMerged = (record: HeldRecord) => Promise<void>
 
 export interface CommitResult extends Acknowledgement {
   head: Uint8Array
+  /** What replicas have signed of `delta`. */
+  signed: SignedByHolder[]
+  /** What was sent; undefined where it was a whole head. */
+  delta: Uint8Array | undefined
 }
 
 export class Committer {
@@ -152,7 +157,7 @@ export class Committer {
     const quorum = Promise.withResolvers<CommitResult | undefined>()
     const request = { kind: record.kind.name, key: record.key, ...sent }
     const outcome = this.#dht.replicas.commit(set, request, local, (ack) =>
-      quorum.resolve({ ...ack, head: sent.head }),
+      quorum.resolve({ ...ack, head: sent.head, delta: sent.step?.delta }),
     )
     outcome.then(
       () => quorum.resolve(undefined),

@@ -1,11 +1,22 @@
-import { type Acknowledgement, asStickyError, type ClosestPeer, type Dht, type NodeId } from '../dht/index.ts'
+import {
+  type Acknowledgement,
+  asStickyError,
+  type ClosestPeer,
+  type Dht,
+  type NodeId,
+  nodeIdOf,
+  toHex,
+} from '../dht/index.ts'
 import type { AvoidedReplicas } from './avoided.ts'
 import type { PubSubOptions } from './options.ts'
 import { requestConfirm, type Sent } from './publish-request.ts'
+import { verifyStored } from './stored-statement.ts'
+import type { Signed } from './wire.ts'
 
 /**
- * The publisher's own look at what an initiator says is stored: as many of the other replicas as a majority takes, and one
- * more, are asked for it themselves. The rest is asked in the background (offers.ts).
+ * The publisher's own look at what an initiator says is stored. Where a majority of the replicas has signed that it has it,
+ * and the initiator hands that on, nobody is asked. Else as many of the other replicas as a majority takes, and one more,
+ * are. The rest is asked in the background (offers.ts).
  */
 
 export interface ConfirmationInit {
@@ -16,6 +27,8 @@ export interface ConfirmationInit {
   set: ClosestPeer[]
   initiator: NodeId
   batch: readonly Sent[]
+  /** What the initiator hands on. */
+  signed: Signed | undefined
   /** Those that were silent lately are asked last. */
   silent: AvoidedReplicas
 }
@@ -55,8 +68,34 @@ export class Confirmation {
     ]
   }
 
-  /** At the latest after `confirmMs`. Never rejects. */
-  run(): Promise<Confirmed> {
+  /** At the latest `confirmMs` after the signatures were checked. Never rejects. */
+  async run(): Promise<Confirmed> {
+    await this.#hearSigned()
+    if (majority(this.#replicas) === undefined) await this.#askOthers()
+    const spoken = this.#replicas.filter(({ answer }) => answer !== 'silent')
+    const others = this.#replicas.filter(({ answer }) => answer !== 'has')
+    return { ack: majority(spoken), others: others.map(({ nodeId }) => nodeId) }
+  }
+
+  /** What is not signed rightly is as if it had not been said: who asks hears the replica itself. */
+  async #hearSigned(): Promise<void> {
+    const { dht, topicKey, batch, signed } = this.#init
+    if (signed === undefined) return
+    const { ids, by } = signed
+    const names = new Set(ids.map(toHex))
+    if (!batch.every(({ message }) => names.has(toHex(message.id)))) return
+    const signedBy = new Map(by.map(([key, bytes]) => [nodeIdOf(key), { key, bytes }]))
+    const now = dht.runtime.now()
+    const hear = async (other: Replica) => {
+      const said = signedBy.get(other.nodeId)
+      if (said === undefined || other.answer === 'has') return
+      await verifyStored(said.bytes, { topicKey, ids }, { replica: said.key, now })
+      other.answer = 'has'
+    }
+    await Promise.allSettled(this.#replicas.map(hear))
+  }
+
+  #askOthers(): Promise<void> {
     const { dht, options, silent } = this.#init
     const silentOnes = () => this.#replicas.filter(({ answer }) => answer === 'silent')
     for (const replica of this.#first(silentOnes())) void this.#ask(replica, options.confirmMs)
@@ -72,9 +111,6 @@ export class Confirmation {
       askAll.clear()
       giveUp.clear()
       this.#abort.abort()
-      const spoken = this.#replicas.filter(({ answer }) => answer !== 'silent')
-      const others = this.#replicas.filter(({ answer }) => answer !== 'has')
-      return { ack: majority(spoken), others: others.map(({ nodeId }) => nodeId) }
     })
   }
 

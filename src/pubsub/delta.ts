@@ -42,14 +42,29 @@ export interface Delta {
   statements: VerifiedStatement[]
 }
 
-export const encodeDelta = ({ nowMs, messages, payloads, statements }: Delta): Uint8Array =>
-  encode({
+export function encodeDelta(delta: Delta): Uint8Array {
+  const { nowMs, messages, payloads, statements } = delta
+  const bytes = encode({
     v: 1,
     nowMs,
     messages: messages.map(({ envelope }) => envelope),
     payloads,
     statements: statements.map(({ envelope }) => envelope),
   })
+  remember(bytes, delta)
+  return bytes
+}
+
+const idsIn = new WeakMap<Uint8Array, Uint8Array[]>()
+const remember = (bytes: Uint8Array, { messages }: Delta): void => {
+  idsIn.set(
+    bytes,
+    messages.map(({ id }) => id),
+  )
+}
+
+/** The messages of a delta that this node has made or applied, in its order. */
+export const messageIdsIn = (delta: Uint8Array): readonly Uint8Array[] => idsIn.get(delta) ?? []
 
 export interface DeltaContext {
   verified: VerifiedMessages
@@ -67,7 +82,7 @@ async function openDelta(
   const { nowMs, messages, payloads, statements } = decode(bytes, LIMITS.maxDeltaBytes, deltaSchema)
   if (newestMs !== undefined && nowMs > newestMs)
     throw new StickyError('FROM_THE_FUTURE', 'A commit from the future: it decides what has expired.')
-  return {
+  const delta: Delta = {
     nowMs,
     payloads,
     messages: await Promise.all(
@@ -77,6 +92,8 @@ async function openDelta(
       statements.map((envelope) => verifyStatement(envelope, { topicKey: key, newestMs })),
     ),
   }
+  remember(bytes, delta)
+  return delta
 }
 
 /** The head after a delta, and the blocks that it needs and the one before did not. */

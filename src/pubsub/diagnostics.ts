@@ -73,7 +73,8 @@ export interface Diagnostics {
   peers: { direct: number; relayed: number; linked: number; list: PeerReading[]; cooled: CooledPeer[] }
   /** Of this node to others, and of others to it. */
   requests: RpcCounters & { pending: number; serving: number }
-  records: { held: number; loaded: number; merges: number; sets: ReplicaSetView[] }
+  /** `lostHeads`: topics whose state the disk could not give back after a start, which began anew from what was left. */
+  records: { held: number; loaded: number; merges: number; lostHeads: number; sets: ReplicaSetView[] }
   subscriptions: SubscriptionCounters & { open: number; list: SubscriptionReading[] }
   publisher: Counters['publisher'] & { pending: number }
   outbox: Counters['outboxed'] & { pending: number; bytes: number }
@@ -124,7 +125,13 @@ export async function readDiagnostics(parts: DiagnosticsParts): Promise<Diagnost
     },
     peers: { ...peersOf(dht), cooled },
     requests: { ...counters.rpc, pending: counters.pendingRequests, serving: counters.serving },
-    records: { held, loaded: counters.loadedRecords, merges: counters.merges, sets },
+    records: {
+      held,
+      loaded: counters.loadedRecords,
+      merges: counters.merges,
+      lostHeads: counters.lostHeads,
+      sets,
+    },
     subscriptions: {
       ...counters.subscribed,
       open: counters.subscriptions,

@@ -6,6 +6,7 @@ import {
   type Dht,
   type ErrorCode,
   type HeldRecord,
+  publicKeyOf,
   StickyError,
   sha256,
   toHex,
@@ -13,14 +14,14 @@ import {
 } from '../dht/index.ts'
 import type { CommitResult, Committer } from './commit.ts'
 import { decodeCoordinator } from './coordinator.ts'
-import { encodeDelta, type VerifiedMessages } from './delta.ts'
+import { encodeDelta, messageIdsIn, type VerifiedMessages } from './delta.ts'
 import { requireExpected, UnexpectedVersionError } from './expected-version.ts'
 import { checkData, checkFreshness, type VerifiedMessage, verifyMessage } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Recovery } from './recovery.ts'
 import type { StoredIds } from './stored-ids.ts'
 import { checkStatementFreshness, type VerifiedStatement, verifyStatement } from './subscribers.ts'
-import { topicMethods } from './wire.ts'
+import { type Signed, topicMethods } from './wire.ts'
 
 /**
  * Whichever holder a publisher reaches first acts for that operation. It checks what arrives and commits in groups:
@@ -121,12 +122,10 @@ export class Initiator {
     }
     if (accepted.length === 0) return { version: 0, replicas: 0, durableReplicas: 0, results }
     try {
-      const { replicas, durableReplicas, head } = await this.#enqueue(topic, {
-        messages: accepted,
-        payloads,
-        expect,
-      })
-      return { version: decodeCoordinator(head).version, replicas, durableReplicas, results }
+      const result = await this.#enqueue(topic, { messages: accepted, payloads, expect })
+      const { replicas, durableReplicas, head } = result
+      const { version } = decodeCoordinator(head)
+      return { version, replicas, durableReplicas, results, ...signedOf(result) }
     } catch (error) {
       if (expect === undefined) throw error
       return toRefusal(error)
@@ -249,6 +248,14 @@ function toRefusal(error: unknown) {
   if (code !== 'UNEXPECTED_VERSION' && code !== 'OUTCOME_UNKNOWN') throw error
   const version = error instanceof UnexpectedVersionError ? error.version : 0
   return { version, replicas: 0, durableReplicas: 0, results: [code] }
+}
+
+/** What the replicas have signed of it, for the publishers of its messages. */
+function signedOf({ delta, signed }: CommitResult): { signed?: Signed } {
+  const ids = delta === undefined ? [] : [...messageIdsIn(delta)]
+  if (ids.length === 0 || signed.length === 0) return {}
+  const by = signed.slice(0, LIMITS.maxSignedBy)
+  return { signed: { ids, by: by.map(({ peer, signed: bytes }) => [publicKeyOf(peer), bytes]) } }
 }
 
 const payloadName = (id: Uint8Array, bytes: number): string => `${toHex(id)}/${bytes}`

@@ -5,18 +5,20 @@ import {
   type BlockRef,
   equalBytes,
   type HeadKind,
+  type Identity,
   StickyError,
   sha256,
 } from '../dht/index.ts'
 import { decodeIndex, decodePage, decodeRoot, decodeSpine } from './collection.ts'
 import { checkMessages } from './collection-union.ts'
 import { compare, decodeCoordinator } from './coordinator.ts'
-import { applyDelta } from './delta.ts'
+import { applyDelta, messageIdsIn } from './delta.ts'
 import { join } from './merge.ts'
 import { checkData, expiryOf, payloadOf, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS } from './options.ts'
 import type { Retention } from './retention.ts'
 import { decodeSnapshot } from './snapshot.ts'
+import { signStored } from './stored-statement.ts'
 import { checkSubscribers, decodeTrieNode, verifyTrieNode } from './subscribers.ts'
 
 /** What pubsub tells the record store about its objects: size, truth, links, expiry, and how heads join. */
@@ -160,15 +162,22 @@ async function checkLinked(key: Uint8Array, head: Uint8Array, read: BlockReader)
   if (clients !== null) await checkSubscribers(key, clients, read)
 }
 
-/**
- * The kinds of one node. `verified` spares it a second look at signatures it has checked; `now` bounds the future.
- * `retention` is the protocol's, but in a test.
- */
-export function createKinds(
-  verified: VerifiedMessages,
-  now: () => number,
-  retention?: Retention,
-): { headKinds: HeadKind[]; blockKinds: BlockKind[] } {
+export interface KindsInit {
+  /** Signs what it has stored; whoever only reads needs none. */
+  identity?: Identity
+  /** Spares a second look at signatures that were checked. */
+  verified: VerifiedMessages
+  /** Bounds the future. */
+  now: () => number
+  /** The protocol's, but in a test. */
+  retention?: Retention | undefined
+}
+
+/** The kinds of one node. */
+export function createKinds({ identity, verified, now, retention }: KindsInit): {
+  headKinds: HeadKind[]
+  blockKinds: BlockKind[]
+} {
   const newestMs = () => now() + LIMITS.maxAheadMs
   const coordinator: HeadKind = {
     name: COORDINATOR,
@@ -182,6 +191,12 @@ export function createKinds(
         newestMs: origin === 'peer' ? newestMs() : undefined,
         retention,
       }),
+    async acknowledge(topicKey, delta) {
+      const ids = messageIdsIn(delta)
+      return ids.length === 0 || identity === undefined
+        ? undefined
+        : signStored({ topicKey, ids }, identity, now())
+    },
     links: coordinatorLinks,
     checkLinked,
     async verify(key, head) {

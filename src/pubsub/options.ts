@@ -91,6 +91,8 @@ export const LIMITS = {
   sinceScanVersions: 8,
   /** How many recent messages an initiator looks through for one that is sent a second time. */
   maxDuplicateScan: 1_024,
+  /** Replicas whose signed word for a commit goes to its publisher; nobody has a set of more. */
+  maxSignedBy: 64,
   /** How long a replica waits, at most, for a commit that a publisher asks after. */
   maxConfirmWaitMs: 10_000,
   /** What a member of a topic says of itself. All of it is at every member, so it is small. */

@@ -28,6 +28,7 @@ import {
 } from './publish-outcome.ts'
 import { requestPublish, type Sent, takeBatch } from './publish-request.ts'
 import type { Sequences } from './sequence.ts'
+import type { Signed } from './wire.ts'
 
 /**
  * The publisher's side. A message gets its id and number once; then it is sent, in order, one request per topic at a
@@ -327,7 +328,8 @@ export class Publisher {
     const stored = batch.filter((outgoing) => !refused.has(outgoing))
     if (stored.length === 0) return
     // a node that was the initiator itself has heard the others
-    const ack = initiator === this.#dht.self ? answer : await this.#confirmed(topicKey, initiator, stored)
+    const ack =
+      initiator === this.#dht.self ? answer : await this.#confirmed(topicKey, initiator, stored, answer)
     for (const { wait, message } of stored) {
       wait.unanswered -= 1
       wait.resolve(receiptOf(message, { ...ack, version: answer.version }))
@@ -335,9 +337,14 @@ export class Publisher {
   }
 
   /** Throws QUORUM_FAILED where the others do not have what the initiator says is stored: it is asked last from now on. */
-  async #confirmed(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<Acknowledgement> {
+  async #confirmed(
+    topicKey: Uint8Array,
+    initiator: NodeId,
+    batch: Outgoing[],
+    { signed }: { signed?: Signed | undefined },
+  ): Promise<Acknowledgement> {
     const set = await this.#dht.replicas.set(topicKey).catch(() => [])
-    const init = { dht: this.#dht, options: this.#options, topicKey, set, initiator, batch }
+    const init = { dht: this.#dht, options: this.#options, topicKey, set, initiator, batch, signed }
     const { ack, others } = await new Confirmation({ ...init, silent: this.#silent }).run()
     if (!this.#isClosed) for (const peer of others) this.#offers.add(topicKey, peer, batch)
     if (ack !== undefined) return ack

@@ -125,7 +125,12 @@ export class StickyPubSub implements PubSub {
       storage: this.#storage,
       runtime,
       stages,
-      ...createKinds(this.#verified, () => runtime.now(), this.#retention),
+      ...createKinds({
+        identity: init.identity,
+        verified: this.#verified,
+        now: () => runtime.now(),
+        retention: this.#retention,
+      }),
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
     })
     this.#statements = new Statements(this.dht, init.identity, this.#options)
@@ -331,6 +336,7 @@ export class StickyPubSub implements PubSub {
       delivery: this.#delivery?.counters,
       presence: this.#presenceHolder?.counters,
       merges: this.dht.store.counters.merges,
+      lostHeads: this.dht.store.counters.lostHeads,
       antiEntropy: this.dht.antiEntropyCounters,
       loadedRecords: this.dht.store.loadedCount,
       attachedTopics: this.#delivery?.attachedTopics ?? 0,

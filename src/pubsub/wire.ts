@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { bytesOf, bytesUpTo, integer, method, objectId } from '../dht/index.ts'
+import { bytesOf, bytesUpTo, integer, MAX_SIGNED_BYTES, method, objectId } from '../dht/index.ts'
 import { LIMITS } from './options.ts'
 
 /** What nodes ask of each other about topics; the record store's own requests are in src/dht/wire.ts. */
@@ -27,6 +27,16 @@ const roster = {
   gone: v.pipe(v.array(clientKey), v.maxLength(LIMITS.maxRosterEntries)),
 }
 
+/** Of the messages of one commit: which they are, and what replicas have signed of them (stored-statement.ts). */
+const signed = v.strictObject({
+  ids: v.pipe(v.array(objectId), v.minLength(1), v.maxLength(LIMITS.maxDeltaMessages)),
+  by: v.pipe(
+    v.array(v.strictTuple([clientKey, bytesUpTo(MAX_SIGNED_BYTES)])),
+    v.maxLength(LIMITS.maxSignedBy),
+  ),
+})
+export type Signed = v.InferOutput<typeof signed>
+
 export const MAX_MESSAGES_PER_REQUEST = 128
 
 /** As much of a subscriber's key as tells it from the others of its topic. */
@@ -36,6 +46,7 @@ export const topicMethods = {
   /**
    * Publisher to initiator. One result per message: null is stored, now or before. `expect`: only where nothing was added
    * to the topic after this version; one message then. Where that is refused, `version` is the one that the topic is at.
+   * `signed` spares the publisher to ask the replicas.
    */
   publish: method(
     'topic/publish',
@@ -51,6 +62,7 @@ export const topicMethods = {
       replicas: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
       durableReplicas: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
       results: v.array(v.nullable(errorCode)),
+      signed: v.optional(signed),
     }),
   ),
   /**

@@ -1,10 +1,13 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { cidOf, encode, identityFromSeed } from '../../src/dht/index.ts'
+import { cidOf, encode, identityFromSeed, publicKeyOf, sha256 } from '../../src/dht/index.ts'
+import { recordMethods } from '../../src/dht/wire.ts'
 import { entriesAfter, loadMessages } from '../../src/pubsub/collection.ts'
 import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
+import { applyDelta, encodeDelta, VerifiedMessages } from '../../src/pubsub/delta.ts'
 import type { Message } from '../../src/pubsub/index.ts'
-import { createMessage } from '../../src/pubsub/message.ts'
+import { createMessage, type VerifiedMessage } from '../../src/pubsub/message.ts'
 import { COORDINATOR } from '../../src/pubsub/options.ts'
+import { verifyStored } from '../../src/pubsub/stored-statement.ts'
 import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
@@ -71,6 +74,25 @@ describe('a publisher', () => {
     expect(await holding(honest, key, id)).toBeGreaterThanOrEqual(1)
   })
 
+  it('does not believe two that sign for each other, nor what one signs in the name of the others', async () => {
+    const { key, honest, client } = await network(2)
+    const own = liars.map(({ identity }) => ({ identity, as: identity.publicKey }))
+    const forger = (liars[0] as LyingHolder).identity
+    const forged = honest.map(({ pubsub }) => ({ identity: forger, as: publicKeyOf(pubsub.nodeId) }))
+    for (const liar of liars) liar.signs = [...own, ...forged]
+    const { id } = await client.pubsub.publish(TOPIC, 'kept')
+    expect(client.pubsub.counters().publisher.unconfirmed).toBeGreaterThan(0)
+    expect(await holding(honest, key, id)).toBeGreaterThanOrEqual(1)
+  })
+
+  it('is told by a majority of liars that sign, and gives the honest one what they keep from it', async () => {
+    const { key, honest, client } = await network(4)
+    for (const liar of liars) liar.signs = liars.map(({ identity }) => ({ identity, as: identity.publicKey }))
+    const { id } = await client.pubsub.publish(TOPIC, 'kept')
+    expect(liars.map(({ counters }) => counters.confirms)).toEqual([0, 0, 0, 0]) // nobody was asked
+    await until(async () => (await holding(honest, key, id)) > 0)
+  })
+
   it('gives an honest replica what a majority of liars keeps from it', async () => {
     const { key, honest, client } = await network(4)
     const { id } = await client.pubsub.publish(TOPIC, 'kept')
@@ -95,6 +117,15 @@ describe('a publisher', () => {
     const initiators = honest.filter(({ pubsub }) => (pubsub.counters().initiator?.groups ?? 0) > 0)
     expect(initiators).toHaveLength(1)
     expect(honest.map(({ pubsub }) => pubsub.counters().waitingConfirms)).toEqual([0, 0, 0, 0, 0])
+  })
+
+  it('asks none of the replicas while it waits where a majority has signed', async () => {
+    const { client } = await network(0)
+    await client.pubsub.publish(TOPIC, 'hello')
+    const asked = () => client.pubsub.counters().rpc.methods['topic/confirm']?.begun ?? 0
+    expect(asked()).toBe(0)
+    await until(() => asked() > 0) // those that were not waited for, later
+    expect(asked()).toBeLessThanOrEqual(2)
   })
 })
 
@@ -222,6 +253,31 @@ describe('a replica that is asked what it has', () => {
     expect(await Promise.all(honest.map((node) => storedAt(node, key)))).toEqual(
       honest.map(() => [cidOf(id)]),
     )
+  })
+
+  it('signs what it has stored by a delta, and nothing else that it is sent', async () => {
+    const { key, honest, client } = await network(0)
+    const [replica] = honest as [MemoryNode]
+    const replicaId = replica.pubsub.nodeId
+    const said = await message(key, client)
+    const deltaOf = (...messages: VerifiedMessage[]) =>
+      encodeDelta({ nowMs: Date.now(), messages, payloads: [], statements: [] })
+    const delta = deltaOf(said)
+    const context = { verified: new VerifiedMessages(1), newestMs: undefined }
+    const nothing = () => Promise.reject(new Error('nothing to read'))
+    const { head } = await applyDelta(key, undefined, delta, nothing, context)
+    const append = async (bytes: Uint8Array) => {
+      const body = { kind: COORDINATOR, key, base: null, id: await sha256(head), delta: bytes }
+      return client.pubsub.dht.rpc.request(replicaId, recordMethods.append, body)
+    }
+    const { outcome, signed = new Uint8Array() } = await append(delta)
+    expect(outcome).toBe('stored')
+    const signer = { replica: publicKeyOf(replicaId), now: Date.now() }
+    await verifyStored(signed, { topicKey: key, ids: [said.id] }, signer)
+    // it is there already: this delta was never looked at
+    const never = await message(key, honest[1] as MemoryNode)
+    expect(await append(deltaOf(never))).toEqual({ outcome: 'stored' })
+    expect(await storedAt(replica, key)).toEqual([cidOf(said.id)])
   })
 
   it('says no to what it does not have, and keeps nobody waiting for ever', async () => {

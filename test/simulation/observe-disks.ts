@@ -14,7 +14,7 @@ const MAX_REMEMBERED_MESSAGES = 100_000
 
 export async function observeDisks({ world, history, nodes }: Simulation): Promise<void> {
   const verified = new VerifiedMessages(MAX_REMEMBERED_MESSAGES)
-  const { blockKinds } = createKinds(verified, () => world.wallMs)
+  const { blockKinds } = createKinds({ verified, now: () => world.wallMs })
   const kinds = new Map(blockKinds.map((kind) => [kind.name, kind]))
 
   const examine = async (name: string, bytes: Uint8Array): Promise<BadBlock | undefined> => {

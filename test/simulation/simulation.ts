@@ -129,6 +129,10 @@ export class Simulation {
     store.record(COORDINATOR, this.topicKey).then(
       ({ head }) => {
         const version = head === undefined ? 0 : decodeCoordinator(head).version
+        const { lostHeads } = store.counters
+        // without a corruption it would be this holder that has thrown away what its head names
+        if (lostHeads > 0 && node.disk.counters.flippedBits > 0)
+          this.history.add({ type: 'disk-lost', node: node.label })
         this.history.add({ type: 'boot', node: node.label, version })
       },
       // what cannot be read yet is tried again later; what never can is found out at the end

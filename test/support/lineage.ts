@@ -44,7 +44,7 @@ export class World {
 
   /** `retention`: another than the protocol's, so that a topic is full of less. */
   constructor(retention?: Retention) {
-    const kinds = createKinds(this.verified, () => this.nowMs, retention)
+    const kinds = createKinds({ verified: this.verified, now: () => this.nowMs, retention })
     this.kind = kinds.headKinds[0] as HeadKind
     this.blockKinds = new Map(kinds.blockKinds.map((kind) => [kind.name, kind]))
   }

@@ -3,6 +3,7 @@ import {
   DEFAULT_DHT_OPTIONS,
   encode,
   equalBytes,
+  type Identity,
   identityFromSeed,
   type NodeId,
   systemRuntime,
@@ -10,8 +11,9 @@ import {
 import { Rpc } from '../../src/dht/rpc.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
 import { applyDelta, encodeDelta, VerifiedMessages } from '../../src/pubsub/delta.ts'
-import { createMessage } from '../../src/pubsub/message.ts'
-import { topicMethods } from '../../src/pubsub/wire.ts'
+import { createMessage, openMessage } from '../../src/pubsub/message.ts'
+import { signStored } from '../../src/pubsub/stored-statement.ts'
+import { type Signed, topicMethods } from '../../src/pubsub/wire.ts'
 import type { MemoryNet } from './memory-nodes.ts'
 
 /** A topic with nothing in it but one message of a stranger: valid in every respect, and not what there is. */
@@ -38,6 +40,8 @@ export class LyingHolder {
   readonly counters = { publishes: 0, attached: 0, confirms: 0, blocks: 0 }
   /** What it says when a publisher asks whether it has a message. */
   hasEverything = true
+  /** Who signs that the message is stored, and under whose name; undefined: nobody. */
+  signs: { identity: Identity; as: Uint8Array }[] | undefined
   /** The version at which the topic is, for who expects one; undefined: it takes the message. */
   saysVersion: number | undefined
   /** To so many a message was delivered, each time others; of a key of so many bytes. */
@@ -45,16 +49,23 @@ export class LyingHolder {
   /** Never answers who asks for a block of what it shows. */
   keepsWaiting = false
 
-  private constructor(nodeId: NodeId, rpc: Rpc, shown: Change) {
-    this.nodeId = nodeId
+  readonly identity: Identity
+
+  private constructor(identity: Identity, rpc: Rpc, shown: Change) {
+    this.identity = identity
+    this.nodeId = identity.nodeId
     this.rpc = rpc
     const { counters } = this
-    rpc.handle(topicMethods.publish, (_from, { messages }) => {
+    rpc.handle(topicMethods.publish, async (_from, { topic, messages }) => {
       counters.publishes += 1
       const { saysVersion: version } = this
       if (version !== undefined)
         return { version, replicas: 0, durableReplicas: 0, results: ['UNEXPECTED_VERSION'] }
-      return { version: 1, replicas: 5, durableReplicas: 5, results: messages.map(() => null) }
+      const signed = await this.#signed(topic, messages)
+      return {
+        ...{ version: 1, replicas: 5, durableReplicas: 5, results: messages.map(() => null) },
+        ...(signed && { signed }),
+      }
     })
     rpc.handle(topicMethods.confirm, (_from, { ids }) => {
       counters.confirms += 1
@@ -86,20 +97,30 @@ export class LyingHolder {
     })
   }
 
+  async #signed(topicKey: Uint8Array, messages: Uint8Array[]): Promise<Signed | undefined> {
+    if (this.signs === undefined) return undefined
+    const ids = await Promise.all(messages.map(async (envelope) => (await openMessage(envelope)).id))
+    const by = this.signs.map(async ({ identity, as }): Promise<[Uint8Array, Uint8Array]> => {
+      return [as, await signStored({ topicKey, ids }, identity, Date.now())]
+    })
+    return { ids, by: await Promise.all(by) }
+  }
+
   /** So many of them, all closer to the key than everybody who is there. */
   static async join(net: MemoryNet, key: Uint8Array, count: number): Promise<LyingHolder[]> {
     const honest = new Set(net.hub.peers.keys())
     const shown = await falseState(key)
     const liars: LyingHolder[] = []
     while (liars.length < count) {
-      const { nodeId } = await identityFromSeed(crypto.getRandomValues(new Uint8Array(32)))
+      const identity = await identityFromSeed(crypto.getRandomValues(new Uint8Array(32)))
+      const { nodeId } = identity
       const network = net.hub.join(nodeId, { stores: true, durable: true })
       const signal = new AbortController().signal
       const closest = await network.closestPeers(key, { count: liars.length + 1, minDurable: 0, signal })
       if (closest.some((peer) => honest.has(peer.nodeId))) net.hub.crash(nodeId)
       else
         liars.push(
-          new LyingHolder(nodeId, new Rpc(network, systemRuntime, { ...DEFAULT_DHT_OPTIONS }), shown),
+          new LyingHolder(identity, new Rpc(network, systemRuntime, { ...DEFAULT_DHT_OPTIONS }), shown),
         )
     }
     return liars

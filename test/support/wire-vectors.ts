@@ -32,7 +32,7 @@ export const bodies: Record<string, { request: unknown; reply: unknown }> = {
       id: filled(32, 3),
       delta: filled(6, 4),
     },
-    reply: { outcome: 'stored' },
+    reply: { outcome: 'stored', signed: filled(9, 6) },
   },
   'record/commit': {
     request: { kind: 'coordinator', key: filled(32, 1), head: filled(5, 3) },
@@ -53,7 +53,10 @@ export const bodies: Record<string, { request: unknown; reply: unknown }> = {
   },
   'topic/publish': {
     request: { topic: filled(32, 1), messages: [filled(9, 9)], payloads: [] },
-    reply: { version: 1, replicas: 3, durableReplicas: 2, results: [null, 'EXPIRED'] },
+    reply: {
+      ...{ version: 1, replicas: 3, durableReplicas: 2, results: [null, 'EXPIRED'] },
+      signed: { ids: [filled(32, 6)], by: [[filled(32, 7), filled(9, 6)]] },
+    },
   },
   'topic/confirm': {
     request: { topic: filled(32, 1), ids: [filled(32, 6)], waitMs: 6_000 },

@@ -74,6 +74,7 @@ export function fakeInspection(room: (topic: string) => Inspected, replicas: str
     mergeCoordinators: async (topic, a) => viewOf(topic, Number(new TextDecoder().decode(a))),
     counters: () => ({
       merges: 3,
+      lostHeads: 0,
       commits: { commits: 40, conflicts: 2 },
       resync: { runs: 1, lastReason: '' },
     }),

@@ -259,9 +259,12 @@ describe('a block', () => {
       fetchMissing: () => Promise.reject(new StickyError('UNREACHABLE', 'Gone.')),
     })
     await expect(unsure.record()).rejects.toMatchObject({ code: 'UNREACHABLE' })
-    expect(await holder.restart({ fetchMissing: async () => good }).messageCount()).toBe(72)
+    const helped = holder.restart({ fetchMissing: async () => good })
+    expect(await helped.messageCount()).toBe(72)
+    expect(helped.store.counters.lostHeads).toBe(0)
     const alone = holder.restart()
     expect(await alone.messageCount()).toBe(2)
+    expect(alone.store.counters.lostHeads).toBe(1)
     await alone.commit(1, 2)
     expect(await holder.restart().messageCount()).toBe(3)
   })

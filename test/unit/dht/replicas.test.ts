@@ -64,7 +64,7 @@ describe('a commit', () => {
     expect(running.quorums).toEqual([])
     others[1]?.answer()
     await until(() => running.quorums.length > 0)
-    expect(running.quorums).toEqual([{ replicas: 3, durableReplicas: 3 }])
+    expect(running.quorums).toEqual([{ replicas: 3, durableReplicas: 3, signed: [] }])
     expect(running.outcome).toBeUndefined()
     for (const other of others) other.answer()
     await running.done
@@ -73,6 +73,7 @@ describe('a commit', () => {
       quorum: true,
       replicas: 5,
       durableReplicas: 5,
+      signed: [],
       conflicts: [],
       failures: [],
     })
@@ -91,7 +92,7 @@ describe('a commit', () => {
       peer?.rpc.handle(recordMethods.append, (_from, body) => {
         asked.push(outcome)
         expect(body).toEqual({ kind: 'any', key: KEY, id, ...step })
-        return { outcome }
+        return { outcome, signed: Uint8Array.of(4) }
       })
       void peer?.asked().then(() => asked.push('head'))
     }
@@ -100,7 +101,8 @@ describe('a commit', () => {
     apart?.answer({ outcome: 'conflict', head: Uint8Array.of(9) })
     await running.done
     expect(asked.toSorted()).toEqual(['head', 'head', 'other', 'other', 'stored'])
-    expect(running.quorums).toEqual([{ replicas: 2, durableReplicas: 2 }])
+    const signed = [{ peer: ready?.nodeId, signed: Uint8Array.of(4) }] // nothing of who has not taken the delta
+    expect(running.quorums).toEqual([{ replicas: 2, durableReplicas: 2, signed }])
     expect(running.outcome?.conflicts).toEqual([{ peer: apart?.nodeId, head: Uint8Array.of(9) }])
   })
 
@@ -123,7 +125,7 @@ describe('a commit', () => {
     expect(running.quorums).toEqual([])
     own.resolve()
     await until(() => running.quorums.length === 1)
-    expect(running.quorums).toEqual([{ replicas: 2, durableReplicas: 2 }])
+    expect(running.quorums).toEqual([{ replicas: 2, durableReplicas: 2, signed: [] }])
   })
 
   it('needs a durable holder where the set has one, however many others have it', async () => {
@@ -134,7 +136,7 @@ describe('a commit', () => {
     expect(running.quorums).toEqual([])
     disk?.answer()
     await running.done
-    expect(running.quorums).toEqual([{ replicas: 5, durableReplicas: 1 }])
+    expect(running.quorums).toEqual([{ replicas: 5, durableReplicas: 1, signed: [] }])
   })
 
   it('needs a majority even when all durable ones have it, and only a majority where there are none', async () => {
@@ -150,7 +152,7 @@ describe('a commit', () => {
     tabs[0]?.answer()
     tabs[1]?.answer()
     await until(() => among.quorums.length === 1)
-    expect(among.quorums).toEqual([{ replicas: 2, durableReplicas: 0 }])
+    expect(among.quorums).toEqual([{ replicas: 2, durableReplicas: 0, signed: [] }])
   })
 
   it('counts neither conflicts nor failures, and tells of both', async () => {
