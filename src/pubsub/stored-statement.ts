@@ -20,11 +20,8 @@ import { LIMITS } from './options.ts'
 
 const SIGNATURE_DOMAIN = 'sticky-pubsub/stored/1'
 
-const statementSchema = v.strictObject({
-  /** When it was signed, by the replica's clock. */
-  at: timestampMs,
-  signature: bytesOf(64),
-})
+/** When it was signed, by the replica's clock, and the signature. */
+const statementSchema = v.strictTuple([timestampMs, bytesOf(64)])
 
 export interface StoredStatement {
   topicKey: Uint8Array
@@ -41,7 +38,7 @@ export async function signStored(
   identity: Identity,
   at: number,
 ): Promise<Uint8Array> {
-  return encode({ at, signature: await identity.sign(await signedBytes(statement, at)) })
+  return encode([at, await identity.sign(await signedBytes(statement, at))])
 }
 
 /**
@@ -53,7 +50,7 @@ export async function verifyStored(
   statement: StoredStatement,
   { replica, now }: { replica: Uint8Array; now: number },
 ): Promise<void> {
-  const { at, signature } = decode(bytes, MAX_SIGNED_BYTES, statementSchema)
+  const [at, signature] = decode(bytes, MAX_SIGNED_BYTES, statementSchema)
   if (at > now + 2 * LIMITS.maxSkewMs)
     throw new StickyError('FROM_THE_FUTURE', 'Stored more than 10 minutes ahead of this clock.')
   if (at < now - 2 * LIMITS.maxSkewMs) throw new StickyError('REPLAYED', 'Signed more than 10 minutes ago.')
