@@ -11,6 +11,10 @@ import type { Runtime } from './runtime.ts'
 const PREFIX_BYTES = 4
 /** A peer that does not take its frames while so much waits for it is cut off: memory is bounded, others go on. */
 export const MAX_BUFFERED_BYTES = 8 * 1024 * 1024
+/** Larger frames are bulk: pages of a history, large messages. What is small, such as an answer, does not wait behind them. */
+const BULK_FRAME_BYTES = 16 * 1024
+/** Of small frames while bulk waits; then a bulk frame goes, so that it gets somewhere on a link that is never idle. */
+const MAX_SMALL_BYTES_IN_A_ROW = 64 * 1024
 /** A closed link's stream is reset when the other side has not closed its half after this long. */
 const CLOSE_TIMEOUT_MS = 5_000
 
@@ -77,14 +81,72 @@ const prefixed = (frame: Uint8Array): Uint8Array => {
   return packet
 }
 
+/** First in, first out. An array's own `shift` moves all that is behind. */
+class Fifo {
+  #packets: Uint8Array[] = []
+  #first = 0
+
+  get isEmpty(): boolean {
+    return this.#first === this.#packets.length
+  }
+
+  push(packet: Uint8Array): void {
+    this.#packets.push(packet)
+  }
+
+  take(): Uint8Array | undefined {
+    if (this.isEmpty) return undefined
+    const packet = this.#packets[this.#first]
+    this.#first += 1
+    if (this.#first * 2 > this.#packets.length) {
+      this.#packets = this.#packets.slice(this.#first)
+      this.#first = 0
+    }
+    return packet
+  }
+}
+
+/** Small packets, and bulk behind them. */
+class PacketQueue {
+  #small = new Fifo()
+  #bulk = new Fifo()
+  #bytes = 0
+  #smallBytesInARow = 0
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  push(packet: Uint8Array): void {
+    const queue = packet.byteLength > BULK_FRAME_BYTES ? this.#bulk : this.#small
+    queue.push(packet)
+    this.#bytes += packet.byteLength
+  }
+
+  take(): Uint8Array | undefined {
+    const isBulksTurn = this.#small.isEmpty || this.#smallBytesInARow >= MAX_SMALL_BYTES_IN_A_ROW
+    const packet = (isBulksTurn ? this.#bulk.take() : undefined) ?? this.#small.take()
+    if (packet === undefined) return undefined
+    this.#bytes -= packet.byteLength
+    const isSmall = packet.byteLength <= BULK_FRAME_BYTES
+    this.#smallBytesInARow = isSmall && !this.#bulk.isEmpty ? this.#smallBytesInARow + packet.byteLength : 0
+    return packet
+  }
+
+  clear(): void {
+    this.#small = new Fifo()
+    this.#bulk = new Fifo()
+    this.#bytes = 0
+  }
+}
+
 export class StreamLink implements Link {
   readonly peer: NodeId
   readonly #stream: Stream
   readonly #runtime: Runtime
   readonly #reader = new FrameReader()
   /** Packets that wait for the stream's 'drain'. */
-  #queue: Uint8Array[] = []
-  #queuedBytes = 0
+  readonly #waiting = new PacketQueue()
   #events: LinkEvents | undefined
   #closed = false
   #told = false
@@ -98,7 +160,7 @@ export class StreamLink implements Link {
   }
 
   get bufferedBytes(): number {
-    return this.#queuedBytes + this.#stream.writeBufferLength
+    return this.#waiting.bytes + this.#stream.writeBufferLength
   }
 
   /** Begins to deliver. libp2p keeps what arrived before in the stream's read buffer. */
@@ -126,16 +188,16 @@ export class StreamLink implements Link {
       return false
     }
     const packet = prefixed(frame)
-    if (this.#queue.length === 0 && !this.#stream.writableNeedsDrain) return this.#write(packet)
-    this.#queue.push(packet)
-    this.#queuedBytes += bytes
+    if (this.#waiting.bytes === 0 && !this.#stream.writableNeedsDrain) return this.#write(packet)
+    this.#waiting.push(packet)
     return true
   }
 
   /** What `send` accepted still goes out; nothing more is delivered. */
   close(): void {
     if (this.#closed) return
-    for (const packet of this.#queue) if (!this.#write(packet)) break
+    for (let packet = this.#waiting.take(); packet !== undefined; packet = this.#waiting.take())
+      if (!this.#write(packet)) break
     this.#end()
     const stream = this.#stream
     if (stream.status !== 'open') return
@@ -166,14 +228,11 @@ export class StreamLink implements Link {
   }
 
   #flush(): void {
-    let sent = 0
-    while (!this.#closed && sent < this.#queue.length && !this.#stream.writableNeedsDrain) {
-      const packet = this.#queue[sent] as Uint8Array
-      sent += 1
-      this.#queuedBytes -= packet.byteLength
+    while (!this.#closed && !this.#stream.writableNeedsDrain) {
+      const packet = this.#waiting.take()
+      if (packet === undefined) return
       this.#write(packet)
     }
-    if (sent > 0) this.#queue = this.#queue.slice(sent)
   }
 
   #abort(reason: string): void {
@@ -184,8 +243,7 @@ export class StreamLink implements Link {
   #end(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#queue = []
-    this.#queuedBytes = 0
+    this.#waiting.clear()
     this.#tellClosed()
   }
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { nodeIdOf } from '../../src/dht/identity.ts'
 import { LINK_PROTOCOL, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
 import { joinDht } from '../../src/dht/libp2p-join.ts'
-import { MAX_BUFFERED_BYTES } from '../../src/dht/libp2p-link.ts'
+import { FrameReader, MAX_BUFFERED_BYTES } from '../../src/dht/libp2p-link.ts'
 import { type ReservationStore, reservationStore } from '../../src/dht/libp2p-relay.ts'
 import { type Link, MAX_FRAME_BYTES, type PeerNetwork } from '../../src/dht/network.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
@@ -92,6 +92,35 @@ describe('libp2p network', () => {
     expect(sent * MAX_FRAME_BYTES).toBeGreaterThan(MAX_BUFFERED_BYTES / 2)
     await vi.waitFor(() => expect(closed).toBe(1), patience)
     expect(link.bufferedBytes).toBe(0)
+  })
+
+  it('lets what is small overtake what is large before a peer that reads slowly, and both arrive', async () => {
+    const inbound: Link[] = []
+    b.network.onInboundLink((link) => {
+      inbound.push(link)
+      return { onFrame: () => undefined, onClose: () => undefined }
+    })
+    const stream = await rawStream()
+    stream.pause()
+    await vi.waitFor(() => expect(inbound).toHaveLength(1), patience)
+    const link = inbound[0] as Link
+    const [large, small] = [new Uint8Array(MAX_FRAME_BYTES), new Uint8Array(1_024)]
+    const [larges, smalls] = [12, 1_000]
+    for (let i = 0; i < larges; i++) expect(link.send(large)).toBe(true)
+    for (let i = 0; i < smalls; i++) expect(link.send(small)).toBe(true)
+    const came: boolean[] = []
+    const reader = new FrameReader()
+    stream.addEventListener('message', ({ data }) => {
+      for (const chunk of data instanceof Uint8Array ? [data] : data)
+        reader.push(chunk, (frame) => came.push(frame.byteLength === small.byteLength))
+    })
+    stream.resume()
+    await vi.waitFor(() => expect(came).toHaveLength(larges + smalls), patience)
+    const before = came.indexOf(true) // what the transport had taken already
+    expect(before).toBeLessThan(larges / 2)
+    expect(came.slice(0, before + smalls / 2)).toContain(false)
+    expect(came.slice(before, before + smalls).filter((isSmallOne) => !isSmallOne).length).toBeGreaterThan(2) // in turn
+    await stream.close()
   })
 
   it('tells the topology changed when a node comes and when it goes, and the newcomer knows its neighbours', async () => {
