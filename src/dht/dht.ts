@@ -1,10 +1,11 @@
 import { AntiEntropy } from './anti-entropy.ts'
+import { askInTurn } from './ask-in-turn.ts'
 import { asStickyError, StickyError } from './errors.ts'
 import { serveRecords } from './holder.ts'
 import type { NodeId } from './identity.ts'
 import type { BlockKind, BlockReader, BlockRef, HeadKind } from './kinds.ts'
 import { StageTimers } from './measures.ts'
-import type { PeerNetwork } from './network.ts'
+import type { ClosestPeer, PeerNetwork } from './network.ts'
 import { DEFAULT_DHT_OPTIONS, type DhtOptions } from './options.ts'
 import { ReadRepair } from './read-repair.ts'
 import { blockName, type HeldRecord } from './record.ts'
@@ -144,7 +145,7 @@ export class Dht {
     return bytes
   }
 
-  /** Asks one holder after the other. Undefined when all say that they have not; rejects when one could not be asked. */
+  /** Undefined when all holders say that they have not; rejects when one could not be asked. */
   async #fromHolders(
     recordKind: string,
     key: Uint8Array,
@@ -153,21 +154,22 @@ export class Dht {
     signal?: AbortSignal,
   ): Promise<Uint8Array | undefined> {
     const kind = this.store.blockKind(ref.kind)
-    let failure: StickyError | undefined
-    for (const { nodeId } of await this.replicas.set(key)) {
-      if (except.includes(nodeId) || this.#closed || signal?.aborted) continue
+    const others = (await this.replicas.set(key)).filter(({ nodeId }) => !except.includes(nodeId))
+    const ask = async ({ nodeId }: ClosestPeer, over: AbortSignal) => {
+      if (this.#closed || signal?.aborted) return undefined
+      const ends = signal === undefined ? over : AbortSignal.any([over, signal])
       try {
-        const [bytes] = await requestBlocks(this.rpc, recordKind, key, [ref], nodeId, signal)
-        if (bytes === null || bytes === undefined) continue
+        const [bytes] = await requestBlocks(this.rpc, recordKind, key, [ref], nodeId, ends)
+        if (bytes === null || bytes === undefined) return undefined
         await kind.verify(ref.id, bytes)
         return bytes
       } catch (error) {
-        failure = asStickyError(error, 'UNREACHABLE')
+        const failure = asStickyError(error, 'UNREACHABLE')
         this.replicas.noteFailure(nodeId, failure)
+        throw failure
       }
     }
-    if (failure !== undefined) throw failure
-    return undefined
+    return askInTurn(others, ask, { runtime: this.runtime, patienceMs: this.options.stragglerMs })
   }
 
   #scheduleSweep(): void {

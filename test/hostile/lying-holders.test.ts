@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { cidOf, encode, identityFromSeed, publicKeyOf, sha256 } from '../../src/dht/index.ts'
+import { cidOf, encode, identityFromSeed, publicKeyOf, sha256, toHex } from '../../src/dht/index.ts'
+import { blockName } from '../../src/dht/record.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
 import { entriesAfter, loadMessages } from '../../src/pubsub/collection.ts'
 import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
@@ -54,6 +55,17 @@ async function storedAt({ pubsub }: MemoryNode, key: Uint8Array): Promise<string
 
 const holding = async (nodes: MemoryNode[], key: Uint8Array, id: string) =>
   (await Promise.all(nodes.map((node) => storedAt(node, key)))).filter((ids) => ids.includes(id)).length
+
+const message = async (key: Uint8Array, node: MemoryNode) =>
+  createMessage({
+    topicKey: key,
+    identity: await identityFromSeed(node.seed),
+    writer: new Uint8Array(8),
+    sequence: 1,
+    publishedAt: Date.now(),
+    ttlMs: 60_000,
+    data: encode('x'),
+  })
 
 describe('a publisher', () => {
   it('does not believe the one replica that takes its message', async () => {
@@ -223,18 +235,24 @@ describe('a subscriber', () => {
   })
 })
 
-describe('a replica that is asked what it has', () => {
-  const message = async (key: Uint8Array, node: MemoryNode) =>
-    createMessage({
-      topicKey: key,
-      identity: await identityFromSeed(node.seed),
-      writer: new Uint8Array(8),
-      sequence: 1,
-      publishedAt: Date.now(),
-      ttlMs: 60_000,
-      data: encode('x'),
-    })
+describe('a replica that has lost a block', () => {
+  it('has it from another though the first that it asks never answers', async () => {
+    const { key, client } = await network(0)
+    const patient = await net.add({ dhtOptions: { ...DHT_OPTIONS, requestTimeoutMs: 120_000 } })
+    liars = await LyingHolder.join(net, key, 1)
+    const [liar] = liars as [LyingHolder]
+    liar.keepsWaiting = true
+    const { id, envelope } = await message(key, client)
+    const ref = { kind: 'message', id }
+    for (const { storage } of net.nodes.slice(0, 5))
+      await storage.write([{ type: 'put', key: blockName(ref), value: envelope }])
+    const record = await patient.pubsub.dht.store.record(COORDINATOR, key)
+    expect(toHex(await record.read(ref))).toBe(toHex(envelope))
+    expect(liar.counters.blocks).toBe(1)
+  })
+})
 
+describe('a replica that is asked what it has', () => {
   it('answers when it has it on disk', async () => {
     const { key, honest, client } = await network(0)
     const { rpc } = client.pubsub.dht
