@@ -28,7 +28,7 @@ module.exports = {
     room('bridge', ['node', 'dht']),
     ...['dht', 'pubsub', 'browser', 'node', 'bridge'].map(throughIndex),
     { name: 'web-uses-browser', severity: 'error', from: { path: '^web/' }, to: { path: '^src/', pathNot: '^src/browser/' } },
-    only('libp2p', 'libp2p|@libp2p', '^src/(dht/libp2p[a-z-]*\\.ts|(node|browser|bridge)/transports\\.ts|browser/webrtc\\.ts)'),
+    only('libp2p', 'libp2p|@libp2p', '^src/(dht/libp2p[a-z-]*\\.ts|(node|browser|bridge)/transports\\.ts|browser/(webrtc|light-[a-z-]+)\\.ts)'),
     only('idb', 'idb', '^src/browser/'),
     only('express', 'express|helmet', '^src/bridge/'),
     only('lit', 'lit', '^web/'),

@@ -1,10 +1,8 @@
 import {
-  type DhtLibp2p,
-  dropDeadConnections,
+  type Bootstrap,
   enterBridge,
   type Identity,
   jittered,
-  joinDht,
   type Runtime,
   rejoinPauseMs,
   type Timer,
@@ -19,13 +17,20 @@ const JOIN_TIMEOUT_MS = 30_000
 /** A connection that does not answer for so long, when asked on purpose, is cut. */
 const ALIVE_TIMEOUT_MS = 3_000
 
+/** The connections of a node, of whichever kind. */
+export interface BridgeWay {
+  isConnected(bridgeId: string): boolean
+  /** To a bridge that has admitted this node. */
+  join(bridge: Bootstrap, signal: AbortSignal): Promise<void>
+  /** Cuts what gives no sign of life before the signal aborts. */
+  dropDead(signal: AbortSignal): Promise<unknown>
+}
+
 export interface BridgeLinkInit {
   bridgeUrl: string
   invitation?: string
   identity: Identity
-  libp2p: DhtLibp2p
-  /** Makes this node reachable through it. */
-  useRelay(relay: string): Promise<void>
+  way: BridgeWay
   runtime: Runtime
   /** After each attempt. `bridgeId`: of the bridge, as far as it is known. */
   onAttempt(outcome: { bridgeId: string | undefined; error: unknown }): void
@@ -41,8 +46,7 @@ export function keepBridge({
   bridgeUrl,
   invitation,
   identity,
-  libp2p,
-  useRelay,
+  way,
   runtime,
   onAttempt,
 }: BridgeLinkInit): BridgeLink {
@@ -53,15 +57,11 @@ export function keepBridge({
   let pauseMs = REJOIN_MS / 2 // doubled before each pause
   let attempting: Promise<void> | undefined
 
-  const isConnected = () =>
-    bridgeId !== undefined &&
-    libp2p.getConnections().some(({ remotePeer }) => String(remotePeer) === bridgeId)
+  const isConnected = () => bridgeId !== undefined && way.isConnected(bridgeId)
   const join = async () => {
-    const { relay, serverId } = await enterBridge(bridgeUrl, identity, stopped.signal, shown)
-    bridgeId = serverId
-    await useRelay(relay)
-    const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(JOIN_TIMEOUT_MS)])
-    await joinDht(libp2p, [relay], { signal })
+    const bridge = await enterBridge(bridgeUrl, identity, stopped.signal, shown)
+    bridgeId = bridge.serverId
+    await way.join(bridge, AbortSignal.any([stopped.signal, AbortSignal.timeout(JOIN_TIMEOUT_MS)]))
   }
   const attempt = async () => {
     timer?.clear()
@@ -88,10 +88,7 @@ export function keepBridge({
   void start()
   return {
     async reconnect() {
-      await dropDeadConnections(
-        libp2p,
-        AbortSignal.any([stopped.signal, AbortSignal.timeout(ALIVE_TIMEOUT_MS)]),
-      )
+      await way.dropDead(AbortSignal.any([stopped.signal, AbortSignal.timeout(ALIVE_TIMEOUT_MS)]))
       await start()
     },
     async stop() {

@@ -1,108 +1,36 @@
-import {
-  Cleanups,
-  createLibp2pNetwork,
-  type Identity,
-  identityFromSeed,
-  type StickyError,
-  systemRuntime,
-} from '../dht/index.ts'
-import { StickyPubSub } from '../pubsub/index.ts'
-import { keepBridge } from './bridge-link.ts'
-import { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
-import { openIdbStorage } from './object-store.ts'
-import { type NodeStatus, StatusView } from './status.ts'
-import { watchedStorage } from './storage-state.ts'
+import { createLibp2pNetwork, dropDeadConnections, joinDht, peersOf } from '../dht/index.ts'
+import { type NetworkNode, type OriginNodeOptions, startOriginNode } from './origin-node.ts'
 import { createBrowserLibp2p, useRelay } from './transports.ts'
 
-/** The node of the tab that leads: identity, storage and network, and the way into it, which may take its time. */
+/** The whole node: it holds records for others, and reaches other tabs by WebRTC. */
 
-export interface NetworkNodeOptions {
-  bridgeUrl: string
-  invitation?: string
+export interface NetworkNodeOptions extends OriginNodeOptions {
   rtcConfiguration?: RTCConfiguration
-  /** The first join, or something was stored: now there is something to lose. */
-  onWorthKeeping(): void
 }
 
-export interface NetworkNode {
-  readonly nodeId: string
-  readonly pubsub: StickyPubSub
-  status(): NodeStatus
-  onStatus(listener: (status: NodeStatus) => void): () => void
-  resyncNode(reason: string): Promise<void>
-  exportIdentity(passphrase: string): Promise<string>
-  importIdentity(text: string, passphrase: string): Promise<void>
-  /** Resolves when the identity was replaced: this node is not the one that is wanted any more. */
-  readonly replaced: Promise<void>
-  close(): Promise<void>
-}
-
-const NAME = 'sticky-pubsub'
-const MAX_REASON_CHARACTERS = 100
-/** A tab has just started and knows nobody; it joins through its bridge in a fraction of a second, on a slow line in two. */
-const TAB_OPTIONS = { outboxAwaitsPeers: true, awaitPeersMs: 3_000 }
-
-/** Resolves when identity and storage are open. Rejects with what no retry cures; the network is tried from then on. */
-export async function startNetworkNode(options: NetworkNodeOptions): Promise<NetworkNode> {
-  const cleanups = new Cleanups()
-  try {
-    return await start(options, cleanups)
-  } catch (error) {
-    await cleanups.close().catch(() => undefined) // why it could not start is what counts
-    throw error
-  }
-}
-
-async function start(options: NetworkNodeOptions, cleanups: Cleanups): Promise<NetworkNode> {
-  const { seed } = await loadOrCreateIdentity(NAME)
-  const identity: Identity = await identityFromSeed(seed)
-  const view = new StatusView()
-  const storage = watchedStorage(await openIdbStorage(`${NAME}-records`), {
-    onProblem: (problem?: StickyError) => view.setStorageProblem(problem),
-    onWrite: options.onWorthKeeping,
+/** As `startOriginNode`. */
+export const startNetworkNode = ({
+  rtcConfiguration,
+  ...options
+}: NetworkNodeOptions): Promise<NetworkNode> =>
+  startOriginNode(options, async ({ seed }, onConnections, cleanups) => {
+    const libp2p = await createBrowserLibp2p({ seed, ...(rtcConfiguration ? { rtcConfiguration } : {}) })
+    cleanups.add(() => libp2p.stop())
+    libp2p.addEventListener('connection:open', onConnections)
+    libp2p.addEventListener('connection:close', onConnections)
+    const network = await createLibp2pNetwork({ libp2p, durable: false, stores: true })
+    cleanups.add(() => network.close())
+    return {
+      network,
+      connected: () => peersOf(libp2p.getConnections()),
+      way: {
+        isConnected: (bridgeId) =>
+          libp2p.getConnections().some(({ remotePeer }) => String(remotePeer) === bridgeId),
+        join: async ({ relay }, signal) => {
+          await useRelay(libp2p, relay)
+          await joinDht(libp2p, [relay], { signal })
+        },
+        dropDead: (signal) => dropDeadConnections(libp2p, signal),
+      },
+    }
   })
-  cleanups.add(() => storage.close())
-  const { rtcConfiguration } = options
-  const libp2p = await createBrowserLibp2p({
-    seed,
-    ...(rtcConfiguration ? { rtcConfiguration } : {}),
-  })
-  cleanups.add(() => libp2p.stop())
-  view.watch(libp2p)
-  const network = await createLibp2pNetwork({ libp2p, durable: false, stores: true })
-  cleanups.add(() => network.close())
-  const pubsub = new StickyPubSub({ network, storage, identity, options: TAB_OPTIONS })
-  cleanups.add(() => pubsub.close())
-  const bridge = keepBridge({
-    bridgeUrl: options.bridgeUrl,
-    ...(options.invitation === undefined ? {} : { invitation: options.invitation }),
-    identity,
-    libp2p,
-    useRelay: (relay) => useRelay(libp2p, relay),
-    runtime: systemRuntime,
-    onAttempt: (outcome) => {
-      view.attempted(outcome)
-      if (outcome.error === undefined) options.onWorthKeeping()
-    },
-  })
-  cleanups.add(() => bridge.stop())
-  const replaced = Promise.withResolvers<void>()
-  return {
-    nodeId: identity.nodeId,
-    pubsub,
-    status: () => view.status(),
-    onStatus: (listener) => view.onStatus(listener),
-    resyncNode: async (reason) => {
-      view.resyncing(String(reason).slice(0, MAX_REASON_CHARACTERS))
-      await bridge.reconnect()
-      await pubsub.resync(reason)
-    },
-    exportIdentity: (passphrase) => exportIdentity(passphrase, NAME),
-    importIdentity: async (text, passphrase) => {
-      await importIdentity(text, passphrase, NAME)
-      setTimeout(() => replaced.resolve()) // the answer goes out before this node ends
-    },
-    replaced: replaced.promise,
-    close: () => cleanups.close(),
-  }
-}

@@ -1,11 +1,4 @@
-import {
-  AdmissionRefusedError,
-  type DhtLibp2p,
-  type ErrorCode,
-  type PeerView,
-  peersOf,
-  StickyError,
-} from '../dht/index.ts'
+import { AdmissionRefusedError, type ErrorCode, type PeerView, StickyError } from '../dht/index.ts'
 
 /** How the node is connected, as the page shows it. */
 
@@ -33,17 +26,17 @@ export const UNKNOWN_STATUS: NodeStatus = { state: 'connecting', peers: [], brid
 
 export class StatusView {
   readonly #listeners = new Set<(status: NodeStatus) => void>()
-  #libp2p: DhtLibp2p | undefined
+  #connected: () => PeerView[] = () => []
   #bridgeId: string | undefined
   #hasTried = false
   #problem: Problem | undefined
   #storageProblem: Problem | undefined
   #lastResync: NodeStatus['lastResync']
 
-  watch(libp2p: DhtLibp2p): void {
-    this.#libp2p = libp2p
-    libp2p.addEventListener('connection:open', this.#tell)
-    libp2p.addEventListener('connection:close', this.#tell)
+  /** `connected` tells who is, the bridge included; gives what is to be called when that has changed. */
+  watch(connected: () => PeerView[]): () => void {
+    this.#connected = connected
+    return this.#tell
   }
 
   /** An attempt to join has ended. */
@@ -66,9 +59,9 @@ export class StatusView {
   }
 
   status(): NodeStatus {
-    const connections = this.#libp2p?.getConnections() ?? []
-    const bridge = connections.some(({ remotePeer }) => remotePeer.toString() === this.#bridgeId)
-    const peers = peersOf(connections).filter(({ nodeId }) => nodeId !== this.#bridgeId)
+    const connected = this.#connected()
+    const bridge = connected.some(({ nodeId }) => nodeId === this.#bridgeId)
+    const peers = connected.filter(({ nodeId }) => nodeId !== this.#bridgeId)
     return {
       state: this.#stateOf(bridge, peers.length),
       peers,

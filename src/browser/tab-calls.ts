@@ -1,6 +1,6 @@
 import { StickyError } from '../dht/index.ts'
 import type { PubSub, Subscription, SubscriptionEvents } from '../pubsub/index.ts'
-import type { NetworkNode } from './network-node.ts'
+import type { NetworkNode } from './origin-node.ts'
 import { toFailure } from './tab-frames.ts'
 import type { ServedNode, ServedObject } from './tab-server.ts'
 

@@ -1,5 +1,5 @@
 import { onReleased } from './locks.ts'
-import type { NetworkNode } from './network-node.ts'
+import type { NetworkNode } from './origin-node.ts'
 import { serveNode } from './tab-calls.ts'
 import type { TabOptions, TabPort } from './tab-frames.ts'
 import { type ServedNode, TabSession } from './tab-server.ts'

@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import { asStickyError, StickyError } from '../dht/index.ts'
 import { type HeldLock, hasLocks, takeLock } from './locks.ts'
-import type { NetworkNode } from './network-node.ts'
+import type { NetworkNode } from './origin-node.ts'
 import type { TabClient } from './tab-client.ts'
 import { TAB_VERSION, type TabOptions } from './tab-frames.ts'
 import { TabLeader } from './tab-leader.ts'

@@ -24,6 +24,17 @@ const PEER_ID_PREFIX = Uint8Array.of(0x00, 0x24, 0x08, 0x01, 0x12, 0x20)
 export const nodeIdOf = (publicKey: Uint8Array): NodeId =>
   base58btc.encode(concatBytes(PEER_ID_PREFIX, publicKey)).slice(1)
 
+/** The id as libp2p writes it in its messages. Throws WRONG_IDENTITY. */
+export const peerIdBytesOf = (nodeId: NodeId): Uint8Array => concatBytes(PEER_ID_PREFIX, publicKeyOf(nodeId))
+
+/** Undefined for the id of another kind of key. */
+export function nodeIdOfPeerId(bytes: Uint8Array): NodeId | undefined {
+  const isOurs =
+    bytes.byteLength === PEER_ID_PREFIX.length + 32 &&
+    equalBytes(bytes.subarray(0, PEER_ID_PREFIX.length), PEER_ID_PREFIX)
+  return isOurs ? nodeIdOf(bytes.subarray(PEER_ID_PREFIX.length)) : undefined
+}
+
 /** Throws WRONG_IDENTITY when the text is not the id of an Ed25519 key in its one encoding. */
 export function publicKeyOf(nodeId: NodeId): Uint8Array {
   let bytes: Uint8Array

@@ -140,6 +140,23 @@ class PacketQueue {
   }
 }
 
+/** A link over a stream of the link protocol that this side has opened. The caller has it before its first event. */
+export function linkOver(peer: NodeId, stream: Stream, runtime: Runtime, events: LinkEvents): Link {
+  const link = new StreamLink(peer, stream, runtime)
+  nextTask(() => link.start(events))
+  return link
+}
+
+/** A task of its own, after all promise reactions of this one. Unlike a timer it is not throttled in a hidden tab. */
+function nextTask(callback: () => void): void {
+  const { port1, port2 } = new MessageChannel()
+  port1.onmessage = () => {
+    port1.close()
+    callback()
+  }
+  port2.postMessage(null)
+}
+
 export class StreamLink implements Link {
   readonly peer: NodeId
   readonly #stream: Stream

@@ -5,7 +5,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { choose, distanceBetween, type Ranked } from './closest.ts'
 import { sha256 } from './codec.ts'
 import type { NodeId } from './identity.ts'
-import { StreamLink } from './libp2p-link.ts'
+import { linkOver, StreamLink } from './libp2p-link.ts'
 import { keepMeeting } from './libp2p-meet.ts'
 import { NeededPeers } from './libp2p-needed.ts'
 import { peersOf } from './libp2p-peers.ts'
@@ -111,7 +111,8 @@ export interface PeerProfile {
   durable: boolean
 }
 
-function profileOf(protocols: string[]): PeerProfile {
+/** By the protocols that a peer says it speaks. */
+export function profileOf(protocols: string[]): PeerProfile {
   const stores = protocols.includes(LINK_PROTOCOL) && protocols.includes(KAD_PROTOCOL)
   return { stores, durable: stores && protocols.includes(KAD_DURABLE_PROTOCOL) }
 }
@@ -121,16 +122,6 @@ function remember<T>(map: Map<NodeId, T>, nodeId: NodeId, value: T, options: Lib
   map.delete(nodeId)
   map.set(nodeId, value)
   if (map.size > options.maxRememberedPeers) map.delete(map.keys().next().value as NodeId)
-}
-
-/** A task of its own, after all promise reactions of this one. Unlike a timer it is not throttled in a hidden tab. */
-function nextTask(callback: () => void): void {
-  const { port1, port2 } = new MessageChannel()
-  port1.onmessage = () => {
-    port1.close()
-    callback()
-  }
-  port2.postMessage(null)
 }
 
 export class Libp2pNetwork implements PeerNetwork {
@@ -208,9 +199,7 @@ export class Libp2pNetwork implements PeerNetwork {
       signal.throwIfAborted()
       await this.#started
       const stream = await this.#openStream(peerIdFromString(peer), signal)
-      const link = new StreamLink(peer, stream, this.#runtime)
-      nextTask(() => link.start(events)) // the caller has the link before its first event
-      return link
+      return linkOver(peer, stream, this.#runtime, events)
     } catch (error) {
       throw networkError(error, signal)
     }

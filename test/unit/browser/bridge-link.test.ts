@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from 'vitest'
 import { type BridgeLink, keepBridge } from '../../../src/browser/bridge-link.ts'
-import { type DhtLibp2p, identityFromSeed, StickyError } from '../../../src/dht/index.ts'
+import { identityFromSeed, StickyError } from '../../../src/dht/index.ts'
 import { ManualRuntime } from '../../support/manual-runtime.ts'
 import { until } from '../../support/memory-nodes.ts'
 
@@ -15,8 +15,7 @@ it('asks again after 1.5, 3 and 6 s, then every 10 s, and at once when told to',
   link = keepBridge({
     bridgeUrl: 'http://127.0.0.1:1', // nobody listens there
     identity: await identityFromSeed(new Uint8Array(32).fill(7)),
-    libp2p: { getConnections: () => [] } as unknown as DhtLibp2p,
-    useRelay: async () => undefined,
+    way: { isConnected: () => false, join: async () => undefined, dropDead: async () => undefined },
     runtime,
     onAttempt: ({ error }) => outcomes.push(error),
   })

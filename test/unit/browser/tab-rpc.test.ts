@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { NetworkNode } from '../../../src/browser/network-node.ts'
+import type { NetworkNode } from '../../../src/browser/origin-node.ts'
 import { UNKNOWN_STATUS } from '../../../src/browser/status.ts'
 import { TabClient } from '../../../src/browser/tab-client.ts'
 import { DEFAULT_TAB_OPTIONS, type TabOptions } from '../../../src/browser/tab-frames.ts'

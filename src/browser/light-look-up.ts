@@ -1,0 +1,85 @@
+import { compareBytes, distanceBetween, type NodeId } from '../dht/index.ts'
+
+/**
+ * Kademlia's look-up: those who are close to a key are asked who is closer, until the closest have been asked. Decides
+ * whom to ask next and when to stop; how a peer is asked comes from the caller. Every answer may be a lie, so what one
+ * look-up asks and keeps is bounded.
+ */
+
+export interface LookUpOptions {
+  /** kad-dht answers with so many at most; fewer are all that there are. */
+  bucketPeers: number
+  /** Done when so many of the closest have answered: each knows those around it. */
+  closestAsked: number
+  /** Of one look-up, those who do not answer included. */
+  maxQuestions: number
+  questionsAtOnce: number
+}
+
+export const DEFAULT_LOOK_UP_OPTIONS: LookUpOptions = {
+  bucketPeers: 20,
+  closestAsked: 6,
+  maxQuestions: 24,
+  questionsAtOnce: 3,
+}
+
+export interface LookUpInit {
+  target: Uint8Array
+  /** Who is asked first, whatever lies where: those of each list only where all before it gave nobody. */
+  seeds: NodeId[][]
+  /** Whom `peer` knows close to the target. */
+  ask(peer: NodeId): Promise<NodeId[]>
+  placeOf(peer: NodeId): Promise<Uint8Array>
+  /** Ends the look-up: it gives what it has found. */
+  signal: AbortSignal
+  options: LookUpOptions
+}
+
+interface Found {
+  nodeId: NodeId
+  distance: Uint8Array
+  /** Who has not answered may be named again, and is not asked again. */
+  state: 'named' | 'asked' | 'silent'
+}
+
+/** Who was named, but for those who do not answer. Nobody where no seed answers. */
+export async function lookUp(init: LookUpInit): Promise<NodeId[]> {
+  const { seeds, ask, signal, options } = init
+  const found = new Map<NodeId, Found>()
+  const take = async (peers: NodeId[]) => {
+    for (const nodeId of peers) {
+      if (found.has(nodeId)) continue
+      const distance = distanceBetween(await init.placeOf(nodeId), init.target)
+      found.set(nodeId, { nodeId, distance, state: 'named' })
+    }
+  }
+  const question = async (peer: Found) => {
+    peer.state = 'asked'
+    try {
+      await take(await ask(peer.nodeId))
+    } catch {
+      if (!signal.aborted) peer.state = 'silent'
+    }
+  }
+  for (const together of seeds)
+    if (found.size === 0) await Promise.allSettled(together.map(async (seed) => take(await ask(seed))))
+  if (found.size < options.bucketPeers) return [...found.keys()]
+  for (let questions = 0; questions < options.maxQuestions && !signal.aborted; ) {
+    const next = closest(found, options.closestAsked)
+      .filter(({ state }) => state === 'named')
+      .slice(0, Math.min(options.questionsAtOnce, options.maxQuestions - questions))
+    if (next.length === 0) break
+    questions += next.length
+    await Promise.all(next.map(question))
+  }
+  return closest(found, MAX_RESULTS).map(({ nodeId }) => nodeId)
+}
+
+/** Four times what is asked for: some of them may be no holders. */
+const MAX_RESULTS = 64
+
+const closest = (found: Map<NodeId, Found>, count: number): Found[] =>
+  [...found.values()]
+    .filter(({ state }) => state !== 'silent')
+    .sort((a, b) => compareBytes(a.distance, b.distance))
+    .slice(0, count)

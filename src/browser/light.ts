@@ -1,0 +1,18 @@
+export { AdmissionRefusedError, asStickyError, type ErrorCode, StickyError } from '../dht/index.ts'
+export type * from '../pubsub/index.ts'
+export {
+  cursorOf,
+  historyOf,
+  inviteTo,
+  newTopicSecret,
+  openTopic,
+  readInvite,
+  topicKeyOf,
+  UnexpectedVersionError,
+} from '../pubsub/index.ts'
+export { createLightNode, type LightNodeOptions } from './light-node.ts'
+export type { NodeStatus, Problem } from './status.ts'
+export type { StorageState } from './storage-state.ts'
+export { DEFAULT_TAB_OPTIONS, type TabOptions } from './tab-frames.ts'
+export type { BrowserNode } from './tab-node.ts'
+export type { Role } from './tabs.ts'

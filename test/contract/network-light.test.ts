@@ -1,0 +1,200 @@
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import {
+  createLightNetwork,
+  type LightNetwork,
+  type LightNetworkOptions,
+} from '../../src/browser/light-network.ts'
+import { identityFromSeed, nodeIdOf } from '../../src/dht/identity.ts'
+import type { Link, LinkEvents } from '../../src/dht/network.ts'
+import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
+import { type NetworkFixture, networkSuite } from './network-suite.ts'
+
+/** A light node among real libp2p nodes: what the port promises of a client, and what is its own. */
+
+const patience = { timeout: 8_000, interval: 10 }
+const within = () => ({ signal: AbortSignal.timeout(8_000) })
+const silent: LinkEvents = { onFrame: () => undefined, onClose: () => undefined }
+
+let seeds = 100
+const lights: LightNetwork[] = []
+
+async function lightIn(
+  net: TestLibp2pNet,
+  options: Partial<LightNetworkOptions> = {},
+  bridgeId = String(net.bridge.peerId),
+): Promise<LightNetwork> {
+  const seed = new Uint8Array(32).fill(++seeds)
+  const { nodeId } = await identityFromSeed(seed)
+  const network = await createLightNetwork({ nodeId, seed, options })
+  lights.push(network)
+  net.admitted.add(nodeId)
+  await network.join(net.bridgeAddress, bridgeId, AbortSignal.timeout(8_000))
+  return network
+}
+
+const fixture = async (options: Partial<LightNetworkOptions>): Promise<NetworkFixture> => {
+  const net = await startLibp2pNet(['durable', 'fleeting', 'durable', 'durable', 'fleeting', 'client'])
+  const client = await lightIn(net, options)
+  return {
+    holders: net.peers.slice(0, -1).map(({ network }) => network),
+    client,
+    unreachable: nodeIdOf(new Uint8Array(32).fill(200)),
+    stop: async () => {
+      await client.close()
+      await net.stop()
+    },
+  }
+}
+
+networkSuite('a light client, by what its bridge knows', () => fixture({}))
+networkSuite('a light client, by look-up', () => fixture({ bucketPeers: 0 }))
+
+describe('light network', () => {
+  let net: TestLibp2pNet
+  let direct: TestPeer
+  let relayed: TestPeer
+
+  beforeAll(async () => {
+    net = await startLibp2pNet(['durable'])
+    direct = net.peers[0] as TestPeer
+    relayed = await net.add('fleeting', { relayed: true })
+  }, 20_000)
+  afterAll(async () => {
+    await Promise.all(lights.map((light) => light.close()))
+    await net?.stop()
+  }, 20_000)
+
+  const closest = (light: LightNetwork) =>
+    light.closestPeers(Uint8Array.of(1), { count: 8, minDurable: 3, ...within() })
+  const knows = (light: LightNetwork, peers: TestPeer[]) =>
+    vi.waitFor(async () => {
+      const ids = (await closest(light)).map(({ nodeId }) => nodeId)
+      expect(ids.toSorted()).toEqual(peers.map(({ network }) => network.self).toSorted())
+    }, patience)
+  const wayTo = (light: LightNetwork, { network }: TestPeer) =>
+    light.connections().find(({ nodeId }) => nodeId === network.self)
+
+  it('reaches who can only be reached through the relay, and who can be dialled without it', async () => {
+    const light = await lightIn(net)
+    await knows(light, [direct, relayed])
+    for (const peer of [direct, relayed]) {
+      const frames: Uint8Array[] = []
+      peer.network.onInboundLink(() => ({ ...silent, onFrame: (frame) => void frames.push(frame) }))
+      const link = await light.openLink(peer.network.self, silent, within())
+      link.send(new Uint8Array(100_000).fill(7))
+      await vi.waitFor(() => expect(frames).toEqual([new Uint8Array(100_000).fill(7)]), patience)
+    }
+    expect(wayTo(light, direct)?.direct).toBe(true)
+    expect(wayTo(light, relayed)?.direct).toBe(false)
+  })
+
+  it('has one connection to each peer, however many ask for it at once', async () => {
+    const light = await lightIn(net)
+    await knows(light, [direct, relayed])
+    relayed.network.onInboundLink(() => silent)
+    const links = await Promise.all(
+      Array.from({ length: 4 }, () => light.openLink(relayed.network.self, silent, within())),
+    )
+    expect(new Set(links).size).toBe(4)
+    const fromLight = relayed.libp2p
+      .getConnections()
+      .filter(({ remotePeer }) => String(remotePeer) === light.self)
+    expect(fromLight).toHaveLength(1)
+  })
+
+  it('takes links that others open on a connection of its own, and tells them that it holds nothing', async () => {
+    const light = await lightIn(net)
+    await knows(light, [direct, relayed])
+    const taken: Link[] = []
+    light.onInboundLink((link) => {
+      taken.push(link)
+      return silent
+    })
+    direct.network.onInboundLink(() => silent)
+    await light.openLink(direct.network.self, silent, within())
+    await direct.network.openLink(light.self, silent, within())
+    await vi.waitFor(() => expect(taken.map(({ peer }) => peer)).toEqual([direct.network.self]), patience)
+    const [connection] = direct.libp2p
+      .getConnections()
+      .filter(({ remotePeer }) => String(remotePeer) === light.self)
+    const told = await direct.network.profile(connection?.remotePeer as never)
+    expect(told).toEqual({ stores: false, durable: false })
+  })
+
+  it('keeps to its number of connections, and opens anew what it let go', async () => {
+    const light = await lightIn(net, { maxConnections: 2 })
+    for (const peer of [direct, relayed, direct, relayed]) {
+      peer.network.onInboundLink(() => silent)
+      await vi.waitFor(() => light.openLink(peer.network.self, silent, within()), patience)
+      await vi.waitFor(() => expect(light.connections().length).toBeLessThanOrEqual(2), patience)
+    }
+    expect(light.isConnected(String(net.bridge.peerId))).toBe(true)
+  })
+
+  it('dials a peer anew whose connection was lost, and says that peers have changed', async () => {
+    const light = await lightIn(net)
+    await knows(light, [direct, relayed])
+    let changes = 0
+    light.onTopologyChange(() => void changes++)
+    for (const peer of [direct, relayed]) {
+      let closed = 0
+      peer.network.onInboundLink(() => silent)
+      await light.openLink(peer.network.self, { ...silent, onClose: () => void closed++ }, within())
+      const before = changes
+      for (const connection of peer.libp2p.getConnections())
+        if (String(connection.remotePeer) === light.self) connection.abort(new Error('lost'))
+      await vi.waitFor(() => expect(closed).toBe(1), patience)
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
+      await light.openLink(peer.network.self, silent, within())
+    }
+  })
+
+  it('remembers who speaks the DHT and takes no links', async () => {
+    const other = await net.add('fleeting')
+    const light = await lightIn(net)
+    await knows(light, [direct, relayed, other])
+    await other.libp2p.unhandle('/sticky-pubsub/link/1.0.0')
+    await expect(light.openLink(other.network.self, silent, within())).rejects.toMatchObject({
+      code: 'UNREACHABLE',
+    })
+    await knows(light, [direct, relayed])
+    await other.libp2p.stop()
+  })
+
+  it('tells when somebody has come', async () => {
+    const light = await lightIn(net)
+    let changes = 0
+    light.onTopologyChange(() => void changes++)
+    await vi.waitFor(() => expect(changes).toBeGreaterThan(0), patience)
+    const before = changes
+    const newcomer = await net.add('durable')
+    await vi.waitFor(() => expect(changes).toBeGreaterThan(before), { timeout: 20_000 })
+    await knows(light, [direct, relayed, newcomer])
+    await newcomer.libp2p.stop()
+  }, 40_000)
+
+  it('knows nobody before it has joined', async () => {
+    const seed = new Uint8Array(32).fill(99)
+    const light = await createLightNetwork({ nodeId: (await identityFromSeed(seed)).nodeId, seed })
+    lights.push(light)
+    expect(await closest(light)).toEqual([])
+    await expect(light.openLink(direct.network.self, silent, within())).rejects.toMatchObject({
+      code: 'UNREACHABLE',
+    })
+  })
+
+  it('refuses a bridge that has another key than the one that is meant', async () => {
+    const joining = lightIn(net, {}, relayed.network.self)
+    await expect(joining).rejects.toMatchObject({ code: 'WRONG_IDENTITY' })
+  })
+
+  it('is refused by a bridge that has not admitted it', async () => {
+    const seed = new Uint8Array(32).fill(98)
+    const light = await createLightNetwork({ nodeId: (await identityFromSeed(seed)).nodeId, seed })
+    lights.push(light)
+    const bridgeId = String(net.bridge.peerId)
+    const joining = light.join(net.bridgeAddress, bridgeId, AbortSignal.timeout(8_000))
+    await expect(joining).rejects.toMatchObject({ code: 'UNREACHABLE' })
+    expect(light.isConnected(bridgeId)).toBe(false)
+  })
+})

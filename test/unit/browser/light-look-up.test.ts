@@ -1,0 +1,127 @@
+import { describe, expect, it } from 'vitest'
+import { DEFAULT_LOOK_UP_OPTIONS, lookUp } from '../../../src/browser/light-look-up.ts'
+import { distanceBetween } from '../../../src/dht/closest.ts'
+import { compareBytes, sha256 } from '../../../src/dht/codec.ts'
+
+/** Look-ups in networks of which nobody knows all. */
+
+const OPTIONS = DEFAULT_LOOK_UP_OPTIONS
+const NODES = 400
+const KNOWN = 20
+
+const places = new Map<string, Uint8Array>()
+const placeOf = async (name: string): Promise<Uint8Array> => {
+  const place = places.get(name) ?? (await sha256(new TextEncoder().encode(name)))
+  places.set(name, place)
+  return place
+}
+const names = Array.from({ length: NODES }, (_, i) => `node ${i}`)
+await Promise.all(names.map(placeOf))
+
+const near = (target: Uint8Array, among: string[], count: number): string[] =>
+  among
+    .map((name) => ({ name, distance: distanceBetween(places.get(name) as Uint8Array, target) }))
+    .sort((a, b) => compareBytes(a.distance, b.distance))
+    .slice(0, count)
+    .map(({ name }) => name)
+
+/** As kad-dht fills its buckets: of each distance some, of those close by all. */
+const tables = new Map(
+  names.map((name) => {
+    const own = places.get(name) as Uint8Array
+    const buckets = new Map<number, string[]>()
+    for (const other of names) {
+      if (other === name) continue
+      const distance = distanceBetween(places.get(other) as Uint8Array, own)
+      const bucket = Math.clz32(((distance[0] as number) << 24) | ((distance[1] as number) << 16))
+      buckets.set(bucket, [...(buckets.get(bucket) ?? []), other].slice(0, KNOWN))
+    }
+    return [name, [...buckets.values()].flat()]
+  }),
+)
+
+interface Asked {
+  dead?: Set<string>
+  lie?: (peer: string) => string[] | undefined
+}
+
+async function find(target: Uint8Array, { dead = new Set(), lie = () => undefined }: Asked = {}) {
+  const asked: string[] = []
+  let atOnce = 0
+  let mostAtOnce = 0
+  const ask = async (peer: string) => {
+    asked.push(peer)
+    atOnce += 1
+    mostAtOnce = Math.max(mostAtOnce, atOnce)
+    await new Promise((resolve) => setImmediate(resolve))
+    atOnce -= 1
+    if (dead.has(peer)) throw new Error('nobody there')
+    return lie(peer) ?? near(target, tables.get(peer) ?? [], KNOWN)
+  }
+  const signal = AbortSignal.timeout(5_000)
+  const found = await lookUp({ target, seeds: [['node 0']], ask, placeOf, signal, options: OPTIONS })
+  return { found, asked, mostAtOnce }
+}
+
+const targets = await Promise.all(Array.from({ length: 20 }, (_, i) => sha256(Uint8Array.of(i))))
+
+describe('a look-up', () => {
+  it('finds the closest of 400 nodes, with few questions', async () => {
+    for (const target of targets) {
+      const { found, asked, mostAtOnce } = await find(target)
+      expect(found.slice(0, 16)).toEqual(near(target, names, 16))
+      expect(asked.length).toBeLessThan(18)
+      expect(new Set(asked).size).toBe(asked.length)
+      expect(mostAtOnce).toBeLessThanOrEqual(OPTIONS.questionsAtOnce)
+    }
+  })
+
+  it('goes around those that are dead, and does not name those that it has asked in vain', async () => {
+    for (const target of targets) {
+      const closest = near(target, names, 10)
+      const dead = new Set(closest.filter((_, i) => i % 2 === 0))
+      const { found, asked } = await find(target, { dead })
+      expect(found.slice(0, 5)).toEqual(
+        near(
+          target,
+          names.filter((name) => !dead.has(name)),
+          5,
+        ),
+      )
+      expect(asked.length).toBeLessThanOrEqual(OPTIONS.maxQuestions + 1)
+    }
+  })
+
+  it('ends with liars too, who name ever closer ones that are not there', async () => {
+    let made = 0
+    const lie = (peer: string) => {
+      const invented = Array.from({ length: 40 }, () => `invented ${made++}`)
+      return peer.startsWith('invented') || peer === 'node 0' ? invented : undefined
+    }
+    const { found, asked } = await find(targets[0] as Uint8Array, { lie })
+    expect(asked.length).toBeLessThanOrEqual(OPTIONS.maxQuestions + 1)
+    expect(found.length).toBeLessThanOrEqual(64)
+  })
+
+  it('asks nobody but the seed where that names all there are', async () => {
+    const { found, asked } = await find(targets[0] as Uint8Array, {
+      lie: () => ['node 1', 'node 2', 'node 1'],
+    })
+    expect([found, asked]).toEqual([['node 1', 'node 2'], ['node 0']])
+  })
+
+  it('asks the second seeds where the first say nothing, and finds nobody where none does', async () => {
+    const init = {
+      target: targets[0] as Uint8Array,
+      placeOf,
+      signal: AbortSignal.timeout(5_000),
+      options: OPTIONS,
+    }
+    const ask = async (peer: string) => {
+      if (peer === 'down') throw new Error('down')
+      return ['node 1']
+    }
+    expect(await lookUp({ ...init, ask, seeds: [['down'], ['node 3']] })).toEqual(['node 1'])
+    expect(await lookUp({ ...init, ask, seeds: [['down'], []] })).toEqual([])
+  })
+})
