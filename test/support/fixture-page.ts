@@ -20,7 +20,7 @@ const keepPages: Plugin = {
  * Serves a page of test/browser/pages to a browser, bundled from this tree: as sources each visit would load some 400
  * modules one by one.
  */
-export async function serveFixture(path: string): Promise<FixtureServer> {
+export async function serveFixture(path: string, plugins: Plugin[] = []): Promise<FixtureServer> {
   const root = new URL('../..', import.meta.url).pathname
   const outDir = await mkdtemp(join(tmpdir(), 'sticky-page-'))
   await build({
@@ -28,7 +28,7 @@ export async function serveFixture(path: string): Promise<FixtureServer> {
     root,
     logLevel: 'error',
     publicDir: false,
-    plugins: [keepPages],
+    plugins: [keepPages, ...plugins],
     build: {
       outDir,
       emptyOutDir: true,

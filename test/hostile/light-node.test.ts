@@ -1,0 +1,231 @@
+import type { AddressInfo } from 'node:net'
+import { createServer, type Server } from 'node:net'
+import { circuitRelayServer } from '@libp2p/circuit-relay-v2'
+import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { identify } from '@libp2p/identify'
+import type { Stream } from '@libp2p/interface'
+import { noise } from '@libp2p/noise'
+import { ping } from '@libp2p/ping'
+import { webSockets } from '@libp2p/websockets'
+import { yamux } from '@libp2p/yamux'
+import { multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p, type Libp2p } from 'libp2p'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import {
+  createLightNetwork,
+  type LightNetwork,
+  type LightNetworkOptions,
+} from '../../src/browser/light-network.ts'
+import { encodeFields } from '../../src/browser/light-protobuf.ts'
+import { identityFromSeed, nodeIdOf, peerIdBytesOf } from '../../src/dht/identity.ts'
+import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL, LINK_PROTOCOL } from '../../src/dht/libp2p.ts'
+
+/** What whoever answers a light node can do to it: bridges and peers that lie, flood, or say nothing. */
+
+type Answer = (stream: Stream) => void | Promise<void>
+
+let liar: Libp2p
+let light: LightNetwork
+let answer: Answer
+let questions: number
+/** Takes connections, counts them, and never says a word. */
+let silent: Server
+let dialled: number
+
+const LIMITS: Partial<LightNetworkOptions> = {
+  questionMs: 500,
+  lookUpTimeoutMs: 2_000,
+  directMs: 200,
+  dialMs: 800,
+}
+
+async function startLiar(): Promise<Libp2p> {
+  const node = await createLibp2p({
+    privateKey: await generateKeyPairFromSeed('Ed25519', new Uint8Array(32).fill(66)),
+    addresses: { listen: ['/ip4/127.0.0.1/tcp/0/ws'] },
+    transports: [webSockets()],
+    connectionEncrypters: [noise()],
+    streamMuxers: [yamux()],
+    services: { identify: identify(), ping: ping(), relay: circuitRelayServer() },
+  })
+  const lie = async (stream: Stream) => {
+    questions += 1
+    await answer(stream)
+  }
+  for (const protocol of [KAD_PROTOCOL, KAD_DURABLE_PROTOCOL])
+    await node.handle(protocol, lie, { maxInboundStreams: 1_000 })
+  return node
+}
+
+beforeEach(async () => {
+  questions = 0
+  dialled = 0
+  answer = say(encodeFields([{ number: 1, value: 4 }])) // an honest one who knows nobody
+  silent = createServer((socket) => {
+    dialled += 1
+    socket.on('error', () => undefined)
+  })
+  await new Promise<void>((resolve) => silent.listen(0, '0.0.0.0', resolve))
+  liar = await startLiar()
+  const seed = new Uint8Array(32).fill(67)
+  const { nodeId } = await identityFromSeed(seed)
+  light = await createLightNetwork({ nodeId, seed, options: LIMITS })
+  await light.join(String(liar.getMultiaddrs()[0]), String(liar.peerId), AbortSignal.timeout(5_000))
+})
+afterEach(async () => {
+  await light?.close()
+  await liar?.stop()
+  silent?.close()
+})
+
+const lengthPrefix = (length: number): Uint8Array => {
+  const bytes: number[] = []
+  for (let rest = length; ; rest = Math.floor(rest / 128)) {
+    if (rest < 128) return Uint8Array.from([...bytes, rest])
+    bytes.push((rest % 128) | 128)
+  }
+}
+function say(...messages: Uint8Array[]): Answer {
+  return (stream) => {
+    for (const message of messages) {
+      stream.send(lengthPrefix(message.byteLength))
+      stream.send(message)
+    }
+  }
+}
+const idOf = (value: number) => {
+  const key = new Uint8Array(32)
+  new DataView(key.buffer).setUint32(0, value + 1)
+  return nodeIdOf(key)
+}
+/** Each another one, so that none rests because another failed. */
+const silentAddress = (i = 0) =>
+  multiaddr(`/ip4/127.1.${(i >> 8) & 255}.${i & 255}/tcp/${(silent.address() as AddressInfo).port}/ws`).bytes
+const peers = (count: number, from = 0, address = (i: number) => silentAddress(i)) =>
+  encodeFields([
+    { number: 1, value: 4 },
+    ...Array.from({ length: count }, (_, i) => ({
+      number: 8,
+      value: encodeFields([
+        { number: 1, value: peerIdBytesOf(idOf(from + i)) },
+        { number: 2, value: address(from + i) },
+      ]),
+    })),
+  ])
+
+const closest = () =>
+  light.closestPeers(Uint8Array.of(1), { count: 16, minDurable: 6, signal: AbortSignal.timeout(10_000) })
+
+/** The light node is as before: what an honest answer says is believed, and the connection stands. */
+async function isWell(): Promise<void> {
+  const before = questions
+  answer = say(encodeFields([{ number: 1, value: 4 }]))
+  expect(await closest()).toEqual([])
+  expect(questions).toBeGreaterThanOrEqual(before + 2) // both DHTs
+  expect(light.isConnected(String(liar.peerId))).toBe(true)
+}
+
+describe('an answer of the DHT', () => {
+  const junk = crypto.getRandomValues(new Uint8Array(5_000))
+  it.each<[string, Answer]>([
+    ['that is garbage', say(junk)],
+    ['of garbage and no length', (stream) => void stream.send(junk)],
+    ['that is empty', say(new Uint8Array(0))],
+    ['to another question', say(encodeFields([{ number: 1, value: 5 }]))],
+    ['whose length is 4 GB', (stream) => void stream.send(lengthPrefix(2 ** 32))],
+    ['of 1 MB', say(new Uint8Array(1_000_000))],
+    ['with a field longer than itself', say(Uint8Array.of(8, 4, 66, 127, 1))],
+    ['that ends in the middle', (stream) => void stream.send(Uint8Array.of(100, 8, 4))],
+    ['that is cut off', (stream) => stream.abort(new Error('cut'))],
+    ['that never comes', () => undefined],
+  ])('%s does no harm', async (_, lie) => {
+    answer = lie
+    expect(await closest()).toEqual([])
+    await isWell()
+  })
+
+  it('with thousands of peers makes it dial a few of them, and name none of those that do not answer', async () => {
+    let from = 0
+    answer = (stream) => {
+      from += 2_000
+      return say(peers(2_000, from))(stream)
+    }
+    const startedMs = performance.now()
+    expect(await closest()).toEqual([]) // so many are not even read
+    answer = (stream) => {
+      from += 500
+      return say(peers(500, from))(stream)
+    }
+    const named = await closest()
+    expect(performance.now() - startedMs).toBeLessThan(8_000)
+    expect(named.length).toBeLessThanOrEqual(16)
+    expect(dialled).toBeGreaterThan(0)
+    expect(dialled).toBeLessThan(150)
+    expect(light.connections()).toHaveLength(1)
+    await isWell()
+  }, 20_000)
+
+  it('with the node itself, or the bridge, does not make holders of them', async () => {
+    const self = [light.self, String(liar.peerId)].map((nodeId) => ({
+      number: 8,
+      value: encodeFields([
+        { number: 1, value: peerIdBytesOf(nodeId) },
+        { number: 2, value: silentAddress() },
+      ]),
+    }))
+    answer = say(encodeFields([{ number: 1, value: 4 }, ...self]))
+    expect(await closest()).toEqual([])
+    expect(dialled).toBe(0)
+  })
+})
+
+describe('a peer', () => {
+  it('that another one answers for is not reached', async () => {
+    // the address is the liar's own: it has no key but its own
+    const own = multiaddr(String(liar.getMultiaddrs()[0])).decapsulate(`/p2p/${liar.peerId}`)
+    answer = say(peers(1, 0, () => own.bytes))
+    await closest()
+    const opening = light.openLink(
+      idOf(0),
+      { onFrame: () => undefined, onClose: () => undefined },
+      { signal: AbortSignal.timeout(5_000) },
+    )
+    await expect(opening).rejects.toMatchObject({ code: 'UNREACHABLE' })
+    await isWell()
+  })
+
+  it('that opens streams without end gets a few', async () => {
+    const [connection] = liar.getConnections()
+    const opened: Promise<unknown>[] = []
+    light.onInboundLink(() => ({ onFrame: () => undefined, onClose: () => undefined }))
+    for (let i = 0; i < 100; i++)
+      opened.push(
+        connection?.newStream(LINK_PROTOCOL, {
+          maxOutboundStreams: 1_000,
+          signal: AbortSignal.timeout(2_000),
+        }) as Promise<unknown>,
+      )
+    const outcomes = await Promise.allSettled(opened)
+    expect(outcomes.filter(({ status }) => status === 'fulfilled').length).toBeLessThanOrEqual(16)
+    await isWell()
+  })
+
+  it('that asks for what is not served is refused at once', async () => {
+    const [connection] = liar.getConnections()
+    for (const protocol of [KAD_PROTOCOL, '/ipfs/ping/1.0.0', '/other/1'])
+      await expect(connection?.newStream(protocol)).rejects.toMatchObject({
+        name: 'UnsupportedProtocolError',
+      })
+    await isWell()
+  })
+
+  it('that opens a link and sends garbage, or says nothing, does no harm', async () => {
+    const [connection] = liar.getConnections()
+    let closed = 0
+    light.onInboundLink(() => ({ onFrame: () => undefined, onClose: () => void closed++ }))
+    const stream = await connection?.newStream(LINK_PROTOCOL)
+    stream?.send(new Uint8Array(100).fill(255))
+    await vi.waitFor(() => expect(closed).toBe(1))
+    await isWell()
+  })
+})
