@@ -7,13 +7,13 @@ import type {
   StreamMuxer,
   Upgrader,
 } from '@libp2p/interface'
-import * as mss from '@libp2p/multistream-select'
 import { noise } from '@libp2p/noise'
 import { peerIdFromPrivateKey, peerIdFromString } from '@libp2p/peer-id'
 import { lpStream } from '@libp2p/utils'
 import { yamux } from '@libp2p/yamux'
 import { LINK_PROTOCOL, type NodeId, publicKeyOf, StickyError } from '../dht/index.ts'
 import { IDENTIFY_PROTOCOL, identifyAnswer, MAX_MESSAGE_BYTES } from './light-messages.ts'
+import { handle, select } from './light-negotiate.ts'
 import { defaultLogger } from './no-libp2p-log.ts'
 
 /**
@@ -72,11 +72,10 @@ export async function upgrade(raw: MessageStream, init: UpgradeInit): Promise<Li
   try {
     publicKeyOf(peer) // an id that does not contain its key would not be compared with the one that is shown
     const remotePeer = peerIdFromString(peer)
-    await mss.select(raw, key.encrypter.protocol, { signal })
+    await select(raw, key.encrypter.protocol, { signal })
     const secured = await key.encrypter.secureOutbound(raw, { remotePeer, signal })
     if (!secured.remotePeer.equals(remotePeer)) throw wrongIdentity()
-    if (secured.streamMuxer === undefined)
-      await mss.select(secured.connection, key.muxers.protocol, { signal })
+    if (secured.streamMuxer === undefined) await select(secured.connection, key.muxers.protocol, { signal })
     return new LightConnection(secured.connection, key.muxers.createStreamMuxer(secured.connection), init)
   } catch (error) {
     raw.abort(error instanceof Error ? error : new Error(String(error)))
@@ -126,12 +125,12 @@ export class LightConnection {
     this.#secured.addEventListener('close', listener)
   }
 
-  /** Rejects with the signal's reason, UnsupportedProtocolError of libp2p, or what happened to the connection. */
+  /** Rejects with the signal's reason, UNKNOWN_METHOD (the peer does not speak it), or what happened to the connection. */
   async newStream(protocol: string, signal: AbortSignal): Promise<Stream> {
     signal.throwIfAborted()
     const stream = await this.#muxer.createStream({ signal })
     try {
-      await mss.select(stream, protocol, { signal })
+      await select(stream, protocol, { signal })
       return stream
     } catch (error) {
       stream.abort(error as Error)
@@ -183,7 +182,7 @@ export class LightConnection {
   async #serve(stream: Stream): Promise<void> {
     const signal = AbortSignal.timeout(NEGOTIATION_MS)
     try {
-      const protocol = await mss.handle(stream, SERVED, { signal })
+      const protocol = await handle(stream, SERVED, { signal })
       if (protocol === LINK_PROTOCOL) return this.#init.onLink(stream, this)
       await lpStream(stream).write(this.#init.key.identify, { signal })
       endStream(stream)

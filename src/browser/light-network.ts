@@ -279,7 +279,7 @@ export class LightNetwork implements PeerNetwork {
     try {
       return await connection.newStream(LINK_PROTOCOL, signal)
     } catch (error) {
-      if ((error as Error).name === 'UnsupportedProtocolError')
+      if (error instanceof StickyError && error.code === 'UNKNOWN_METHOD')
         this.#book.noteProfile(connection.peer, { stores: false, durable: false })
       throw error
     }

@@ -219,6 +219,16 @@ describe('a peer', () => {
     await isWell()
   })
 
+  it('may propose some protocols in turn, and not without end', async () => {
+    const [connection] = liar.getConnections()
+    light.onInboundLink(() => ({ onFrame: () => undefined, onClose: () => undefined }))
+    const others = (count: number) => Array.from({ length: count }, (_, i) => `/other/${i}`)
+    const taken = await connection?.newStream([...others(5), LINK_PROTOCOL])
+    expect(taken?.protocol).toBe(LINK_PROTOCOL)
+    await expect(connection?.newStream([...others(50), LINK_PROTOCOL])).rejects.toThrow()
+    await isWell()
+  })
+
   it('that opens a link and sends garbage, or says nothing, does no harm', async () => {
     const [connection] = liar.getConnections()
     let closed = 0

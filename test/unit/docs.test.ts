@@ -45,13 +45,15 @@ const examples = documents.flatMap((file): Example[] =>
     code: code as string,
   })),
 )
-const isForBrowsers = ({ code }: Example) => code.includes("'sticky-pubsub/browser'")
+const isForBrowsers = ({ code }: Example) => /'sticky-pubsub\/(browser|light)'/.test(code)
 
 /** The package by files of this tree, so that the examples are not checked against the last build. */
 const importing = (code: string, fileOf: (room?: string) => string) =>
   code.replaceAll(/'sticky-pubsub(?:\/(\w+))?'/g, (_all, room?: string) => `'${fileOf(room)}'`)
 const againstSources = (code: string) =>
-  importing(code, (room = 'pubsub') => join(root, `src/${room}/index.ts`))
+  importing(code, (room = 'pubsub') =>
+    join(root, room === 'light' ? 'src/browser/light.ts' : `src/${room}/index.ts`),
+  )
 
 async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'sticky-docs-'))

@@ -12,12 +12,14 @@ export async function kilobytes(entry: string, { small = true } = {}): Promise<n
 }
 
 export const WHOLE_NODE = 'src/browser/index.ts'
+export const LIGHT_NODE = 'src/browser/light.ts'
 export const LIBP2P_BASE = 'test/bench/size/base.ts'
 
 export interface Sizes {
   wholeNode: number
   /** Without the plugin that leaves out what is not used. */
   wholeNodeAsItComes: number
+  lightNode: number
   libp2pBase: number
   /** Everything that is not libp2p: own code and what only it uses. */
   overBase: number
@@ -26,8 +28,9 @@ export interface Sizes {
 export async function measureSizes(): Promise<Sizes> {
   const wholeNode = await kilobytes(WHOLE_NODE)
   const wholeNodeAsItComes = await kilobytes(WHOLE_NODE, { small: false })
+  const lightNode = await kilobytes(LIGHT_NODE)
   const libp2pBase = await kilobytes(LIBP2P_BASE)
-  return { wholeNode, wholeNodeAsItComes, libp2pBase, overBase: wholeNode - libp2pBase }
+  return { wholeNode, wholeNodeAsItComes, lightNode, libp2pBase, overBase: wholeNode - libp2pBase }
 }
 
 export interface SizeLine {
@@ -42,6 +45,7 @@ export interface SizeLine {
 export const sizeLines = (sizes: Sizes): SizeLine[] => [
   { what: 'whole node', kilobytes: sizes.wholeNode, target: 240, limit: 240 },
   { what: 'the same without the smallLibp2p plugin', kilobytes: sizes.wholeNodeAsItComes },
-  { what: 'of it libp2p', kilobytes: sizes.libp2pBase },
+  { what: 'light node', kilobytes: sizes.lightNode, target: 150, limit: 150 },
+  { what: 'of the whole node libp2p', kilobytes: sizes.libp2pBase },
   { what: 'over libp2p: own code and what it uses', kilobytes: sizes.overBase, target: 25 },
 ]

@@ -7,7 +7,7 @@ import * as noLog from '../../../src/browser/no-libp2p-log.ts'
 import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
 import { Netmask } from '../../../src/browser/small-netmask.ts'
-import { kilobytes, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
+import { kilobytes, LIGHT_NODE, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
 
 /** Where kad-dht puts the peer id that it makes of a number: the first 16 bits. */
 function placeOf(number: number): number {
@@ -20,13 +20,23 @@ function placeOf(number: number): number {
 
 const sharedBits = (a: number, b: number): number => Math.clz32(a ^ b) - 16
 
+function limitOf(what: string): number {
+  const none = { wholeNode: 0, wholeNodeAsItComes: 0, lightNode: 0, libp2pBase: 0, overBase: 0 }
+  return sizeLines(none).find((line) => line.what === what)?.limit as number
+}
+
 describe('the size of a page with a node', () => {
   it('is within its limit, which it would be over with all that libp2p brings', async () => {
-    const [wholeNode] = sizeLines({ wholeNode: 0, wholeNodeAsItComes: 0, libp2pBase: 0, overBase: 0 })
-    const limit = wholeNode?.limit as number
+    const limit = limitOf('whole node')
     const small = await kilobytes(WHOLE_NODE)
     expect(small).toBeLessThan(limit)
     expect(await kilobytes(WHOLE_NODE, { small: false })).toBeGreaterThan(small + 40)
+  })
+
+  it('is within a smaller one with the light entry', async () => {
+    const limit = limitOf('light node')
+    expect(limit).toBe(150)
+    expect(await kilobytes(LIGHT_NODE)).toBeLessThan(limit)
   })
 })
 
