@@ -26,6 +26,8 @@ const MAX_INBOUND_STREAMS = 16
 /** The other side has opened a stream and is to say what for. */
 const NEGOTIATION_MS = 5_000
 const CLOSE_MS = 1_000
+/** As long as a stream may take to open. */
+const DOUBT_MS = 2_500
 
 /**
  * What the other side may ask for. Not ping: who monitors a connection takes the refusal for the sign of life that it is.
@@ -93,6 +95,7 @@ export class LightConnection {
   readonly #muxer: StreamMuxer
   readonly #init: UpgradeInit
   #lastHeardMs = performance.now()
+  #doubting: Promise<void> | undefined
 
   constructor(secured: MessageStream, muxer: StreamMuxer, init: UpgradeInit) {
     this.peer = init.peer
@@ -134,8 +137,17 @@ export class LightConnection {
       return stream
     } catch (error) {
       stream.abort(error as Error)
-      throw signal.aborted ? signal.reason : error
+      if (!signal.aborted) throw error
+      this.#doubt()
+      throw signal.reason
     }
+  }
+
+  /** A stream was not opened in time: the other side is slow, or has gone without a word. */
+  #doubt(): void {
+    this.#doubting ??= this.requireAlive(AbortSignal.timeout(DOUBT_MS)).finally(() => {
+      this.#doubting = undefined
+    })
   }
 
   /** One question and its answer, each with its length before it, on a stream of their own. */
@@ -151,14 +163,12 @@ export class LightConnection {
   }
 
   /** Cuts the connection unless there is a sign of life before the signal aborts. */
-  async requireAlive(signal: AbortSignal): Promise<boolean> {
+  async requireAlive(signal: AbortSignal): Promise<void> {
     const { ping } = this.#muxer as StreamMuxer & { ping(options: { signal: AbortSignal }): Promise<number> }
     try {
       await ping.call(this.#muxer, { signal })
-      return true
     } catch {
       this.abort('The connection gave no sign of life.')
-      return false
     }
   }
 

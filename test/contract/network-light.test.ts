@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import {
   createLightNetwork,
   type LightNetwork,
@@ -7,6 +7,8 @@ import {
 import { identityFromSeed, nodeIdOf } from '../../src/dht/identity.ts'
 import type { Link, LinkEvents } from '../../src/dht/network.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
+import { freePort } from '../support/proxied.ts'
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { type NetworkFixture, networkSuite } from './network-suite.ts'
 
 /** A light node among real libp2p nodes: what the port promises of a client, and what is its own. */
@@ -22,13 +24,14 @@ async function lightIn(
   net: TestLibp2pNet,
   options: Partial<LightNetworkOptions> = {},
   bridgeId = String(net.bridge.peerId),
+  address = net.bridgeAddress,
 ): Promise<LightNetwork> {
   const seed = new Uint8Array(32).fill(++seeds)
   const { nodeId } = await identityFromSeed(seed)
   const network = await createLightNetwork({ nodeId, seed, options })
   lights.push(network)
   net.admitted.add(nodeId)
-  await network.join(net.bridgeAddress, bridgeId, AbortSignal.timeout(8_000))
+  await network.join(address, bridgeId, AbortSignal.timeout(8_000))
   return network
 }
 
@@ -147,6 +150,57 @@ describe('light network', () => {
       await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
       await light.openLink(peer.network.self, silent, within())
     }
+  })
+
+  describe('whose connections die without a word', () => {
+    let proxy: TcpProxy
+    afterEach(() => proxy.close())
+
+    it('replaces one to a peer when a link is opened', async () => {
+      const listenPort = await freePort()
+      proxy = await startTcpProxy(listenPort)
+      const peer = await net.add('durable', { listenPort, announcePort: proxy.port })
+      const light = await lightIn(net, { stalledConnectionMs: 300 })
+      await knows(light, [direct, relayed, peer])
+      peer.network.onInboundLink(() => silent)
+      await light.openLink(peer.network.self, silent, within())
+      expect(wayTo(light, peer)?.direct).toBe(true)
+      const before = proxy.accepted
+      proxy.stallStanding()
+      await light.openLink(peer.network.self, silent, within())
+      expect(proxy.accepted).toBe(before + 1)
+      await peer.network.close()
+      await peer.libp2p.stop()
+    })
+
+    it('lets go of the bridge once that opens no way to others, and reaches them when it has joined anew', async () => {
+      proxy = await startTcpProxy(Number(/\/tcp\/(\d+)/.exec(net.bridgeAddress)?.[1]))
+      const bridgeId = String(net.bridge.peerId)
+      const address = net.bridgeAddress.replace(/\/tcp\/\d+/, `/tcp/${proxy.port}`)
+      const light = await lightIn(net, { dialMs: 500, stalledConnectionMs: 300 }, bridgeId, address)
+      relayed.network.onInboundLink(() => silent)
+      await light.openLink(relayed.network.self, silent, within())
+      proxy.stallStanding()
+      const opening = light.openLink(relayed.network.self, silent, within())
+      await expect(opening).rejects.toMatchObject({ code: 'UNREACHABLE' })
+      await vi.waitFor(() => expect(light.isConnected(bridgeId)).toBe(false), patience)
+      await light.join(address, bridgeId, AbortSignal.timeout(8_000))
+      await light.openLink(relayed.network.self, silent, within())
+    })
+
+    it('notices it by itself, with nobody asking', async () => {
+      proxy = await startTcpProxy(Number(/\/tcp\/(\d+)/.exec(net.bridgeAddress)?.[1]))
+      const bridgeId = String(net.bridge.peerId)
+      const address = net.bridgeAddress.replace(/\/tcp\/\d+/, `/tcp/${proxy.port}`)
+      const light = await lightIn(
+        net,
+        { pingMs: 100, pingTimeoutMs: 500, firstWatchMs: 60_000 },
+        bridgeId,
+        address,
+      )
+      proxy.stallStanding()
+      await vi.waitFor(() => expect(light.isConnected(bridgeId)).toBe(false), patience)
+    })
   })
 
   it('remembers who speaks the DHT and takes no links', async () => {

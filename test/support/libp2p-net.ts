@@ -17,6 +17,18 @@ export interface TestPeer {
   network: Libp2pNetwork
 }
 
+export interface AddOptions {
+  admit?: boolean
+  join?: boolean
+  relayed?: boolean
+  /** Its one port. */
+  listenPort?: number
+  /** Told to others instead of it. */
+  announcePort?: number
+}
+
+const websocketAt = (port: number) => `/ip4/127.0.0.1/tcp/${port}/ws`
+
 export interface TestLibp2pNet {
   bridge: DhtLibp2p
   bridgeAddress: string
@@ -24,7 +36,7 @@ export interface TestLibp2pNet {
   admitted: Set<string>
   peers: TestPeer[]
   /** Starts a node; joined unless `join` is false. Its id is admitted first unless `admit` is false. `relayed`: only reachable through the bridge. */
-  add(role: NodeRole, options?: { admit?: boolean; join?: boolean; relayed?: boolean }): Promise<TestPeer>
+  add(role: NodeRole, options?: AddOptions): Promise<TestPeer>
   stop(): Promise<void>
 }
 
@@ -45,12 +57,14 @@ export async function startLibp2pNet(
   const bridgeAddress = String(bridge.getMultiaddrs()[0])
   const peers: TestPeer[] = []
 
-  const add: TestLibp2pNet['add'] = async (role, { admit = true, join = true, relayed = false } = {}) => {
-    const listen = role === 'client' || relayed ? [] : ['/ip4/127.0.0.1/tcp/0/ws']
+  const add: TestLibp2pNet['add'] = async (role, options = {}) => {
+    const { admit = true, join = true, relayed = false, listenPort = 0, announcePort } = options
+    const listen = role === 'client' || relayed ? [] : [websocketAt(listenPort)]
+    const announce = announcePort === undefined ? {} : { announce: [websocketAt(announcePort)] }
     const seed = newSeed()
     if (admit) admitted.add((await identityFromSeed(seed)).nodeId)
     const relay = relayed ? { relay: bridgeAddress } : {}
-    const libp2p = await createNodeLibp2p({ seed, listen, role, ...relay })
+    const libp2p = await createNodeLibp2p({ seed, listen, role, ...announce, ...relay })
     const network = createLibp2pNetwork({
       libp2p,
       durable: role === 'durable',
