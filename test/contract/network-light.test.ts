@@ -62,10 +62,8 @@ describe('light network', () => {
     direct = net.peers[0] as TestPeer
     relayed = await net.add('fleeting', { relayed: true })
   }, 20_000)
-  afterAll(async () => {
-    await Promise.all(lights.map((light) => light.close()))
-    await net?.stop()
-  }, 20_000)
+  afterEach(() => Promise.all(lights.splice(0).map((light) => light.close())))
+  afterAll(() => net?.stop(), 20_000)
 
   const closest = (light: LightNetwork) =>
     light.closestPeers(Uint8Array.of(1), { count: 8, minDurable: 3, ...within() })
@@ -162,13 +160,17 @@ describe('light network', () => {
       const peer = await net.add('durable', { listenPort, announcePort: proxy.port })
       const light = await lightIn(net, { stalledConnectionMs: 300 })
       await knows(light, [direct, relayed, peer])
-      peer.network.onInboundLink(() => silent)
+      const frames: Uint8Array[] = []
+      peer.network.onInboundLink(() => ({ ...silent, onFrame: (frame) => void frames.push(frame) }))
       await light.openLink(peer.network.self, silent, within())
       expect(wayTo(light, peer)?.direct).toBe(true)
-      const before = proxy.accepted
+      const before = proxy.accepted // other nodes dial it too
       proxy.stallStanding()
-      await light.openLink(peer.network.self, silent, within())
-      expect(proxy.accepted).toBe(before + 1)
+      const link = await light.openLink(peer.network.self, silent, within())
+      link.send(Uint8Array.of(7))
+      await vi.waitFor(() => expect(frames).toEqual([Uint8Array.of(7)]), patience)
+      expect(proxy.accepted).toBeGreaterThan(before)
+      expect(wayTo(light, peer)?.direct).toBe(true)
       await peer.network.close()
       await peer.libp2p.stop()
     })
