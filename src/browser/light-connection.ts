@@ -5,13 +5,13 @@ import type {
   PrivateKey,
   Stream,
   StreamMuxer,
+  StreamMuxerFactory,
   Upgrader,
 } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { peerIdFromPrivateKey, peerIdFromString } from '@libp2p/peer-id'
 import { lpStream } from '@libp2p/utils'
-import { yamux } from '@libp2p/yamux'
-import { LINK_PROTOCOL, type NodeId, publicKeyOf, StickyError } from '../dht/index.ts'
+import { LINK_PROTOCOL, type NodeId, publicKeyOf, StickyError, sparingYamux } from '../dht/index.ts'
 import { IDENTIFY_PROTOCOL, identifyAnswer, MAX_MESSAGE_BYTES } from './light-messages.ts'
 import { handle, select } from './light-negotiate.ts'
 import { defaultLogger } from './no-libp2p-log.ts'
@@ -37,7 +37,7 @@ const SERVED = [IDENTIFY_PROTOCOL, LINK_PROTOCOL]
 /** What a node needs for its handshakes, made once. */
 export interface LightKey {
   encrypter: ReturnType<ReturnType<typeof noise>>
-  muxers: ReturnType<ReturnType<typeof yamux>>
+  muxers: StreamMuxerFactory
   /** What it says of itself to who asks. */
   identify: Uint8Array
 }
@@ -45,7 +45,7 @@ export interface LightKey {
 /** `seed`: 32 bytes, of the node's Ed25519 key. */
 export async function lightKeyOf(seed: Uint8Array): Promise<LightKey> {
   const privateKey: PrivateKey = await generateKeyPairFromSeed('Ed25519', seed)
-  const muxers = yamux({ maxInboundStreams: MAX_INBOUND_STREAMS })()
+  const muxers = sparingYamux({ maxInboundStreams: MAX_INBOUND_STREAMS })()
   const encrypter = noise()({
     peerId: peerIdFromPrivateKey(privateKey as Parameters<typeof peerIdFromPrivateKey>[0]),
     privateKey,

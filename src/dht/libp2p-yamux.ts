@@ -1,5 +1,5 @@
 import type { StreamMuxerFactory } from '@libp2p/interface'
-import { yamux } from '@libp2p/yamux'
+import { type YamuxMuxerInit, yamux } from '@libp2p/yamux'
 import { StreamState } from '@libp2p/yamux/stream'
 
 /**
@@ -29,8 +29,8 @@ function sparing(stream: Stream): Stream {
 }
 
 /** For `streamMuxers`, where `yamux()` would stand. The other side may run either. */
-export function sparingYamux(): () => StreamMuxerFactory {
-  const create = yamux()
+export function sparingYamux(init: YamuxMuxerInit = {}): () => StreamMuxerFactory {
+  const create = yamux(init)
   return () => {
     const factory = create()
     const createMuxer = factory.createStreamMuxer
