@@ -1,3 +1,4 @@
+import { ClientPubSub } from '../pubsub/index.ts'
 import { createLightNetwork } from './light-network.ts'
 import { type NetworkNode, type OriginNodeOptions, startOriginNode } from './origin-node.ts'
 import { type BrowserNode, createTabNode, type TabNodeOptions } from './tab-node.ts'
@@ -24,6 +25,7 @@ const startLightNode = (options: OriginNodeOptions): Promise<NetworkNode> =>
     cleanups.add(async () => globalThis.removeEventListener?.('online', anew))
     return {
       network,
+      createPubSub: (init) => new ClientPubSub(init),
       connected: () => network.connections(),
       way: {
         isConnected: (bridgeId) => network.isConnected(bridgeId),

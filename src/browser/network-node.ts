@@ -1,4 +1,5 @@
 import { createLibp2pNetwork, dropDeadConnections, joinDht, peersOf } from '../dht/index.ts'
+import { StickyPubSub } from '../pubsub/index.ts'
 import { type NetworkNode, type OriginNodeOptions, startOriginNode } from './origin-node.ts'
 import { createBrowserLibp2p, useRelay } from './transports.ts'
 
@@ -22,6 +23,7 @@ export const startNetworkNode = ({
     cleanups.add(() => network.close())
     return {
       network,
+      createPubSub: (init) => new StickyPubSub(init),
       connected: () => peersOf(libp2p.getConnections()),
       way: {
         isConnected: (bridgeId) =>

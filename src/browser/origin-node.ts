@@ -7,7 +7,7 @@ import {
   type StickyError,
   systemRuntime,
 } from '../dht/index.ts'
-import { StickyPubSub } from '../pubsub/index.ts'
+import type { ClientPubSub, PubSubInit } from '../pubsub/index.ts'
 import { type BridgeWay, keepBridge } from './bridge-link.ts'
 import { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 import { openIdbStorage } from './object-store.ts'
@@ -25,7 +25,7 @@ export interface OriginNodeOptions {
 
 export interface NetworkNode {
   readonly nodeId: string
-  readonly pubsub: StickyPubSub
+  readonly pubsub: ClientPubSub
   status(): NodeStatus
   onStatus(listener: (status: NodeStatus) => void): () => void
   resyncNode(reason: string): Promise<void>
@@ -42,6 +42,7 @@ export interface NodeNetwork {
   way: BridgeWay
   /** Who is connected, the bridge included. */
   connected(): PeerView[]
+  createPubSub(init: PubSubInit): ClientPubSub
 }
 
 /** `onConnections`: called when one came or went. What is opened is closed by `cleanups`. */
@@ -81,8 +82,12 @@ async function start(
   })
   cleanups.add(() => storage.close())
   const tell = view.watch(() => connected())
-  const { network, way, connected } = await open({ nodeId: identity.nodeId, seed }, () => tell(), cleanups)
-  const pubsub = new StickyPubSub({ network, storage, identity, options: TAB_OPTIONS })
+  const { network, way, connected, createPubSub } = await open(
+    { nodeId: identity.nodeId, seed },
+    () => tell(),
+    cleanups,
+  )
+  const pubsub = createPubSub({ network, storage, identity, options: TAB_OPTIONS })
   cleanups.add(() => pubsub.close())
   const bridge = keepBridge({
     bridgeUrl: options.bridgeUrl,

@@ -14,7 +14,7 @@ import {
 } from '../dht/index.ts'
 import type { Gap, SyncStatus } from './api.ts'
 import type { PubSubOptions } from './options.ts'
-import type { StickyPubSub } from './pubsub.ts'
+import type { ClientPubSub } from './pubsub.ts'
 import type { TopicSubscription } from './subscription.ts'
 
 /**
@@ -55,7 +55,7 @@ export interface SubscriptionReading {
   remaining: number
 }
 
-type Counters = ReturnType<StickyPubSub['counters']>
+type Counters = ReturnType<ClientPubSub['counters']>
 
 /** In each section with `pending`: what was begun = what has ended, in whatever way + pending. */
 export interface Diagnostics {

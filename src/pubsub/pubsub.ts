@@ -37,13 +37,12 @@ import type {
 } from './api.ts'
 import { loadMessages } from './collection.ts'
 import { Committer } from './commit.ts'
-import { askDelivered, DeliveredAnswers } from './delivered.ts'
-import { Delivery } from './delivery.ts'
+import { askDelivered } from './delivered.ts'
 import { VerifiedMessages } from './delta.ts'
 import { type Diagnostics, readDiagnostics, type SubscriptionCounters } from './diagnostics.ts'
 import { checkExpect } from './expected-version.ts'
 import { HistoryReader, type Loaded } from './history.ts'
-import { Initiator } from './initiator.ts'
+import { type Holding, hold } from './holding.ts'
 import { KeyedPublisher } from './keyed-publish.ts'
 import { createKinds } from './kinds.ts'
 import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
@@ -52,7 +51,6 @@ import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from 
 import { Outbox } from './outbox.ts'
 import { PositionsKept } from './positions-kept.ts'
 import { PresenceClient } from './presence-client.ts'
-import { PresenceHolder } from './presence-holder.ts'
 import { encodePresenceState } from './presence-statement.ts'
 import { Publisher } from './publish.ts'
 import { readCurrent } from './read-current.ts'
@@ -62,13 +60,11 @@ import { RETENTION, type Retention } from './retention.ts'
 import { decodePosition, type SavedPosition } from './saved-position.ts'
 import { Sequences } from './sequence.ts'
 import { Statements } from './statements.ts'
-import { StoredIds } from './stored-ids.ts'
 import { listSubscribers } from './subscribers.ts'
 import { TopicSubscription } from './subscription.ts'
 import { topicKeyOf } from './topic-key.ts'
 import { toCollectionView, toCoordinatorView, toReplicaView, toSubscriber } from './view.ts'
 import { topicMethods } from './wire.ts'
-import { Witness } from './witness.ts'
 
 export interface PubSubInit {
   network: PeerNetwork
@@ -81,8 +77,8 @@ export interface PubSubInit {
   retention?: Retention
 }
 
-/** The face of the library: topics by name over one node. */
-export class StickyPubSub implements PubSub {
+/** Topics by name over one node that stores nothing for others: for pages that shall not load what storing takes. */
+export class ClientPubSub implements PubSub {
   readonly dht: Dht
   readonly #options: PubSubOptions
   readonly #statements: Statements
@@ -95,11 +91,9 @@ export class StickyPubSub implements PubSub {
   readonly #outbox: Outbox
   readonly #keyed: KeyedPublisher
   readonly #resync: Resync
-  readonly #delivery: Delivery | undefined
-  readonly #initiator: Initiator | undefined
-  readonly #witness: Witness | undefined
+  /** Where this node stores. */
+  readonly #holding: Holding | undefined
   readonly #presence: PresenceClient
-  readonly #presenceHolder: PresenceHolder | undefined
   readonly #committer: Committer
   readonly #verified: VerifiedMessages
   readonly #history: HistoryReader
@@ -112,7 +106,7 @@ export class StickyPubSub implements PubSub {
   readonly #startedAtMs: number
   #closing: Promise<void> | undefined
 
-  constructor(init: PubSubInit) {
+  constructor(init: PubSubInit, startHolding?: typeof hold) {
     const runtime = init.runtime ?? systemRuntime
     this.#options = { ...DEFAULT_PUBSUB_OPTIONS, ...init.options }
     this.#retention = init.retention ?? RETENTION
@@ -140,19 +134,14 @@ export class StickyPubSub implements PubSub {
     this.#committer = new Committer(this.dht, this.#recovery, this.#options)
     this.#publisher = new Publisher(this.dht, init.identity, this.#sequences, this.#options)
     if (init.network.stores) {
-      const storedIds = new StoredIds()
-      this.#initiator = new Initiator(
-        this.dht,
-        this.#committer,
-        this.#recovery,
-        this.#options,
-        this.#verified,
-        storedIds,
-      )
-      this.#witness = new Witness(this.dht, this.#options, storedIds)
-      this.#delivery = new Delivery(this.dht, this.#options)
-      new DeliveredAnswers(this.dht, this.#delivery, storedIds)
-      this.#presenceHolder = new PresenceHolder(this.dht, this.#delivery, this.#options)
+      if (startHolding === undefined) throw new Error('What stores for others needs a StickyPubSub.')
+      this.#holding = startHolding({
+        dht: this.dht,
+        committer: this.#committer,
+        recovery: this.#recovery,
+        options: this.#options,
+        verified: this.#verified,
+      })
     }
     this.#presence = new PresenceClient(this.dht, init.identity, this.#options)
     this.#outbox = this.#createOutbox(init)
@@ -332,18 +321,18 @@ export class StickyPubSub implements PubSub {
       rpc: this.dht.rpc.counters,
       publisher: this.#publisher.counters,
       commits: this.#committer.counters,
-      initiator: this.#initiator?.counters,
-      delivery: this.#delivery?.counters,
-      presence: this.#presenceHolder?.counters,
+      initiator: this.#holding?.initiator.counters,
+      delivery: this.#holding?.delivery.counters,
+      presence: this.#holding?.presenceHolder.counters,
       merges: this.dht.store.counters.merges,
       lostHeads: this.dht.store.counters.lostHeads,
       antiEntropy: this.dht.antiEntropyCounters,
       loadedRecords: this.dht.store.loadedCount,
-      attachedTopics: this.#delivery?.attachedTopics ?? 0,
-      waitingConfirms: this.#witness?.waiting ?? 0,
-      attachedSubscribers: this.#delivery?.attachedSubscribers ?? 0,
-      presenceTopics: this.#presenceHolder?.topics ?? 0,
-      presenceEntries: this.#presenceHolder?.entries ?? 0,
+      attachedTopics: this.#holding?.delivery.attachedTopics ?? 0,
+      waitingConfirms: this.#holding?.witness.waiting ?? 0,
+      attachedSubscribers: this.#holding?.delivery.attachedSubscribers ?? 0,
+      presenceTopics: this.#holding?.presenceHolder.topics ?? 0,
+      presenceEntries: this.#holding?.presenceHolder.entries ?? 0,
       outbox: this.#outbox.size,
       outboxBytes: this.#outbox.bytes,
       outboxed: this.#outbox.counters,
@@ -351,9 +340,9 @@ export class StickyPubSub implements PubSub {
       deliveredWatched: this.#outbox.deliveredWatched,
       resync: this.#resync.counters,
       waitingPublishes: this.#publisher.waitingCount,
-      queuedTopics: this.#publisher.queuedTopics + (this.#initiator?.queuedTopics ?? 0),
-      openMessages: this.#initiator?.openMessages ?? 0,
-      pushesInFlight: this.#delivery?.pushesInFlight ?? 0,
+      queuedTopics: this.#publisher.queuedTopics + (this.#holding?.initiator.queuedTopics ?? 0),
+      openMessages: this.#holding?.initiator.openMessages ?? 0,
+      pushesInFlight: this.#holding?.delivery.pushesInFlight ?? 0,
       pendingRequests: this.dht.rpc.pendingCount,
       serving: this.dht.rpc.servingCount,
       storage: this.#storage.counters,
@@ -375,7 +364,7 @@ export class StickyPubSub implements PubSub {
       persistent: this.#storage.persistent,
       startedAtMs: this.#startedAtMs,
       subscriptions: this.#openSubscriptions(),
-      waiting: this.#delivery?.waiting,
+      waiting: this.#holding?.delivery.waiting,
     })
   }
 
@@ -396,9 +385,9 @@ export class StickyPubSub implements PubSub {
     steps.add(() => this.#sequences.close())
     steps.add(() => this.#outbox.close())
     steps.add(() => this.#positions.close())
-    steps.add(() => this.#delivery?.close())
-    steps.add(() => this.#presenceHolder?.close())
-    steps.add(() => this.#witness?.close())
+    steps.add(() => this.#holding?.delivery.close())
+    steps.add(() => this.#holding?.presenceHolder.close())
+    steps.add(() => this.#holding?.witness.close())
     steps.add(() => this.#recovery.close())
     steps.add(() => this.#publisher.close())
     steps.add(() => this.#presence.close())
@@ -478,4 +467,11 @@ function checkedInfo(info: string): string {
     throw new StickyError('TOO_LARGE', `Subscriber info may take ${LIMITS.maxInfoBytes} bytes.`)
   }
   return info
+}
+
+/** The face of the library: topics by name over one node, which does its part for others where its network stores. */
+export class StickyPubSub extends ClientPubSub {
+  constructor(init: PubSubInit) {
+    super(init, hold)
+  }
 }

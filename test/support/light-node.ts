@@ -11,14 +11,14 @@ import {
   memoryStorage,
   systemRuntime,
 } from '../../src/dht/index.ts'
-import { StickyPubSub } from '../../src/pubsub/index.ts'
+import { ClientPubSub } from '../../src/pubsub/index.ts'
 
 /** A light node as in a page, but for what only a page has: its keys and what waits are in memory. */
 
 export interface LightNode extends AsyncDisposable {
   identity: Identity
   network: LightNetwork
-  pubsub: StickyPubSub
+  pubsub: ClientPubSub
   bridge: BridgeLink
   /** How attempts to join the bridge ended; undefined: well. */
   attempts: unknown[]
@@ -34,7 +34,7 @@ export async function startLightNode(
   const cleanups = new Cleanups()
   const network = await createLightNetwork({ nodeId: identity.nodeId, seed, options })
   cleanups.add(() => network.close())
-  const pubsub = new StickyPubSub({
+  const pubsub = new ClientPubSub({
     network,
     storage: memoryStorage(),
     identity,
