@@ -21,13 +21,14 @@ const REPLACED: Replaced[] = [
   { source: /^@libp2p\/logger$/, by: '/libp2p/', with: 'no-libp2p-log' },
   { source: /^@noble\/curves\/secp256k1(\.js)?$/, by: '@libp2p/crypto', with: 'no-secp256k1' },
   { source: /^\.\/bases\/base256emoji\.js$/, by: '/multiformats/', with: 'no-emoji' },
+  { source: /^@multiformats\/dns$/, by: '/libp2p/', with: 'no-dns' },
   { source: /^netmask$/, by: '@libp2p/utils', with: 'small-netmask' },
 ]
 
 /**
  * Leaves out of a page what a node in a tab does not use of libp2p: kad-dht's list of prefixes, by an equivalent that is
- * computed, kinds of keys that no node has, masks but for those of IPv4, the emoji among the bases, and libp2p's debug
- * log. In vite.config: `plugins: [smallLibp2p()]`.
+ * computed, kinds of keys that no node has, masks but for those of IPv4, the emoji among the bases, addresses
+ * that are looked up by DNS, and libp2p's debug log. In vite.config: `plugins: [smallLibp2p()]`.
  */
 export function smallLibp2p(): SmallLibp2p {
   const here = import.meta.url

@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
+import * as noDns from '../../../src/browser/no-dns.ts'
 import * as noEmoji from '../../../src/browser/no-emoji.ts'
 import * as noLog from '../../../src/browser/no-libp2p-log.ts'
 import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
@@ -16,6 +17,12 @@ function placeOf(number: number): number {
   new DataView(multihash.buffer).setUint32(2, number)
   const [high = 0, low = 0] = sha256(multihash)
   return (high << 8) | low
+}
+
+async function sourcesOfLibp2p(): Promise<string[]> {
+  const root = new URL('../../../node_modules/libp2p/dist/src/', import.meta.url)
+  const files = (await readdir(root, { recursive: true })).filter((file) => file.endsWith('.js'))
+  return Promise.all(files.map((file) => readFile(new URL(file, root), 'utf8')))
 }
 
 const sharedBits = (a: number, b: number): number => Math.clz32(a ^ b) - 16
@@ -83,14 +90,23 @@ describe('what stands in for RSA and ECDSA keys', () => {
 })
 
 it('what stands in for libp2p’s log has what libp2p takes of it, and says nothing', async () => {
-  const root = new URL('../../../node_modules/libp2p/dist/src/', import.meta.url)
-  const files = (await readdir(root, { recursive: true })).filter((file) => file.endsWith('.js'))
-  const sources = await Promise.all(files.map((file) => readFile(new URL(file, root), 'utf8')))
-  const imports = sources.flatMap((source) => source.match(/import \{.+\} from '@libp2p\/logger'/g) ?? [])
+  const imports = (await sourcesOfLibp2p()).flatMap(
+    (source) => source.match(/import \{.+\} from '@libp2p\/logger'/g) ?? [],
+  )
   expect(new Set(imports)).toEqual(new Set([`import { defaultLogger } from '@libp2p/logger'`]))
   const log = noLog.defaultLogger().forComponent()
   for (const one of [log, log.error, log.trace, log.newScope(), log.newScope().error])
     expect([one(), one.enabled]).toEqual([undefined, false])
+})
+
+it('what stands in for DNS has what libp2p takes of it, and refuses', async () => {
+  const imports = (await sourcesOfLibp2p()).flatMap(
+    (source) => source.match(/import \{.+\} from '@multiformats\/dns'/g) ?? [],
+  )
+  expect(imports).toEqual([`import { dns, RecordType } from '@multiformats/dns'`])
+  const dns = new URL('../../../node_modules/@multiformats/dns/dist/src/index.js', import.meta.url)
+  expect(noDns.RecordType.TXT).toBe((await import(dns.href)).RecordType.TXT)
+  await expect(noDns.dns().query()).rejects.toMatchObject({ code: 'UNREACHABLE' })
 })
 
 describe('what stands in for netmask', () => {
