@@ -7,7 +7,19 @@ import { attackCounts, type RunResult, replayCommand, runScenario } from './scen
 import { SEEDS } from './seeds.ts'
 import { LOADS } from './workload.ts'
 
-/** npm run test:sim -- --seeds 1-20 --schedule S2,S4,A1,A2 [--load short] [--trace FILE] [--quiet] [--until I3: ends once that is broken] */
+const HELP = `npm run test:sim -- [options]
+
+Fault schedules (docs/invariants.md) in a seeded world, one line for each run. Ends with 1 when an invariant was broken
+or a run proves nothing.
+
+  --seeds LIST      such as 1-20 or 3,7 (default 1-5)
+  --schedule NAMES  of ${Object.keys(SEEDS).join(', ')} (default: all)
+  --load NAME       ${Object.keys(LOADS).join(' or ')} (default full)
+  --trace FILE      writes every event of the last run
+  --quiet           of a broken run only what is wrong, not what happened before
+  --until NAME      ends once this invariant is broken
+  --help
+`
 
 const { values } = parseArgs({
   options: {
@@ -17,8 +29,15 @@ const { values } = parseArgs({
     trace: { type: 'string' },
     quiet: { type: 'boolean', default: false },
     until: { type: 'string' },
+    help: { type: 'boolean', default: false },
   },
 })
+if (values.help) {
+  process.stdout.write(HELP)
+  process.exit()
+}
+for (const name of values.schedule.split(','))
+  if (!Object.hasOwn(SEEDS, name)) throw new Error(`No schedule ${name}: ${Object.keys(SEEDS)}`)
 
 const load = values.load as keyof typeof LOADS
 if (!Object.hasOwn(LOADS, load)) throw new Error(`No load ${load}: ${Object.keys(LOADS)}`)
