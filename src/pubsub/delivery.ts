@@ -12,7 +12,7 @@ import {
 import { entriesAfter, loadMessages } from './collection.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
-import { checkStatementFreshness, verifyStatement } from './subscribers.ts'
+import { checkStatementFreshness, verifyStatement } from './subscription-statement.ts'
 import { WaitingPushes, type WaitingQueue } from './waiting-pushes.ts'
 import { topicMethods } from './wire.ts'
 

@@ -17,7 +17,8 @@ import { advance, decodeCoordinator, emptyCoordinator, nextVersion } from './coo
 import { checkData, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 import type { Retention } from './retention.ts'
-import { putStatements, type VerifiedStatement, verifyStatement } from './subscribers.ts'
+import { putStatements } from './subscribers.ts'
+import { type VerifiedStatement, verifyStatement } from './subscription-statement.ts'
 
 export { VerifiedMessages } from './message.ts'
 

@@ -20,7 +20,7 @@ import { checkData, checkFreshness, type VerifiedMessage, verifyMessage } from '
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Recovery } from './recovery.ts'
 import type { StoredIds } from './stored-ids.ts'
-import { checkStatementFreshness, type VerifiedStatement, verifyStatement } from './subscribers.ts'
+import { checkStatementFreshness, type VerifiedStatement, verifyStatement } from './subscription-statement.ts'
 import { type Signed, topicMethods } from './wire.ts'
 
 /**

@@ -13,7 +13,8 @@ import {
 } from '../dht/index.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
-import { createStatement, decodeTrieNode, placeOf, type VerifiedStatement } from './subscribers.ts'
+import { decodeTrieNode, placeOf } from './subscribers.ts'
+import { createStatement, type VerifiedStatement } from './subscription-statement.ts'
 import { topicMethods } from './wire.ts'
 
 /** Signed subscribe, renewal and unsubscribe: made here, brought into the topic by whichever holder is reached first. */

@@ -4,136 +4,33 @@ import {
   type BlockReader,
   bytesOf,
   bytesUpTo,
-  compareBytes,
   decode,
   encode,
   equalBytes,
-  framed,
-  type Identity,
   integer,
-  nodeIdOf,
   objectId,
   remembered,
   StickyError,
   sha256,
-  timestampMs,
   toHex,
-  verifySignature,
 } from '../dht/index.ts'
 import { Visits } from './collection.ts'
 import { LIMITS } from './options.ts'
+import {
+  isGone,
+  later,
+  openStatement,
+  type Statement,
+  trustStatement,
+  type VerifiedStatement,
+  verifyStatement,
+} from './subscription-statement.ts'
 
 /**
  * Who is subscribed: one signed statement per client, the latest winning, unsubscribes included until they expire, so
  * that a union never resurrects one. Kept as a canonical radix trie over the hash of the client's key: its shape depends
  * on nothing but its content, and a change rewrites one leaf and the branches above it.
  */
-
-const SIGNATURE_DOMAIN = 'sticky-pubsub/subscription/1'
-
-const bodySchema = v.pipe(
-  v.strictObject({
-    v: v.literal(1),
-    topic: bytesOf(32),
-    /** Ed25519 public key. */
-    client: bytesOf(32),
-    kind: v.picklist(['subscribe', 'unsubscribe']),
-    issuedAt: timestampMs,
-    /** An unsubscribe is remembered until then. */
-    expiresAt: timestampMs,
-    info: bytesUpTo(LIMITS.maxInfoBytes),
-  }),
-  v.check(
-    ({ issuedAt, expiresAt }) => expiresAt > issuedAt && expiresAt - issuedAt <= LIMITS.subscriptionTtlMs,
-    'a life between 0 and 30 minutes',
-  ),
-  v.check(
-    ({ kind, issuedAt, expiresAt }) =>
-      kind === 'subscribe' || expiresAt - issuedAt === LIMITS.subscriptionTtlMs,
-    'an unsubscribe outlives every subscription before it',
-  ),
-)
-export type StatementBody = v.InferOutput<typeof bodySchema>
-
-const envelopeSchema = v.strictObject({ body: bytesUpTo(LIMITS.maxStatementBytes), signature: bytesOf(64) })
-
-declare const verified: unique symbol
-export interface VerifiedStatement {
-  readonly [verified]: true
-  readonly nodeId: string
-  readonly body: StatementBody
-  readonly envelope: Uint8Array
-}
-
-const brand = (body: StatementBody, envelope: Uint8Array): VerifiedStatement =>
-  ({ nodeId: nodeIdOf(body.client), body, envelope }) as VerifiedStatement
-
-export interface NewStatement {
-  topicKey: Uint8Array
-  identity: Identity
-  kind: 'subscribe' | 'unsubscribe'
-  issuedAt: number
-  expiresAt: number
-  info: Uint8Array
-}
-
-export async function createStatement({
-  topicKey,
-  identity,
-  kind,
-  issuedAt,
-  expiresAt,
-  info,
-}: NewStatement): Promise<VerifiedStatement> {
-  const body: StatementBody = {
-    v: 1,
-    topic: topicKey,
-    client: identity.publicKey,
-    kind,
-    issuedAt,
-    expiresAt,
-    info,
-  }
-  const bodyBytes = encode(body)
-  const signature = await identity.sign(framed(SIGNATURE_DOMAIN, bodyBytes))
-  return brand(body, encode({ body: bodyBytes, signature }))
-}
-
-/** Size, shape, topic, moment, then signature. Throws TOO_LARGE, MALFORMED, NOT_CANONICAL, WRONG_TOPIC, FROM_THE_FUTURE or BAD_SIGNATURE. */
-export async function verifyStatement(
-  envelope: Uint8Array,
-  { topicKey, newestMs }: { topicKey: Uint8Array; newestMs?: number | undefined },
-): Promise<VerifiedStatement> {
-  const { body: bodyBytes, signature } = decode(envelope, LIMITS.maxStatementBytes, envelopeSchema)
-  const body = decode(bodyBytes, LIMITS.maxStatementBytes, bodySchema)
-  if (!equalBytes(body.topic, topicKey))
-    throw new StickyError('WRONG_TOPIC', 'A subscription of another topic.')
-  if (newestMs !== undefined && body.issuedAt > newestMs)
-    throw new StickyError('FROM_THE_FUTURE', 'A subscription from the future.')
-  if (!(await verifySignature(body.client, framed(SIGNATURE_DOMAIN, bodyBytes), signature))) {
-    throw new StickyError('BAD_SIGNATURE', 'A subscription whose signature is not its client’s.')
-  }
-  return brand(body, envelope)
-}
-
-/** At acceptance only, and two-sided: a future timestamp would be an eternal token. */
-export function checkStatementFreshness({ body }: VerifiedStatement, now: number): void {
-  if (body.issuedAt > now + 2 * LIMITS.maxSkewMs)
-    throw new StickyError('FROM_THE_FUTURE', 'Signed more than 10 minutes ahead of this clock.')
-  if (body.issuedAt < now - 2 * LIMITS.maxSkewMs)
-    throw new StickyError('REPLAYED', 'Signed more than 10 minutes ago.')
-}
-
-/** The later statement wins; at the same moment an unsubscribe, then the larger bytes. */
-function later(a: Statement, b: Statement): Statement {
-  const order =
-    a.body.issuedAt - b.body.issuedAt ||
-    Number(a.body.kind === 'unsubscribe') - Number(b.body.kind === 'unsubscribe') ||
-    compareBytes(a.envelope, b.envelope)
-  return order >= 0 ? a : b
-}
-
-// --- the trie
 
 const leafSchema = v.strictObject({
   v: v.literal(1),
@@ -152,26 +49,19 @@ const nodeSchema = v.union([leafSchema, branchSchema])
 export type TrieNode = v.InferOutput<typeof nodeSchema>
 export const decodeTrieNode = remembered((bytes) => decode(bytes, LIMITS.maxSubscriberNodeBytes, nodeSchema))
 
-interface Statement {
+interface Placed extends Statement {
   place: string
-  body: StatementBody
-  envelope: Uint8Array
 }
 
-const openStatement = async (envelope: Uint8Array): Promise<Statement> => {
-  const { body: bodyBytes } = decode(envelope, LIMITS.maxStatementBytes, envelopeSchema)
-  const body = decode(bodyBytes, LIMITS.maxStatementBytes, bodySchema)
-  return { place: await placeOf(body.client), body, envelope }
+const placed = async (envelope: Uint8Array): Promise<Placed> => {
+  const statement = openStatement(envelope)
+  return { place: await placeOf(statement.body.client), ...statement }
 }
 
 /** Where a client's statement stands: the nibbles of this lead to its leaf. */
 export const placeOf = async (client: Uint8Array): Promise<string> => toHex(await sha256(client))
 
-/** Not before every earlier word of the client is: the last one may have been for a shorter time. */
-const isGone = ({ body }: Statement, nowMs: number) =>
-  body.issuedAt + LIMITS.subscriptionTtlMs + LIMITS.maxSkewMs < nowMs
-
-type Loaded = { leaf: Statement[] } | { topic: Uint8Array; children: (Uint8Array | null)[] }
+type Loaded = { leaf: Placed[] } | { topic: Uint8Array; children: (Uint8Array | null)[] }
 
 /** A node at its place: of this topic (any, when read for a list) and at this depth. */
 async function load(
@@ -186,7 +76,7 @@ async function load(
     throw new StickyError('WRONG_TOPIC', 'Subscribers of another topic.')
   if (node.depth !== depth) throw new StickyError('MALFORMED', 'A part of the subscribers in a wrong place.')
   if ('children' in node) return { topic: node.topic, children: node.children }
-  return { leaf: await Promise.all(node.statements.map(openStatement)) }
+  return { leaf: await Promise.all(node.statements.map(placed)) }
 }
 
 interface Built {
@@ -198,7 +88,7 @@ interface Built {
 const NOTHING: Built = { id: null, count: 0, blocks: [] }
 
 /** The canonical node of a set of statements below one prefix. */
-async function build(topicKey: Uint8Array, depth: number, statements: Statement[]): Promise<Built> {
+async function build(topicKey: Uint8Array, depth: number, statements: Placed[]): Promise<Built> {
   if (statements.length === 0) return NOTHING
   if (statements.length <= LIMITS.leafStatements) {
     const sorted = statements.toSorted((a, b) => (a.place < b.place ? -1 : 1))
@@ -208,7 +98,7 @@ async function build(topicKey: Uint8Array, depth: number, statements: Statement[
       [],
     )
   }
-  const parts: Statement[][] = Array.from({ length: 16 }, () => [])
+  const parts: Placed[][] = Array.from({ length: 16 }, () => [])
   for (const statement of statements)
     parts[Number.parseInt(statement.place[depth] as string, 16)]?.push(statement)
   return branch(topicKey, depth, await Promise.all(parts.map((part) => build(topicKey, depth + 1, part))))
@@ -243,10 +133,10 @@ const statementsOf = (
   id: Uint8Array | null,
   nowMs: number,
   read: BlockReader,
-): Promise<Statement[]> => statementsBelow({ topicKey, nowMs, read, visits: new Visits() }, id, '')
+): Promise<Placed[]> => statementsBelow({ topicKey, nowMs, read, visits: new Visits() }, id, '')
 
 /** `path`: the nibbles that lead here, with which the places of all clients below begin. */
-async function statementsBelow(below: Below, id: Uint8Array | null, path: string): Promise<Statement[]> {
+async function statementsBelow(below: Below, id: Uint8Array | null, path: string): Promise<Placed[]> {
   if (id !== null) below.visits.enter(id)
   const loaded = await load(below.topicKey, id, path.length, below.read)
   if ('leaf' in loaded) {
@@ -272,7 +162,7 @@ async function put(
   topicKey: Uint8Array,
   id: Uint8Array | null,
   depth: number,
-  added: Statement[],
+  added: Placed[],
   nowMs: number,
   read: BlockReader,
 ): Promise<Built> {
@@ -291,7 +181,7 @@ async function put(
     children.flatMap(({ blocks }) => blocks).map((block) => [toHex(block.id), block.bytes]),
   )
   const readNew: BlockReader = async (ref) => fresh.get(toHex(ref.id)) ?? read(ref)
-  const path = (added[0] as Statement).place.slice(0, depth)
+  const path = (added[0] as Placed).place.slice(0, depth)
   const below = { topicKey, nowMs, read: readNew, visits: new Visits() }
   const all = await Promise.all(
     children.map((child, nibble) => statementsBelow(below, child.id, path + nibble.toString(16))),
@@ -299,8 +189,8 @@ async function put(
   return build(topicKey, depth, all.flat())
 }
 
-function latest(statements: Statement[], nowMs: number): Statement[] {
-  const byPlace = new Map<string, Statement>()
+function latest(statements: Placed[], nowMs: number): Placed[] {
+  const byPlace = new Map<string, Placed>()
   for (const statement of statements) {
     if (isGone(statement, nowMs)) continue
     const known = byPlace.get(statement.place)
@@ -317,7 +207,7 @@ export async function putStatements(
   nowMs: number,
   read: BlockReader,
 ): Promise<{ rootId: Uint8Array | null; blocks: Block[] }> {
-  const added = await Promise.all(statements.map(({ envelope }) => openStatement(envelope)))
+  const added = await Promise.all(statements.map(({ envelope }) => placed(envelope)))
   const built = await put(topicKey, rootId, 0, added, nowMs, read)
   if (built.count > LIMITS.maxSubscribers && built.count > (await countOf(rootId, read))) {
     throw new StickyError('TOPIC_FULL', `A topic has at most ${LIMITS.maxSubscribers} subscribers.`)
@@ -386,7 +276,7 @@ export async function listSubscribers(
   const statements = await statementsOf(undefined, rootId, nowMs, read)
   return statements
     .filter(({ body }) => body.kind === 'subscribe' && body.expiresAt > nowMs)
-    .map(({ body, envelope }) => brand(body, envelope))
+    .map(trustStatement)
 }
 
 /** Every statement inside verified. Throws when one is not, or stands in the wrong place. */

@@ -14,7 +14,7 @@ import { collectionPages, type MessageCollection } from './collection.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import type { VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
-import type { VerifiedStatement } from './subscribers.ts'
+import type { VerifiedStatement } from './subscription-statement.ts'
 
 /** Protocol objects as applications see them: CIDs and node ids instead of bytes, decoded data. */
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { encode, sha256, toHex } from '../../src/dht/codec.ts'
 import { decodeRoot, decodeSpine, type PageRef } from '../../src/pubsub/collection.ts'
-import { createStatement } from '../../src/pubsub/subscribers.ts'
+import { createStatement } from '../../src/pubsub/subscription-statement.ts'
 import { client, START_MS, topicKey, World } from '../support/lineage.ts'
 import { Line, statementAt } from '../support/lineage-line.ts'
 import { expectTruth } from '../support/lineage-truth.ts'

@@ -182,7 +182,7 @@ export const CONTROLS: Control[] = [
     mechanism: 'the latest statement of a subscriber wins',
     edits: [
       {
-        file: 'src/pubsub/subscribers.ts',
+        file: 'src/pubsub/subscription-statement.ts',
         from: 'a.body.issuedAt - b.body.issuedAt ||',
         to: 'b.body.issuedAt - a.body.issuedAt ||',
       },

@@ -6,7 +6,8 @@ import { type Coordinator, decodeCoordinator } from '../../src/pubsub/coordinato
 import { encodeDelta } from '../../src/pubsub/delta.ts'
 import type { VerifiedMessage } from '../../src/pubsub/message.ts'
 import { LIMITS } from '../../src/pubsub/options.ts'
-import { createStatement, decodeTrieNode, type VerifiedStatement } from '../../src/pubsub/subscribers.ts'
+import { decodeTrieNode } from '../../src/pubsub/subscribers.ts'
+import { createStatement, type VerifiedStatement } from '../../src/pubsub/subscription-statement.ts'
 import { client, topicKey, type World } from './lineage.ts'
 
 /**

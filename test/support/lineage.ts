@@ -14,7 +14,8 @@ import {
 } from '../../src/pubsub/message.ts'
 import { LIMITS } from '../../src/pubsub/options.ts'
 import type { Retention } from '../../src/pubsub/retention.ts'
-import { createStatement, listSubscribers, type VerifiedStatement } from '../../src/pubsub/subscribers.ts'
+import { listSubscribers } from '../../src/pubsub/subscribers.ts'
+import { createStatement, type VerifiedStatement } from '../../src/pubsub/subscription-statement.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 
 /** Lineages of a topic over an in-memory block map: the pure floor of pubsub without any node. */

@@ -2,7 +2,7 @@ import { encode, identityFromSeed, sha256, toHex } from '../../../src/dht/index.
 import { emptyCoordinator } from '../../../src/pubsub/coordinator.ts'
 import { createMessage, type VerifiedMessage } from '../../../src/pubsub/message.ts'
 import { COORDINATOR, LIMITS } from '../../../src/pubsub/options.ts'
-import { createStatement } from '../../../src/pubsub/subscribers.ts'
+import { createStatement } from '../../../src/pubsub/subscription-statement.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
 import type { Attack, Stage } from './attack.ts'
 

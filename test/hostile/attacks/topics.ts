@@ -2,7 +2,7 @@ import { encode, framed, type Identity, identityFromSeed, sha256 } from '../../.
 import { createMessage, type NewMessage } from '../../../src/pubsub/message.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { createPresence, type NewPresence } from '../../../src/pubsub/presence-statement.ts'
-import { createStatement, type NewStatement } from '../../../src/pubsub/subscribers.ts'
+import { createStatement, type NewStatement } from '../../../src/pubsub/subscription-statement.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
 import type { Answer } from '../../support/link-attacker.ts'
 import { until } from '../../support/memory-nodes.ts'

@@ -10,7 +10,7 @@ import {
 } from '../../../src/dht/index.ts'
 import { encodeFrame, recordMethods } from '../../../src/dht/wire.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
-import { createStatement } from '../../../src/pubsub/subscribers.ts'
+import { createStatement } from '../../../src/pubsub/subscription-statement.ts'
 import { topicMethods } from '../../../src/pubsub/wire.ts'
 import { simulatedIdentity } from '../identity.ts'
 import type { Simulation } from '../simulation.ts'
