@@ -1,7 +1,6 @@
 import {
   type Acknowledgement,
   asStickyError,
-  countCode,
   type Dht,
   type Identity,
   type NodeId,
@@ -24,9 +23,9 @@ import {
   newPublishCounters,
   receiptOf,
   refusal,
-  tooLate,
 } from './publish-outcome.ts'
 import { requestPublish, type Sent, takeBatch } from './publish-request.ts'
+import { PublishWaits, type Wait } from './publish-waits.ts'
 import type { Sequences } from './sequence.ts'
 import type { Signed } from './wire.ts'
 
@@ -35,19 +34,6 @@ import type { Signed } from './wire.ts'
  * time, to the closest holder, and to the next one when that fails, always the same bytes, until it is stored or the
  * caller's deadline passes.
  */
-
-/** A caller who waits, from its call on: its deadline counts though the own disk takes its time over the number. */
-interface Wait {
-  /** Who numbered its message; undefined until then. */
-  writer: Uint8Array | undefined
-  /** Requests with the message that may have stored it for all that is known: under way, or never answered. */
-  unanswered: number
-  settled: boolean
-  /** Resolves when it is. */
-  readonly over: Promise<void>
-  resolve(receipt: PublishReceipt): void
-  reject(error: StickyError): void
-}
 
 interface Outgoing extends Sent {
   readonly wait: Wait
@@ -69,11 +55,9 @@ export class Publisher {
   readonly #topics = new Map<string, Queue>()
   /** Numbering, signing and queueing of one topic happen in call order. */
   readonly #order = new Map<string, Promise<unknown>>()
-  /** Not settled yet, by topic. */
-  readonly #open = new Map<string, Set<Wait>>()
+  readonly #waits: PublishWaits
   /** New writers on their way, after publishes that were given up. */
   readonly #beginning = new Set<Promise<void>>()
-  #isClosed = false
   readonly #silent: AvoidedReplicas
   readonly #offers: Offers
   /** begun = stored + failures + `waitingCount`, at every moment. */
@@ -87,6 +71,12 @@ export class Publisher {
     this.#avoided = new AvoidedReplicas(dht.runtime, options.avoidMs)
     this.#silent = new AvoidedReplicas(dht.runtime, options.silentMs)
     this.#offers = new Offers(dht, options, this.counters)
+    this.#waits = new PublishWaits({
+      runtime: dht.runtime,
+      deadlineMs: options.publishDeadlineMs,
+      counters: this.counters,
+      onRejected: (topicKey, writer) => this.#beginAnew(topicKey, writer),
+    })
   }
 
   async publish(topicKey: Uint8Array, data: Data, options: PublishOptions): Promise<PublishReceipt> {
@@ -94,8 +84,8 @@ export class Publisher {
     checkTtl(options.ttlMs ?? LIMITS.defaultTtlMs)
     requireNotAborted(options.signal, 'The publish')
     const name = toHex(topicKey)
-    this.#requireRoom(this.#open.get(name)?.size ?? 0)
-    const { wait, receipt } = this.#wait(name, topicKey, options)
+    this.#requireRoom(this.#waits.countOf(name))
+    const { wait, receipt } = this.#waits.begin(name, topicKey, options)
     this.inOrder(topicKey, () => this.#enqueue(name, topicKey, bytes, wait, options)).catch((error) =>
       wait.reject(asStickyError(error, 'STORAGE_FAILED')),
     )
@@ -149,10 +139,10 @@ export class Publisher {
    */
   send(topicKey: Uint8Array, messages: readonly Sent[], options: PublishOptions): Promise<PublishReceipt>[] {
     const name = toHex(topicKey)
-    this.#requireRoom(this.#open.get(name)?.size ?? 0)
+    this.#requireRoom(this.#waits.countOf(name))
     const receipts: Promise<PublishReceipt>[] = []
     const outgoing = messages.map((sent): Outgoing => {
-      const { wait, receipt } = this.#wait(name, topicKey, options, sent.message.body.writer)
+      const { wait, receipt } = this.#waits.begin(name, topicKey, options, sent.message.body.writer)
       receipts.push(receipt)
       return { ...sent, expect: options.expect?.version, wait, refusedBy: new Set() }
     })
@@ -162,7 +152,7 @@ export class Publisher {
 
   /** Callers that have not heard yet. */
   get waitingCount(): number {
-    return [...this.#open.values()].reduce((sum, open) => sum + open.size, 0)
+    return this.#waits.count
   }
 
   /** Topics with messages that were not sent yet, or whose request is under way. */
@@ -198,54 +188,6 @@ export class Publisher {
     if (!queue.running) void this.#drain(name, topicKey, queue)
   }
 
-  /** The caller's deadline and signal end its wait, whatever the disk and the network do. */
-  #wait(
-    name: string,
-    topicKey: Uint8Array,
-    { deadlineMs = this.#options.publishDeadlineMs, signal }: PublishOptions,
-    writer?: Uint8Array,
-  ): { wait: Wait; receipt: Promise<PublishReceipt> } {
-    const { runtime } = this.#dht
-    const { promise: receipt, resolve, reject } = Promise.withResolvers<PublishReceipt>()
-    const over = Promise.withResolvers<void>()
-    const open = this.#open.get(name) ?? new Set()
-    this.#open.set(name, open)
-    const done = () => {
-      wait.settled = true
-      over.resolve()
-      open.delete(wait)
-      if (open.size === 0) this.#open.delete(name)
-      timer.clear()
-      signal?.removeEventListener('abort', onAbort)
-    }
-    const wait: Wait = {
-      writer,
-      unanswered: 0,
-      settled: false,
-      over: over.promise,
-      resolve: (stored) => {
-        if (wait.settled) return
-        done()
-        this.counters.stored += 1
-        resolve(stored)
-      },
-      reject: (error) => {
-        if (wait.settled) return
-        done()
-        if (wait.writer !== undefined) this.#beginAnew(topicKey, wait.writer)
-        countCode(this.counters.failures, error.code)
-        reject(error)
-      },
-    }
-    const onAbort = () => this.#giveUp(wait, new StickyError('ABORTED', 'The publish was aborted.'))
-    const timer = runtime.setTimer(() => this.#giveUp(wait, tooLate(wait)), deadlineMs)
-    signal?.addEventListener('abort', onAbort, { once: true })
-    open.add(wait)
-    this.counters.begun += 1
-    if (this.#isClosed) this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
-    return { wait, receipt }
-  }
-
   /** A number that no message gets would be a hole for every reader, so a new writer follows. */
   #beginAnew(topicKey: Uint8Array, writer: Uint8Array): void {
     const begun = this.#sequences.beginAnew(topicKey, writer).catch(() => undefined)
@@ -255,22 +197,10 @@ export class Publisher {
 
   /** Ends every wait; resolves once no number is left that belongs to a message which may never appear. */
   async close(): Promise<void> {
-    this.#isClosed = true
     this.#offers.close()
-    for (const wait of [...this.#open.values()].flatMap((open) => [...open]))
-      this.#giveUp(wait, new StickyError('CLOSED', 'This node is closed.'))
+    this.#waits.close()
     await Promise.all(this.#order.values())
     await Promise.all(this.#beginning)
-  }
-
-  /** Ends the caller's wait: with `error` itself only where no request can have stored the message. */
-  #giveUp(wait: Wait, error: StickyError): void {
-    if (wait.unanswered === 0) {
-      wait.reject(error)
-      return
-    }
-    const reason = `It was sent, but nobody confirmed it (${error.message}) It may or may not appear.`
-    wait.reject(new StickyError('OUTCOME_UNKNOWN', reason, { cause: error }))
   }
 
   async #drain(name: string, topicKey: Uint8Array, queue: Queue): Promise<void> {
@@ -346,7 +276,7 @@ export class Publisher {
     const set = await this.#dht.replicas.set(topicKey).catch(() => [])
     const init = { dht: this.#dht, options: this.#options, topicKey, set, initiator, batch, signed }
     const { ack, others } = await new Confirmation({ ...init, silent: this.#silent }).run()
-    if (!this.#isClosed) for (const peer of others) this.#offers.add(topicKey, peer, batch)
+    if (!this.#waits.isClosed) for (const peer of others) this.#offers.add(topicKey, peer, batch)
     if (ack !== undefined) return ack
     this.#avoided.add(initiator)
     this.counters.unconfirmed += 1
@@ -366,7 +296,7 @@ export class Publisher {
       const error = errorOf(outgoing)
       const isRepeated = outgoing.refusedBy.has(initiator) || isFinal(error, outgoing.expect)
       outgoing.refusedBy.add(initiator)
-      if (isRepeated || outgoing.refusedBy.size >= enough) this.#giveUp(outgoing.wait, error)
+      if (isRepeated || outgoing.refusedBy.size >= enough) outgoing.wait.giveUp(error)
     }
   }
 

@@ -232,7 +232,7 @@ export const CONTROLS: Control[] = [
   },
   {
     mechanism: 'a publisher forgets a caller who has heard',
-    edits: [{ file: 'src/pubsub/publish.ts', from: 'open.delete(wait)', to: '' }],
+    edits: [{ file: 'src/pubsub/publish-waits.ts', from: 'open.delete(wait)', to: '' }],
     schedule: 'S3b',
     seed: 1,
     breaks: 'I21',
