@@ -5,7 +5,6 @@ import {
   type Identity,
   idOfCid,
   MeasuredStorage,
-  type NodeId,
   type PeerNetwork,
   type Runtime,
   requireNotAborted,
@@ -13,7 +12,6 @@ import {
   StickyError,
   type Storage,
   systemRuntime,
-  toHex,
 } from '../dht/index.ts'
 import type {
   ChannelState,
@@ -23,7 +21,6 @@ import type {
   FullHistory,
   HistoryPage,
   HistoryPageOptions,
-  HistoryRequest,
   MessageCollectionView,
   OutboxError,
   PublishOptions,
@@ -39,7 +36,7 @@ import { loadMessages } from './collection.ts'
 import { Committer } from './commit.ts'
 import { askDelivered } from './delivered.ts'
 import { VerifiedMessages } from './delta.ts'
-import { type Diagnostics, readDiagnostics, type SubscriptionCounters } from './diagnostics.ts'
+import { type Diagnostics, readDiagnostics } from './diagnostics.ts'
 import { checkExpect } from './expected-version.ts'
 import { HistoryReader, type Loaded } from './history.ts'
 import { type Holding, hold } from './holding.ts'
@@ -47,24 +44,21 @@ import { KeyedPublisher } from './keyed-publish.ts'
 import { createKinds } from './kinds.ts'
 import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
 import { loadTopic } from './load-topic.ts'
+import { OpenSubscriptions } from './open-subscriptions.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, LIMITS, type PubSubOptions } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { PositionsKept } from './positions-kept.ts'
 import { PresenceClient } from './presence-client.ts'
-import { encodePresenceState } from './presence-statement.ts'
 import { Publisher } from './publish.ts'
 import { readCurrent } from './read-current.ts'
 import { Recovery } from './recovery.ts'
 import { Resync } from './resync.ts'
 import { RETENTION, type Retention } from './retention.ts'
-import { decodePosition, type SavedPosition } from './saved-position.ts'
 import { Sequences } from './sequence.ts'
 import { Statements } from './statements.ts'
 import { listSubscribers } from './subscribers.ts'
-import { TopicSubscription } from './subscription.ts'
 import { topicKeyOf } from './topic-key.ts'
 import { toCollectionView, toCoordinatorView, toReplicaView, toSubscriber } from './view.ts'
-import { topicMethods } from './wire.ts'
 
 export interface PubSubInit {
   network: PeerNetwork
@@ -81,8 +75,6 @@ export interface PubSubInit {
 export class ClientPubSub implements PubSub {
   readonly dht: Dht
   readonly #options: PubSubOptions
-  readonly #statements: Statements
-  readonly #retention: Retention
   readonly #storage: MeasuredStorage
   readonly #sequences: Sequences
   readonly #positions: PositionsKept
@@ -97,19 +89,13 @@ export class ClientPubSub implements PubSub {
   readonly #committer: Committer
   readonly #verified: VerifiedMessages
   readonly #history: HistoryReader
-  readonly #subscriptions = new Map<string, Set<TopicSubscription>>()
-  readonly #subscribed: SubscriptionCounters = {
-    delivered: 0,
-    gaps: { expired: 0, trimmed: 0, withheld: 0 },
-    failures: {},
-  }
+  readonly #subscriptions: OpenSubscriptions
   readonly #startedAtMs: number
   #closing: Promise<void> | undefined
 
   constructor(init: PubSubInit, startHolding?: typeof hold) {
-    const runtime = init.runtime ?? systemRuntime
+    const { identity, runtime = systemRuntime, retention = RETENTION } = init
     this.#options = { ...DEFAULT_PUBSUB_OPTIONS, ...init.options }
-    this.#retention = init.retention ?? RETENTION
     this.#startedAtMs = runtime.monotonicNow()
     const stages = new StageTimers(runtime)
     this.#storage = new MeasuredStorage(init.storage, stages)
@@ -119,20 +105,14 @@ export class ClientPubSub implements PubSub {
       storage: this.#storage,
       runtime,
       stages,
-      ...createKinds({
-        identity: init.identity,
-        verified: this.#verified,
-        now: () => runtime.now(),
-        retention: this.#retention,
-      }),
+      ...createKinds({ identity, verified: this.#verified, now: () => runtime.now(), retention }),
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
     })
-    this.#statements = new Statements(this.dht, init.identity, this.#options)
-    this.#sequences = new Sequences(this.#storage, init.identity.publicKey, runtime)
+    this.#sequences = new Sequences(this.#storage, identity.publicKey, runtime)
     this.#positions = new PositionsKept(this.#storage, runtime)
     this.#recovery = new Recovery(this.dht, this.#options)
     this.#committer = new Committer(this.dht, this.#recovery, this.#options)
-    this.#publisher = new Publisher(this.dht, init.identity, this.#sequences, this.#options)
+    this.#publisher = new Publisher(this.dht, identity, this.#sequences, this.#options)
     if (init.network.stores) {
       if (startHolding === undefined) throw new Error('What stores for others needs a StickyPubSub.')
       this.#holding = startHolding({
@@ -143,17 +123,24 @@ export class ClientPubSub implements PubSub {
         verified: this.#verified,
       })
     }
-    this.#presence = new PresenceClient(this.dht, init.identity, this.#options)
+    this.#presence = new PresenceClient(this.dht, identity, this.#options)
     this.#outbox = this.#createOutbox(init)
     const shared = { dht: this.dht, options: this.#options, publisher: this.#publisher, outbox: this.#outbox }
     this.#keyed = new KeyedPublisher(shared)
     this.#resync = new Resync({
       ...shared,
       presence: this.#presence,
-      subscriptions: () => this.#openSubscriptions(),
+      subscriptions: () => this.#subscriptions.list(),
     })
     this.#history = new HistoryReader((topic, signal) => this.#load(topic, signal))
-    this.#receivePushes()
+    this.#subscriptions = new OpenSubscriptions({
+      dht: this.dht,
+      options: this.#options,
+      presence: this.#presence,
+      verified: this.#verified,
+      statements: new Statements(this.dht, identity, this.#options),
+      retention,
+    })
   }
 
   get nodeId(): string {
@@ -203,39 +190,9 @@ export class ClientPubSub implements PubSub {
 
   async subscribe(topic: string, options: SubscribeOptions = {}): Promise<Subscription> {
     this.#requireOpen()
-    const topicKey = await topicKeyOf(topic)
-    const name = toHex(topicKey)
-    const { onMessage, signal, presence } = options
-    if (presence !== undefined) encodePresenceState(presence) // before anything is said
-    requireNotAborted(signal, 'The subscription')
-    const onAbort = () => void subscription.close()
-    const subscription = new TopicSubscription({
-      dht: this.dht,
-      statements: this.#statements,
-      presence: this.#presence,
-      options: this.#options,
-      verified: this.#verified,
-      topic,
-      topicKey,
-      history: options.history ?? (options.receiveHistory === false ? 'none' : 'all'),
-      lastSeenVersion: options.lastSeenVersion,
-      from: savedPosition(topicKey, options.history),
-      retention: this.#retention,
-      info: checkedInfo(options.info ?? ''),
-      counters: this.#subscribed,
-      onMoved: (from) => this.#detach(name, topicKey, from),
-      onClosed: (closed) => {
-        signal?.removeEventListener('abort', onAbort)
-        this.#forget(name, topicKey, closed)
-      },
-    })
-    const existing = this.#subscriptions.get(name) ?? new Set()
-    this.#subscriptions.set(name, existing.add(subscription))
-    if (onMessage) subscription.on('message', onMessage)
-    if (presence !== undefined) subscription.setPresence(presence).catch(() => undefined) // said again at each heartbeat
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const subscription = this.#subscriptions.open(topic, await topicKeyOf(topic), options)
     await subscription.start()
-    requireNotAborted(signal, 'The subscription')
+    requireNotAborted(options.signal, 'The subscription')
     return subscription
   }
 
@@ -349,8 +306,8 @@ export class ClientPubSub implements PubSub {
       pendingWrites: this.#storage.pendingWrites,
       verifiedMessages: this.#verified.size,
       connectedPeers: this.dht.rpc.connectedPeers.length,
-      subscriptions: this.#openSubscriptions().length,
-      subscribed: this.#subscribed,
+      subscriptions: this.#subscriptions.list().length,
+      subscribed: this.#subscriptions.counters,
       downPeers: this.dht.replicas.downCount,
     }
   }
@@ -363,13 +320,9 @@ export class ClientPubSub implements PubSub {
       counters: this.counters(),
       persistent: this.#storage.persistent,
       startedAtMs: this.#startedAtMs,
-      subscriptions: this.#openSubscriptions(),
+      subscriptions: this.#subscriptions.list(),
       waiting: this.#holding?.delivery.waiting,
     })
-  }
-
-  #openSubscriptions(): TopicSubscription[] {
-    return [...this.#subscriptions.values()].flatMap((subscriptions) => [...subscriptions])
   }
 
   close(): Promise<void> {
@@ -391,7 +344,7 @@ export class ClientPubSub implements PubSub {
     steps.add(() => this.#recovery.close())
     steps.add(() => this.#publisher.close())
     steps.add(() => this.#presence.close())
-    const open = this.#openSubscriptions()
+    const open = this.#subscriptions.list()
     // together: each may wait for replicas to which it says that it leaves
     steps.add(() => Promise.all(open.map((subscription) => subscription.close())))
     steps.add(() => this.#outbox.stop())
@@ -420,53 +373,6 @@ export class ClientPubSub implements PubSub {
     const options = { retryMs, startedAtMs: this.#startedAtMs }
     return loadTopic(this.dht, await topicKeyOf(topic), options, signal)
   }
-
-  #receivePushes(): void {
-    this.dht.rpc.handle(topicMethods.push, (from, { topic, ...push }) => {
-      const subscriptions = this.#subscriptions.get(toHex(topic))
-      if (subscriptions === undefined)
-        throw new StickyError('NOT_FOUND', 'Nobody here is subscribed to that.')
-      for (const subscription of subscriptions) subscription.receive(push, from)
-      return {}
-    })
-    this.dht.rpc.onPeerGone((peer) => {
-      for (const subscriptions of this.#subscriptions.values()) {
-        for (const subscription of subscriptions) subscription.peerGone(peer)
-      }
-    })
-  }
-
-  #forget(name: string, topicKey: Uint8Array, closed: TopicSubscription): void {
-    const subscriptions = this.#subscriptions.get(name)
-    subscriptions?.delete(closed)
-    if (subscriptions === undefined || subscriptions.size > 0) return
-    this.#subscriptions.delete(name)
-    if (closed.source !== undefined) this.#detach(name, topicKey, closed.source)
-  }
-
-  /** A replica that is not told goes on pushing until the subscription expires. Another one here may need it still. */
-  #detach(name: string, topicKey: Uint8Array, from: NodeId): void {
-    for (const { source } of this.#subscriptions.get(name) ?? []) if (source === from) return
-    if (!this.dht.rpc.isConnected(from)) return
-    this.dht.rpc.request(from, topicMethods.detach, { topic: topicKey }).catch(() => undefined)
-  }
-}
-
-/** Where the history asked for begins, when that is a position. Throws INVALID_DATA for what is no request at all. */
-function savedPosition(topicKey: Uint8Array, history: HistoryRequest = 'all'): SavedPosition | undefined {
-  if (history === 'all' || history === 'none') return undefined
-  if ('from' in history) return decodePosition(topicKey, history.from)
-  const count = 'since' in history ? history.since : history.last
-  if (typeof count !== 'number' || !(count >= 0))
-    throw new StickyError('INVALID_DATA', '`last` is a count of messages, `since` a time in ms.')
-  return undefined
-}
-
-function checkedInfo(info: string): string {
-  if (new TextEncoder().encode(info).byteLength > LIMITS.maxInfoBytes) {
-    throw new StickyError('TOO_LARGE', `Subscriber info may take ${LIMITS.maxInfoBytes} bytes.`)
-  }
-  return info
 }
 
 /** The face of the library: topics by name over one node, which does its part for others where its network stores. */
