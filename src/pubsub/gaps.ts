@@ -1,4 +1,5 @@
-import { type EarlierRun, type Hole, isIn, type KnownWriter, writerName } from './known-writers.ts'
+import { type EarlierRun, type Hole, isIn, type KnownWriter } from './known-writers.ts'
+import { keyOf, makeWriter, type TrackedWriter, TrackedWriters, type WriterName } from './tracked-writers.ts'
 
 /**
  * Puts what arrives into each writer's order and sees what is missing: a pure state machine per (publisher, writer).
@@ -95,29 +96,6 @@ export interface Tracker<T extends Numbered> {
   readonly writerCount: number
 }
 
-interface Writer<T> {
-  publisher: string
-  writer: string
-  /** Everything below has been delivered, given up, or lies in `open`. */
-  next: number
-  /** Numbers below `next` that were never delivered, oldest first: below the floor, or released. */
-  open: Hole[]
-  /** The number with which it began for this reader. */
-  floor: number
-  /** What lies below the floor was told, by an earlier run or as some of it came late. */
-  hasToldFloor: boolean
-  /** Why it lacks that; undefined where it is no news, because the topic had trimmed it before the reader first came. */
-  lacks: 'expired' | 'trimmed' | undefined
-  /** Not heard of since the earlier run: what is missing next may have expired meanwhile. */
-  mayHaveExpired: boolean
-  /** Not heard of since the topic has trimmed what the reader had not read. */
-  mayBeTrimmed: boolean
-  /** Waiting above `next`, by number. Two under one number: the publisher contradicts itself, both are kept. */
-  held: Map<number, { messages: T[]; sinceMs: number }>
-  /** When the first of what waits now came: the numbers before it are overdue since then, all of them. */
-  waitingSinceMs: number
-}
-
 /** `earlier`: the run that this one goes on from. */
 export function createTracker<T extends Numbered>(
   options: Partial<TrackerOptions> = {},
@@ -128,16 +106,11 @@ export function createTracker<T extends Numbered>(
 
 class SequenceTracker<T extends Numbered> implements Tracker<T> {
   readonly #options: TrackerOptions
-  /** In order of use: the longest silent first. */
-  readonly #writers = new Map<string, Writer<T>>()
-  /** How many of them each publisher has. */
-  readonly #ofPublisher = new Map<string, number>()
+  readonly #writers: TrackedWriters<T>
   /** Writers with something held, so that a release does not walk all of them. */
-  readonly #waiting = new Set<Writer<T>>()
+  readonly #waiting = new Set<TrackedWriter<T>>()
   readonly #delivered = new Map<string, string[]>()
   #pending: Released<T> = { deliver: [], gaps: [] }
-  /** Writers of an earlier run that have not been heard of since, by `writerName`. */
-  readonly #asleep: Map<string, KnownWriter>
   readonly #earlier: EarlierRun | undefined
   #held = 0
   #live = false
@@ -148,7 +121,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   constructor(options: TrackerOptions, earlier: EarlierRun | undefined) {
     this.#options = options
     this.#earlier = earlier
-    this.#asleep = new Map(earlier?.writers.map((writer) => [writer.name, writer]))
+    this.#writers = new TrackedWriters(options, earlier?.writers)
   }
 
   get heldCount(): number {
@@ -183,11 +156,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   known(): KnownWriter[] {
-    const awake = [...this.#writers.values()].map((writer) => {
-      const { floor, next, open } = writer
-      return { name: writerName(writer), floor, next, open: open.map((hole) => ({ ...hole })) }
-    })
-    return [...this.#asleep.values(), ...awake]
+    return this.#writers.known()
   }
 
   held(): T[] {
@@ -196,7 +165,9 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
 
   offer(message: T, nowMs = 0): Offered<T> {
     if (this.wasDelivered(message)) return { deliver: [], duplicate: true } // though its writer may be forgotten since
-    const writer = this.#writerOf(message)
+    const writer = this.#writers.heard(message, (known) =>
+      known === undefined ? this.#begin(message) : this.#goOn(message, known),
+    )
     const { sequence } = message
     if (sequence < writer.next) return this.#offerLate(writer, message)
     if (sequence === writer.next) {
@@ -212,13 +183,13 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   isAskedFor(message: Numbered): boolean {
-    const writer = this.#writers.get(keyOf(message)) ?? this.#asleep.get(writerName(message))
+    const writer = this.#writers.find(message)
     return writer !== undefined && message.sequence >= writer.floor
   }
 
   /** By its number: below the next one, and no hole. Which message it was is not known any more. */
   #wasDeliveredBefore(message: Numbered): boolean {
-    const writer = this.#writers.get(keyOf(message)) ?? this.#asleep.get(writerName(message))
+    const writer = this.#writers.find(message)
     if (writer === undefined || message.sequence >= writer.next) return false
     return !writer.open.some((hole) => isIn(hole, message.sequence))
   }
@@ -233,24 +204,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     return released
   }
 
-  #writerOf(message: T): Writer<T> {
-    const { publisher } = message
-    const key = keyOf(message)
-    let writer = this.#writers.get(key)
-    if (writer === undefined) {
-      writer = this.#awaken(message) ?? this.#begin(message)
-      this.#ofPublisher.set(publisher, (this.#ofPublisher.get(publisher) ?? 0) + 1)
-    } else {
-      this.#writers.delete(key)
-    }
-    this.#writers.set(key, writer)
-    if ((this.#ofPublisher.get(publisher) ?? 0) > this.#options.maxWritersPerPublisher)
-      this.#forgetOne(publisher)
-    else if (this.#writers.size > this.#options.maxWriters) this.#forgetOne()
-    return writer
-  }
-
-  #begin({ publisher, writer, sequence }: T): Writer<T> {
+  #begin({ publisher, writer, sequence }: T): TrackedWriter<T> {
     // In the history the first one is where the rest has expired, or is not here yet: nobody waits for it.
     const begins = !this.#live || !this.#options.strict
     const wasKnown = this.#delivered.has(numberOf({ publisher, writer }, sequence - 1))
@@ -269,31 +223,14 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   /** One that an earlier run knew goes on where it was. */
-  #awaken(message: T): Writer<T> | undefined {
-    const name = writerName(message)
-    const known = this.#asleep.get(name)
-    if (known === undefined || this.#earlier === undefined) return undefined
-    this.#asleep.delete(name)
-    const { hasTold, mayHaveExpired } = this.#earlier
+  #goOn(message: T, known: KnownWriter): TrackedWriter<T> {
+    const { hasTold = false, mayHaveExpired = false } = this.#earlier ?? {}
     const mayBeTrimmed = this.#wasTrimmed === 'since'
     return { ...makeWriter<T>(message, known), hasToldFloor: hasTold, mayHaveExpired, mayBeTrimmed }
   }
 
-  /** The longest silent writer with nothing waiting. There is one unless there are as many holes as writers. */
-  #forgetOne(of?: string): void {
-    for (const [key, writer] of this.#writers) {
-      const { publisher } = writer
-      if (this.#waiting.has(writer) || (of !== undefined && publisher !== of)) continue
-      this.#writers.delete(key)
-      const left = (this.#ofPublisher.get(publisher) ?? 1) - 1
-      if (left > 0) this.#ofPublisher.set(publisher, left)
-      else this.#ofPublisher.delete(publisher)
-      return
-    }
-  }
-
   /** Below what was delivered: fills a released hole, comes from below the floor, contradicts, or is a duplicate. */
-  #offerLate(writer: Writer<T>, message: T): Offered<T> {
+  #offerLate(writer: TrackedWriter<T>, message: T): Offered<T> {
     const { sequence, id } = message
     const index = writer.open.findIndex((hole) => isIn(hole, sequence))
     if (index >= 0) {
@@ -315,14 +252,14 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   /** What lies below where the writer began is told when the history ends, and before that where some of it comes late. */
-  #untold(writer: Writer<T>, { from, to }: Hole): ReleasedGap | undefined {
+  #untold(writer: TrackedWriter<T>, { from, to }: Hole): ReleasedGap | undefined {
     if (this.#live || !this.#options.strict || to >= writer.floor || writer.hasToldFloor) return undefined
     writer.hasToldFloor = true
     const { publisher, writer: name } = writer
     return { publisher, writer: name, fromSequence: from, toSequence: to, reason: 'withheld' }
   }
 
-  #hold(writer: Writer<T>, message: T, nowMs: number): Offered<T> {
+  #hold(writer: TrackedWriter<T>, message: T, nowMs: number): Offered<T> {
     const held = writer.held.get(message.sequence) ?? { messages: [], sinceMs: nowMs }
     if (held.messages.some(({ id }) => id === message.id) || held.messages.length >= MAX_PER_NUMBER)
       return { deliver: [], duplicate: true }
@@ -340,12 +277,12 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     return { deliver: out.deliver, duplicate: false, hole }
   }
 
-  #longestWaiting(): Writer<T> {
+  #longestWaiting(): TrackedWriter<T> {
     return [...this.#waiting].reduce((a, b) => (b.waitingSinceMs < a.waitingSinceMs ? b : a))
   }
 
   /** Skips the hole in front of what waits, reports it and delivers what it held back. */
-  #giveUp(writer: Writer<T>, out: Released<T>): void {
+  #giveUp(writer: TrackedWriter<T>, out: Released<T>): void {
     const first = Math.min(...writer.held.keys())
     const hole = { from: writer.next, to: first - 1 }
     writer.open.push(hole)
@@ -366,7 +303,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   /** Delivers `ready`, which has the number `next`, and everything that waited right behind it. */
-  #advance(writer: Writer<T>, ready: T[]): T[] {
+  #advance(writer: TrackedWriter<T>, ready: T[]): T[] {
     const deliver: T[] = []
     if (this.#live) writer.mayHaveExpired = false
     writer.mayBeTrimmed = false
@@ -387,7 +324,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     return deliver
   }
 
-  #remember(writer: Writer<T>, { sequence, id }: T): void {
+  #remember(writer: TrackedWriter<T>, { sequence, id }: T): void {
     const key = numberOf(writer, sequence)
     const known = this.#delivered.get(key)
     if (known !== undefined) {
@@ -399,7 +336,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       this.#delivered.delete(this.#delivered.keys().next().value as string)
   }
 
-  #boundOpen(writer: Writer<T>): void {
+  #boundOpen(writer: TrackedWriter<T>): void {
     if (writer.open.length > this.#options.maxOpenHoles) writer.open.shift()
   }
 
@@ -413,15 +350,4 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
 /** Contradicting messages kept under one number. */
 const MAX_PER_NUMBER = 4
 
-type Name = Pick<Numbered, 'publisher' | 'writer'>
-
-const keyOf = ({ publisher, writer }: Name): string => `${publisher}/${writer}`
-const numberOf = (name: Name, sequence: number): string => `${keyOf(name)}/${sequence}`
-
-function makeWriter<T>(
-  { publisher, writer }: Name,
-  { floor, next, open }: Omit<KnownWriter, 'name'>,
-): Writer<T> {
-  const why = { hasToldFloor: false, lacks: 'expired' as const, mayHaveExpired: false, mayBeTrimmed: false }
-  return { publisher, writer, floor, next, open: [...open], ...why, held: new Map(), waitingSinceMs: 0 }
-}
+const numberOf = (name: WriterName, sequence: number): string => `${keyOf(name)}/${sequence}`
