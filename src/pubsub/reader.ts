@@ -1,20 +1,10 @@
-import {
-  type BlockReader,
-  type Dht,
-  fromHex,
-  type HeadAnswer,
-  type NodeId,
-  nodeIdOf,
-  StickyError,
-  toHex,
-} from '../dht/index.ts'
+import { type BlockReader, type Dht, type HeadAnswer, type NodeId, StickyError, toHex } from '../dht/index.ts'
 import { mapAhead } from './ahead.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
+import { Arrivals, type Arrived } from './arrivals.ts'
 import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
 import { versionBefore } from './collection-places.ts'
 import { type Coordinator, decodeCoordinator } from './coordinator.ts'
-import { ExpiredGaps } from './expired.ts'
-import { createTracker, type ReleasedGap, type Tracker } from './gaps.ts'
 import { isLeftBehind } from './left-behind.ts'
 import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
@@ -27,7 +17,8 @@ import { toMessage } from './view.ts'
 
 /**
  * Reads a topic for one subscription and delivers: history once, then pushes, and whatever lies between. Knows how far it
- * has read; which replica it reads from is the subscription's business. Its methods are called one at a time.
+ * has read; which replica it reads from is the subscription's business, and what becomes of a message that has been read
+ * that of `Arrivals`. Its methods are called one at a time.
  */
 
 export interface Push {
@@ -53,11 +44,6 @@ export interface ReaderInit {
   onStatus(status: SyncStatus): void
 }
 
-interface Arrived extends Place {
-  view: Message
-  id: string
-}
-
 /** History of a late join, read before `subscribe` resolved: what is published from then on comes after it. */
 interface Prepared {
   entries: Entry[]
@@ -68,18 +54,11 @@ interface Prepared {
 
 export class TopicReader {
   readonly #init: ReaderInit
-  readonly #tracker: Tracker<Arrived>
+  readonly #arrivals: Arrivals
   readonly #request: Request
   readonly #position: Position
   #joined = false
-  #historicCount = 0
   #prepared: Prepared | undefined
-  /** Taken in order, and not delivered yet: the one before is being delivered, or closed the subscription. */
-  readonly #undelivered: Arrived[] = []
-  readonly #arrivedAs = new WeakMap<Message, Arrived>()
-  readonly #expired = new ExpiredGaps((gap) => this.#tellGap(gap))
-  /** A gap was told, or what came behind the position that it began from was trimmed. */
-  #hasMissed = false
   #readAtMs: number
   #remaining: number | undefined
 
@@ -90,13 +69,7 @@ export class TopicReader {
     this.#request = requestOf(init, nowMs)
     this.#position = new Position(from?.begin ?? init.lastSeenVersion ?? 0, from?.seen)
     this.#readAtMs = from?.readAtMs ?? nowMs
-    const { strict } = this.#request
-    const earlier = from && {
-      writers: from.writers,
-      hasTold: from.joined,
-      mayHaveExpired: nowMs - from.readAtMs > LIMITS.graceMs - LIMITS.maxAheadMs,
-    }
-    this.#tracker = createTracker({ strict, patienceMs: init.options.gapPatienceMs }, earlier)
+    this.#arrivals = new Arrivals({ ...init, strict: this.#request.strict }, nowMs)
   }
 
   /** Everything that was added up to this version has been seen. */
@@ -122,9 +95,9 @@ export class TopicReader {
   saved(): SavedPosition {
     const { wantedFromMs, strict, last = 0 } = this.#request
     const [oldest] = this.#prepared?.entries ?? []
-    const waiting = [...this.#undelivered, ...(this.#prepared?.places ?? [])]
+    const waiting = [...this.#arrivals.undelivered, ...(this.#prepared?.places ?? [])]
     const position = {
-      ...this.#position.kept(fewestMoves([...waiting, ...this.#tracker.held()])),
+      ...this.#position.kept(fewestMoves([...waiting, ...this.#arrivals.held()])),
       // what lies before the last messages that were asked for was not
       ...(oldest && { begin: oldest.addedInVersion - 1 }),
       wantedFromMs,
@@ -132,14 +105,14 @@ export class TopicReader {
       joined: this.#joined,
       last: this.#prepared === undefined ? last : 0,
       readAtMs: this.#readAtMs,
-      writers: this.#tracker.known(),
+      writers: this.#arrivals.writers(),
     }
     return without(position, waiting)
   }
 
   /** Of messages that this reader has delivered. */
   placesOf(messages: Message[]): Place[] {
-    return messages.flatMap((message) => this.#arrivedAs.get(message) ?? [])
+    return this.#arrivals.placesOf(messages)
   }
 
   /** A subscription without the whole history begins here: everything that is stored after this is delivered. */
@@ -170,18 +143,19 @@ export class TopicReader {
     await this.prepare(source)
     if (this.#prepared === undefined) await this.catchUp(source, true)
     else await this.#takePrepared(this.#prepared)
-    if (this.#init.from !== undefined && this.#tracker.heldCount > 0) {
+    if (this.#init.from !== undefined && this.#arrivals.areHeld) {
       // somebody who forges heads can have stamped it below where this reader went on: all is looked through, once
       const { version } = this.#position
       this.#position.beginAnew()
       await this.catchUp(source, true, version)
     }
-    this.#release(Number.POSITIVE_INFINITY) // what a majority does not have is not waited for
+    this.#arrivals.release(Number.POSITIVE_INFINITY) // what a majority does not have is not waited for
     this.#joined = true
-    this.#tracker.goLive()
-    this.#release(this.#init.dht.runtime.monotonicNow())
-    const recovered = this.#init.from === undefined || !this.#hasMissed
-    this.#init.emit('history-end', { version: this.position, count: this.#historicCount, recovered })
+    this.#arrivals.goLive()
+    this.#arrivals.release()
+    const { historicCount: count, hasMissed } = this.#arrivals
+    const recovered = this.#init.from === undefined || !hasMissed
+    this.#init.emit('history-end', { version: this.position, count, recovered })
     if (this.#prepared !== undefined) await this.catchUp(source, false)
     this.#init.onStatus('synced')
   }
@@ -191,7 +165,7 @@ export class TopicReader {
     for await (const arrived of this.#arriving([...entries], read)) {
       entries.shift()
       places.shift()
-      this.#take(arrived)
+      this.#arrivals.take(arrived)
       this.#remaining = entries.length
     }
     this.#remaining = undefined
@@ -208,7 +182,7 @@ export class TopicReader {
       await readCurrent(() => this.#takeMissing(source, quorum, stoodAt))
     } finally {
       this.#remaining = undefined
-      this.#tracker.readTrimmed(undefined)
+      this.#arrivals.noteTrimmed(false)
     }
     if (this.#joined) onStatus('synced')
   }
@@ -233,23 +207,15 @@ export class TopicReader {
         after,
         read,
         (change) => this.#expect(change),
-        (spine) => this.#noteTrimmed(beginsBehind(spine, stoodAt, this.#init.retention)),
+        (spine) => this.#arrivals.noteTrimmed(beginsBehind(spine, stoodAt, this.#init.retention)),
       )
       for await (const arrived of this.#arriving(entries, read)) {
         this.#expect(-1)
-        this.#take(arrived)
+        this.#arrivals.take(arrived)
       }
     }
     this.#moveTo(version, messages)
-    this.#expired.tell()
-  }
-
-  /** What was trimmed before a reader first came is no news to it. */
-  #noteTrimmed(isTrimmed: boolean): void {
-    const { from } = this.#init
-    const isNew = !this.#joined && (from === undefined || (!from.joined && from.seen.length === 0))
-    this.#tracker.readTrimmed(isTrimmed ? (isNew ? 'before' : 'since') : undefined)
-    if (isTrimmed && !isNew) this.#hasMissed = true
+    this.#arrivals.tellExpired()
   }
 
   #expect(change: number): void {
@@ -276,26 +242,14 @@ export class TopicReader {
     const arriving = mapAhead(messages.entries(), READ_AHEAD_MESSAGES, ([i, message]) =>
       this.#arrive(message, entries[i]?.[0] as number, read),
     )
-    for await (const arrived of arriving) this.#take(arrived)
+    for await (const arrived of arriving) this.#arrivals.take(arrived)
     this.#moveTo(version, collection)
-    this.#expired.tell()
+    this.#arrivals.tellExpired()
   }
 
   /** Gives up on messages that no replica has had for a while, and says so. */
   async releaseHeld(): Promise<void> {
-    this.#release(this.#init.dht.runtime.monotonicNow())
-  }
-
-  #release(nowMs: number): void {
-    const { deliver, gaps } = this.#tracker.release(nowMs)
-    for (const gap of gaps) this.#tellGap(gap)
-    this.#hand(deliver)
-    this.#expired.tell()
-  }
-
-  #tellGap(gap: ReleasedGap): void {
-    this.#hasMissed = true
-    this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
+    this.#arrivals.release()
   }
 
   /** The position is so far beyond `version` that it can only come from a forged number: it counts for nothing. */
@@ -328,7 +282,7 @@ export class TopicReader {
       const entries = entriesAfter(await loadMessages(messages, read), after, read)
       for await (const arrived of this.#arriving(entries, read)) {
         isNew ||= arrived !== undefined
-        this.#take(arrived)
+        this.#arrivals.take(arrived)
         signal.throwIfAborted()
       }
     } catch (error) {
@@ -372,9 +326,8 @@ export class TopicReader {
     read: BlockReader,
   ): Promise<Arrived | undefined> {
     const place = { id: message.cid, ...placeOf(message, this.#position.moves) }
-    if (this.#tracker.wasDelivered(place)) return undefined // its data is not fetched again
-    if (message.body.publishedAt < this.#oldestWantedMs() && !this.#tracker.isAskedFor(place))
-      return undefined
+    const isOld = message.body.publishedAt < this.#oldestWantedMs()
+    if (!this.#arrivals.isWanted(place, isOld)) return undefined // its data is not fetched
     const context = { topic: this.#init.topic, addedInVersion, historic: !this.#joined }
     return { ...place, view: await toMessage(message, context, read) }
   }
@@ -383,38 +336,6 @@ export class TopicReader {
   #oldestWantedMs(): number {
     const { wantedFromMs, historicFromMs } = this.#request
     return this.#joined ? wantedFromMs : historicFromMs
-  }
-
-  #take(arrived: Arrived | undefined): void {
-    this.#init.signal.throwIfAborted()
-    if (arrived === undefined) return
-    const { gap, deliver } = this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow())
-    if (gap !== undefined) this.#tellGap(gap)
-    this.#hand(deliver)
-  }
-
-  /** One after the other: who asks for the position at one has not been given those behind it. */
-  #hand(arrived: Arrived[]): void {
-    this.#undelivered.push(...arrived)
-    while (!this.#init.signal.aborted) {
-      const next = this.#undelivered.shift()
-      if (next === undefined) return
-      this.#deliver(next)
-    }
-  }
-
-  #deliver(arrived: Arrived): void {
-    const { view } = arrived
-    if (view.expiresAt <= this.#init.dht.runtime.now()) return this.#noteExpired(arrived)
-    this.#expired.tell(arrived)
-    if (view.historic) this.#historicCount += 1
-    this.#arrivedAs.set(view, arrived)
-    this.#init.emit('message', view)
-  }
-
-  /** That what was there before a reader first came has expired is no news; that it expired while it was away is. */
-  #noteExpired(arrived: Arrived): void {
-    if (this.#joined || this.#init.from !== undefined) this.#expired.add(arrived)
   }
 }
 

@@ -123,7 +123,7 @@ export const CONTROLS: Control[] = [
     mechanism: 'a position knows what each writer has given, and not only a version',
     edits: [
       {
-        file: 'src/pubsub/reader.ts',
+        file: 'src/pubsub/arrivals.ts',
         from: 'writers: from.writers,',
         to: 'writers: [],',
       },
@@ -169,7 +169,7 @@ export const CONTROLS: Control[] = [
     mechanism: 'nothing expired is delivered',
     edits: [
       {
-        file: 'src/pubsub/reader.ts',
+        file: 'src/pubsub/arrivals.ts',
         from: 'if (view.expiresAt <= this.#init.dht.runtime.now()) return',
         to: '',
       },

@@ -1,0 +1,152 @@
+import { type Dht, fromHex, nodeIdOf } from '../dht/index.ts'
+import type { Message, SubscriptionEvents } from './api.ts'
+import { ExpiredGaps } from './expired.ts'
+import { createTracker, type ReleasedGap, type Tracker } from './gaps.ts'
+import type { KnownWriter } from './known-writers.ts'
+import { LIMITS, type PubSubOptions } from './options.ts'
+import type { Place, SavedPosition } from './saved-position.ts'
+
+/**
+ * What one reader has read, on its way to the application: each once and in its writer's order, but for what has expired;
+ * what is missing is told as a gap. Knows nothing of where it was read.
+ */
+
+export interface Arrived extends Place {
+  view: Message
+  id: string
+}
+
+export interface ArrivalsInit {
+  dht: Dht
+  options: PubSubOptions
+  /** What an earlier run of the same reader had been given. */
+  from: SavedPosition | undefined
+  /** Everything from each writer's beginning was asked for. */
+  strict: boolean
+  signal: AbortSignal
+  emit<E extends keyof SubscriptionEvents>(event: E, value: SubscriptionEvents[E]): void
+}
+
+export class Arrivals {
+  readonly #init: ArrivalsInit
+  readonly #tracker: Tracker<Arrived>
+  /** Taken in order, and not delivered yet: the one before is being delivered, or closed the subscription. */
+  readonly #undelivered: Arrived[] = []
+  readonly #arrivedAs = new WeakMap<Message, Arrived>()
+  readonly #expired = new ExpiredGaps((gap) => this.#tellGap(gap))
+  /** A gap was told, or what came behind the position that it began from was trimmed. */
+  #hasMissed = false
+  #historicCount = 0
+  #isLive = false
+
+  constructor(init: ArrivalsInit, nowMs: number) {
+    this.#init = init
+    const { from, strict } = init
+    const earlier = from && {
+      writers: from.writers,
+      hasTold: from.joined,
+      mayHaveExpired: nowMs - from.readAtMs > LIMITS.graceMs - LIMITS.maxAheadMs,
+    }
+    this.#tracker = createTracker({ strict, patienceMs: init.options.gapPatienceMs }, earlier)
+  }
+
+  get hasMissed(): boolean {
+    return this.#hasMissed
+  }
+
+  /** Messages of the history that were delivered. */
+  get historicCount(): number {
+    return this.#historicCount
+  }
+
+  get undelivered(): readonly Arrived[] {
+    return this.#undelivered
+  }
+
+  /** What waits above holes. */
+  held(): Arrived[] {
+    return this.#tracker.held()
+  }
+
+  get areHeld(): boolean {
+    return this.#tracker.heldCount > 0
+  }
+
+  writers(): KnownWriter[] {
+    return this.#tracker.known()
+  }
+
+  /** Of messages that were delivered. */
+  placesOf(messages: Message[]): Place[] {
+    return messages.flatMap((message) => this.#arrivedAs.get(message) ?? [])
+  }
+
+  /** Not what was delivered before; of what is older than what was asked for, only what its writer's numbers ask for. */
+  isWanted(place: Omit<Arrived, 'view'>, isOld: boolean): boolean {
+    return !this.#tracker.wasDelivered(place) && (!isOld || this.#tracker.isAskedFor(place))
+  }
+
+  /** Whether what is taken next comes behind what was trimmed. Before a reader first came that is no news to it. */
+  noteTrimmed(isTrimmed: boolean): void {
+    const { from } = this.#init
+    const isNew = !this.#isLive && (from === undefined || (!from.joined && from.seen.length === 0))
+    this.#tracker.readTrimmed(isTrimmed ? (isNew ? 'before' : 'since') : undefined)
+    if (isTrimmed && !isNew) this.#hasMissed = true
+  }
+
+  /** The history is over. */
+  goLive(): void {
+    this.#isLive = true
+    this.#tracker.goLive()
+  }
+
+  take(arrived: Arrived | undefined): void {
+    this.#init.signal.throwIfAborted()
+    if (arrived === undefined) return
+    const { gap, deliver } = this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow())
+    if (gap !== undefined) this.#tellGap(gap)
+    this.#hand(deliver)
+  }
+
+  /** Gives up on what has been waited for long enough. */
+  release(nowMs = this.#init.dht.runtime.monotonicNow()): void {
+    const { deliver, gaps } = this.#tracker.release(nowMs)
+    for (const gap of gaps) this.#tellGap(gap)
+    this.#hand(deliver)
+    this.#expired.tell()
+  }
+
+  /** What was read together is over. */
+  tellExpired(): void {
+    this.#expired.tell()
+  }
+
+  #tellGap(gap: ReleasedGap): void {
+    this.#hasMissed = true
+    this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
+  }
+
+  /** One after the other: who asks for the position at one has not been given those behind it. */
+  #hand(arrived: Arrived[]): void {
+    this.#undelivered.push(...arrived)
+    while (!this.#init.signal.aborted) {
+      const next = this.#undelivered.shift()
+      if (next === undefined) return
+      this.#deliver(next)
+    }
+  }
+
+  #deliver(arrived: Arrived): void {
+    const { view } = arrived
+    if (view.expiresAt <= this.#init.dht.runtime.now()) return this.#noteExpired(arrived)
+    this.#expired.tell(arrived)
+    if (view.historic) this.#historicCount += 1
+    this.#arrivedAs.set(view, arrived)
+    this.#init.emit('message', view)
+  }
+
+  /** That what was there before a reader first came has expired is no news; that it expired while it was away is. */
+  #noteExpired(arrived: Arrived): void {
+    if (this.#isLive || this.#init.from !== undefined) this.#expired.add(arrived)
+  }
+}
