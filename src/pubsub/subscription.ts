@@ -8,6 +8,7 @@ import type {
   SubscriptionEvents,
   SyncStatus,
 } from './api.ts'
+import { Attachment } from './attachment.ts'
 import { AvoidedReplicas } from './avoided.ts'
 import { countEvent, type SubscriptionCounters } from './diagnostics.ts'
 import { Emitter } from './emitter.ts'
@@ -20,9 +21,8 @@ import { type Push, TopicReader } from './reader.ts'
 import type { Retention } from './retention.ts'
 import type { SavedPosition } from './saved-position.ts'
 import { type Elsewhere, SourceWatch } from './source-watch.ts'
-import { assignedReplicas, type Statements } from './statements.ts'
+import type { Statements } from './statements.ts'
 import { Timers } from './timers.ts'
-import { topicMethods } from './wire.ts'
 
 /**
  * The subscriber's side: attach first and keep what is pushed, then read what was said before, then deliver both in
@@ -58,10 +58,7 @@ export class TopicSubscription implements Subscription {
   readonly #given: GivenPosition
   readonly #others: FirstOthers
   readonly #abort = new AbortController()
-  /** The replica that serves this subscriber. */
-  #source: NodeId | undefined
-  /** The one that did before, until it was told. */
-  #left: NodeId | undefined
+  readonly #attachment: Attachment
   /** Until then nothing is delivered: nobody listens yet. */
   #isStarted = false
   readonly #begun = Promise.withResolvers<void>()
@@ -69,7 +66,6 @@ export class TopicSubscription implements Subscription {
   #hadPeers = false
   #queue: Promise<unknown> = Promise.resolve()
   readonly #timers: Timers
-  #attaching: Promise<void> | undefined
   #attachFailures = 0
   #waitingPushes = 0
   /** There were more than may wait: what they brought is read once those before them are delivered. */
@@ -85,7 +81,7 @@ export class TopicSubscription implements Subscription {
     this.#avoided = new AvoidedReplicas(init.dht.runtime, init.options.avoidMs)
     this.#emitter = new Emitter(init.options.maxUnreadMessages)
     this.#presence = init.presence.of(init.topicKey, {
-      source: () => this.#source,
+      source: () => this.#attachment.source,
       onChange: (members) => this.#emitter.emit('presence', members),
     })
     this.#reader = new TopicReader({
@@ -100,6 +96,16 @@ export class TopicSubscription implements Subscription {
     this.#watch = new SourceWatch(init.dht, this.#reader, this.#avoided, this.#abort.signal)
     this.#given = new GivenPosition(init.topicKey, this.#reader, this.#emitter)
     this.#others = new FirstOthers(init, () => void this.resync())
+    this.#attachment = new Attachment({
+      dht: init.dht,
+      topicKey: init.topicKey,
+      signal: this.#abort.signal,
+      avoided: this.#avoided,
+      others: this.#others,
+      statement: () => this.#statement('subscribe'),
+      onAttached: (left) => this.#onAttached(left),
+      onNone: () => this.#tryLater(),
+    })
   }
 
   get status(): SyncStatus {
@@ -119,7 +125,7 @@ export class TopicSubscription implements Subscription {
   }
 
   get source(): NodeId | undefined {
-    return this.#source
+    return this.#attachment.source
   }
 
   get present(): PresenceMember[] {
@@ -155,7 +161,7 @@ export class TopicSubscription implements Subscription {
   async start(): Promise<void> {
     const { dht, options } = this.#init
     void this.#others.unawaited.then(() => this.#announce())
-    await this.#attach()
+    await this.#attachment.attach()
     await this.#serially(() => this.#read())
     if (this.#reader.beginsAtEnd) {
       const waited = delay(dht.runtime, options.beginMs, this.#abort.signal).catch(() => undefined)
@@ -172,7 +178,7 @@ export class TopicSubscription implements Subscription {
 
   /** Called for each push that arrives for this topic; the acknowledgement does not wait for the application. */
   receive(push: Push, from: NodeId): void {
-    if (this.#abort.signal.aborted || from !== this.#source) return
+    if (this.#abort.signal.aborted || from !== this.source) return
     if (this.#waitingPushes >= MAX_WAITING_PUSHES) {
       this.#droppedPush = true
       return
@@ -180,7 +186,7 @@ export class TopicSubscription implements Subscription {
     this.#waitingPushes += 1
     void this.#serially(async () => {
       this.#waitingPushes -= 1
-      if (from !== this.#source) return
+      if (from !== this.source) return
       await this.#reader.takePush(push, from)
       if (!this.#droppedPush || this.#waitingPushes > 0) return
       this.#droppedPush = false
@@ -189,20 +195,20 @@ export class TopicSubscription implements Subscription {
   }
 
   peerGone(peer: NodeId): void {
-    if (peer === this.#source && !this.#abort.signal.aborted) void this.#reattach()
+    if (peer === this.source && !this.#abort.signal.aborted) void this.#reattach()
     else if (this.#status === 'synced') this.#setStatus('synced')
   }
 
   /** Attaches anew and reads what was missed. Never rejects: what fails is tried again with the check. */
   async resync(): Promise<void> {
-    await this.#attaching
+    await this.#attachment.underWay
     await this.#reattach()
   }
 
   async renew(): Promise<void> {
     const { statements, topicKey } = this.#init
     await statements.send(topicKey, await this.#statement('subscribe'))
-    if (this.#source !== undefined) await this.#attachTo(this.#source)
+    if (this.source !== undefined) await this.#attachment.attachTo(this.source)
   }
 
   async unsubscribe(): Promise<void> {
@@ -256,62 +262,35 @@ export class TopicSubscription implements Subscription {
     }
   }
 
-  /** One attempt over the ranked replicas; sets the source, or the status 'degraded' and a later attempt, or waits for others. */
-  #attach(): Promise<void> {
-    this.#attaching ??= this.#attachRanked().finally(() => {
-      this.#attaching = undefined
-    })
-    return this.#attaching
+  #onAttached(left: NodeId | undefined): void {
+    this.#attachFailures = 0
+    if (left !== undefined) this.#init.onMoved(left)
+    this.#presence.attached()
   }
 
-  async #attachRanked(): Promise<void> {
-    const { dht, topicKey } = this.#init
-    this.#left = this.#source ?? this.#left
-    this.#source = undefined
-    const set = await dht.replicas.set(topicKey).catch(() => [])
-    if (await this.#others.areAwaited(set)) return
-    const ranked = this.#avoided.last(await assignedReplicas(dht.self, topicKey, set), (peer) => peer)
-    for (const peer of ranked) {
-      if (this.#abort.signal.aborted) return
-      try {
-        await this.#attachTo(peer)
-        this.#source = peer
-        this.#attachFailures = 0
-        if (this.#left !== undefined && this.#left !== peer) this.#init.onMoved(this.#left)
-        this.#left = undefined
-        this.#presence.attached()
-        return
-      } catch (error) {
-        dht.replicas.noteFailure(peer, asStickyError(error, 'UNREACHABLE'))
-      }
-    }
+  #tryLater(): void {
     this.#setStatus('degraded')
     this.#attachFailures += 1
     this.#timers.after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
   }
 
-  async #attachTo(peer: NodeId): Promise<void> {
-    const { dht, topicKey } = this.#init
-    const { envelope } = await this.#statement('subscribe')
-    await dht.rpc.request(peer, topicMethods.attach, { topic: topicKey, statement: envelope })
-  }
-
   async #reattach(): Promise<void> {
-    if (this.#abort.signal.aborted || this.#attaching !== undefined) return
+    if (this.#abort.signal.aborted || this.#attachment.underWay !== undefined) return
     this.#setStatus(this.#reader.joined ? 'catching-up' : 'joining')
-    await this.#attach()
+    await this.#attachment.attach()
     await this.#serially(() => this.#read())
   }
 
   /** From the current source: the history asked for the first time, what was missed later. */
   async #read(): Promise<void> {
-    if (this.#source === undefined) return
+    const { source } = this
+    if (source === undefined) return
     if (!this.#isStarted) {
-      await this.#reader.prepare(this.#source)
+      await this.#reader.prepare(source)
       return this.#begun.resolve()
     }
-    if (this.#reader.joined) await this.#reader.catchUp(this.#source, true)
-    else await this.#reader.join(this.#source)
+    if (this.#reader.joined) await this.#reader.catchUp(source, true)
+    else await this.#reader.join(source)
     this.#attachFailures = 0
   }
 
@@ -334,21 +313,19 @@ export class TopicSubscription implements Subscription {
     if (this.#abort.signal.aborted) return
     const { dht, counters } = this.#init
     countEvent(counters, 'error', error)
-    if (this.#source !== undefined) this.#avoided.add(this.#source)
+    if (this.source !== undefined) this.#avoided.add(this.source)
     // a source that hands out what does not verify is not asked again for a while
-    if (error.action === 'penalise' && this.#source !== undefined) dht.replicas.markDown(this.#source)
+    if (error.action === 'penalise' && this.source !== undefined) dht.replicas.markDown(this.source)
     this.#emitter.emit('error', error)
-    this.#setStatus('degraded')
-    this.#attachFailures += 1
-    this.#timers.after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
+    this.#tryLater()
   }
 
   // --- watching
 
   /** The safety net under pushes: is the source a replica still, and has it, or another of them, gone further? */
   async #check(): Promise<void> {
-    const source = this.#source
-    if (source === undefined || this.#attaching !== undefined) return
+    const { source } = this
+    if (source === undefined || this.#attachment.underWay !== undefined) return
     const { dht, topicKey } = this.#init
     if (this.#status === 'offline' && dht.rpc.connectedPeers.length > 0) return this.#reattach()
     if (this.#status === 'synced') this.#setStatus('synced') // unless everybody has gone meanwhile
@@ -368,7 +345,7 @@ export class TopicSubscription implements Subscription {
   /** Whoever withholds is left; one that merely lacks something is looked at once more. */
   async #compare(source: NodeId, elsewhere: Elsewhere): Promise<void> {
     const finding = await this.#watch.compare(elsewhere)
-    if (finding === 'level' || source !== this.#source) return
+    if (finding === 'level' || source !== this.source) return
     if (finding === 'lacks') return this.#timers.after(RECHECK_MS, () => void this.#check())
     this.#avoided.add(source)
     void this.#reattach()
