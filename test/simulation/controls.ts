@@ -285,8 +285,8 @@ export const CONTROLS: Control[] = [
     edits: [
       {
         file: 'src/pubsub/publish.ts',
-        from: 'const ack = initiator === this.#dht.self ?',
-        to: 'const ack = initiator !== undefined ?',
+        from: 'initiator === this.#dht.self ? answer :',
+        to: 'initiator !== undefined ? answer :',
       },
     ],
     schedule: 'S8',
