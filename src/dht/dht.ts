@@ -39,6 +39,7 @@ export class Dht {
   readonly store: RecordStore
   readonly #antiEntropy: AntiEntropy | undefined
   readonly #topologyListeners = new Set<() => void>()
+  readonly #startedAtMs: number
   #sweepTimer: Timer | undefined
   #sweeping: Promise<unknown> = Promise.resolve()
   #closed = false
@@ -46,6 +47,7 @@ export class Dht {
   constructor(init: DhtInit) {
     this.network = init.network
     this.runtime = init.runtime ?? systemRuntime
+    this.#startedAtMs = this.runtime.monotonicNow()
     this.options = { ...DEFAULT_DHT_OPTIONS, ...init.options }
     this.stages = init.stages ?? new StageTimers(this.runtime)
     this.rpc = new Rpc(this.network, this.runtime, this.options, this.stages)
@@ -138,11 +140,20 @@ export class Dht {
   /** A block of an own record that its disk has lost or corrupted; from then on it is there again. */
   async #fetchMissing(record: HeldRecord, ref: BlockRef): Promise<Uint8Array | undefined> {
     const bytes = await this.#fromHolders(record.kind.name, record.key, ref, [this.self])
-    if (bytes !== undefined)
+    if (bytes === undefined) await this.#requireOthers(record.key)
+    else
       await this.store.storage
         .write([{ type: 'put', key: blockName(ref), value: bytes }])
         .catch(() => undefined)
     return bytes
+  }
+
+  /** Nobody had it because nobody was asked: a node that has just started does not know the others yet. */
+  async #requireOthers(key: Uint8Array): Promise<void> {
+    const isNew = this.runtime.monotonicNow() - this.#startedAtMs < this.options.aloneMs
+    const others = (await this.replicas.set(key)).filter(({ nodeId }) => nodeId !== this.self)
+    if (isNew && others.length === 0)
+      throw new StickyError('UNREACHABLE', 'No other holder is known yet that could have it.')
   }
 
   /** Undefined when all holders say that they have not; rejects when one could not be asked. */
@@ -156,7 +167,8 @@ export class Dht {
     const kind = this.store.blockKind(ref.kind)
     const others = (await this.replicas.set(key)).filter(({ nodeId }) => !except.includes(nodeId))
     const ask = async ({ nodeId }: ClosestPeer, over: AbortSignal) => {
-      if (this.#closed || signal?.aborted) return undefined
+      if (this.#closed) throw new StickyError('CLOSED', 'This node is closed.')
+      signal?.throwIfAborted()
       const ends = signal === undefined ? over : AbortSignal.any([over, signal])
       try {
         const [bytes] = await requestBlocks(this.rpc, recordKind, key, [ref], nodeId, ends)

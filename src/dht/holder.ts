@@ -19,7 +19,8 @@ export function serveRecords(store: RecordStore, rpc: Rpc): void {
     const outcome = await record.exclusive(() => fastForward(store, record, base, id, delta))
     // what was here already may have come with another delta
     if (outcome !== 'applied') return { outcome }
-    const signed = await record.kind.acknowledge(key, delta)
+    // it is on the disk whether or not this node can sign
+    const signed = await record.kind.acknowledge(key, delta).catch(() => undefined)
     return { outcome: 'stored' as const, ...(signed === undefined ? {} : { signed }) }
   })
 

@@ -53,10 +53,11 @@ export function publicKeyOf(nodeId: NodeId): Uint8Array {
 // RFC 8032 key prefix for PKCS#8, so that the platform can sign with a raw 32-byte seed.
 const PKCS8_PREFIX = fromHex('302e020100300506032b657004220420')
 
-/** Ed25519 in the thread that asks. Undefined where WebCrypto, which works on others, is to do it this time. */
+/** Ed25519 in the thread that asks. Undefined where WebCrypto, which works on others, is to do it this time. Never throws. */
 export interface Ed25519Here {
-  sign(key: CryptoKey, bytes: Uint8Array): Uint8Array | undefined
-  verify(key: CryptoKey, bytes: Uint8Array, signature: Uint8Array): boolean | undefined
+  /** `seed`: 32 bytes. */
+  signer(seed: Uint8Array): (bytes: Uint8Array) => Uint8Array | undefined
+  verify(publicKey: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean | undefined
 }
 
 let here: Ed25519Here | undefined
@@ -82,8 +83,9 @@ async function platformSigner(seed: Uint8Array): Promise<Identity['sign'] | unde
   try {
     const pkcs8 = concatBytes(PKCS8_PREFIX, seed) as Uint8Array<ArrayBuffer>
     const key = await crypto.subtle.importKey('pkcs8', pkcs8, 'Ed25519', false, ['sign'])
+    const signHere = here?.signer(seed)
     return async (bytes) =>
-      here?.sign(key, bytes) ??
+      signHere?.(bytes) ??
       new Uint8Array(await crypto.subtle.sign('Ed25519', key, bytes as Uint8Array<ArrayBuffer>))
   } catch {
     return undefined // a platform without Ed25519: the caller falls back to @noble/curves
@@ -133,16 +135,15 @@ export async function verifySignature(
   signature: Uint8Array,
 ): Promise<boolean> {
   if (publicKey.byteLength !== 32 || signature.byteLength !== 64 || isSmallOrderKey(publicKey)) return false
+  const isRight = here?.verify(publicKey, bytes, signature)
+  if (isRight !== undefined) return isRight
   const key = await importedKey(publicKey)
   if (key !== undefined) {
-    return (
-      here?.verify(key, bytes, signature) ??
-      crypto.subtle.verify(
-        'Ed25519',
-        key,
-        signature as Uint8Array<ArrayBuffer>,
-        bytes as Uint8Array<ArrayBuffer>,
-      )
+    return crypto.subtle.verify(
+      'Ed25519',
+      key,
+      signature as Uint8Array<ArrayBuffer>,
+      bytes as Uint8Array<ArrayBuffer>,
     )
   }
   return verifyWithoutPlatform(publicKey, bytes, signature)

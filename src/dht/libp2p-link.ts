@@ -83,7 +83,7 @@ const prefixed = (frame: Uint8Array): Uint8Array => {
 
 /** First in, first out. An array's own `shift` moves all that is behind. */
 class Fifo {
-  #packets: Uint8Array[] = []
+  #packets: (Uint8Array | undefined)[] = []
   #first = 0
 
   get isEmpty(): boolean {
@@ -97,6 +97,7 @@ class Fifo {
   take(): Uint8Array | undefined {
     if (this.isEmpty) return undefined
     const packet = this.#packets[this.#first]
+    this.#packets[this.#first] = undefined
     this.#first += 1
     if (this.#first * 2 > this.#packets.length) {
       this.#packets = this.#packets.slice(this.#first)

@@ -25,8 +25,8 @@ export interface Link {
   /** Bytes accepted by `send` that the transport has not taken yet. */
   readonly bufferedBytes: number
   /**
-   * Queues one frame (≤ MAX_FRAME_BYTES). Frames come in the order in which they were sent, but small ones may overtake
-   * those above 16 KiB. False when the link is closed: the frame is not sent.
+   * Queues one frame (≤ MAX_FRAME_BYTES). Those up to 16 KiB come in the order in which they were sent, and so do larger
+   * ones; between a small one and a large one there is no order. False when the link is closed: the frame is not sent.
    */
   send(frame: Uint8Array): boolean
   close(): void

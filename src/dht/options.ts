@@ -40,6 +40,11 @@ export interface DhtOptions {
   maxInflightPerPeer: number
   /** Requests in a row without an answer before a link counts as dead (lesson L-C3). */
   unansweredBeforeRedial: number
+  /**
+   * A node that knows no other holder so long after its start counts as the only one: what its disk has lost nobody has.
+   * Before that it may come to know them at any moment.
+   */
+  aloneMs: number
   /** A read goes on this long after a majority has answered, for those who are slower. */
   stragglerMs: number
   /** Links kept per peer (both sides may open one at the same moment). */
@@ -69,6 +74,7 @@ export const DEFAULT_DHT_OPTIONS: DhtOptions = {
   maxPeerRoundMs: 120_000,
   maxInflightPerPeer: 256,
   unansweredBeforeRedial: 3,
+  aloneMs: 60_000,
   stragglerMs: 250,
   maxLinksPerPeer: 3,
 }

@@ -29,6 +29,9 @@ export interface RecordStoreInit {
   readonly stages: StageTimers
 }
 
+/** Records that are counted as lost. */
+const MAX_LOST = 10_000
+
 export class RecordStore {
   readonly storage: Storage
   readonly runtime: Runtime
@@ -39,6 +42,7 @@ export class RecordStore {
   readonly stages: StageTimers
   /** Joins that made a new head of two; taking over a newer one is none. */
   readonly counters = { merges: 0, lostHeads: 0 }
+  readonly #lost = new Set<string>()
   readonly #loaded = new Map<string, Promise<HeldRecord>>()
   /** On their way out of memory: who asks for one meanwhile is given the same object, unless it has become stale. */
   readonly #unloading = new Map<string, Promise<HeldRecord>>()
@@ -108,8 +112,15 @@ export class RecordStore {
       fetchMissing: (held, ref) => this.#fetchMissing(held, ref),
     })
     await this.stages.watch('load', () => record.load())
-    if (record.hasLostHead) this.counters.lostHeads += 1
+    if (record.hasLostHead) this.#noteLost(`${kind.name}/${toHex(key)}`)
     return record
+  }
+
+  /** Each once, however often it is read: what is lost stays so until the next checkpoint. */
+  #noteLost(name: string): void {
+    if (this.#lost.size >= MAX_LOST) return
+    this.#lost.add(name)
+    this.counters.lostHeads = this.#lost.size
   }
 
   /** Folds the longest unused record into its checkpoint and forgets it. */

@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { bytesUpTo, decode, encode, integer, sha256, toHex } from './codec.ts'
-import { StickyError } from './errors.ts'
+import { type ErrorCode, StickyError } from './errors.ts'
 import type { Block, BlockKind, BlockReader, BlockRef, Change, HeadKind } from './kinds.ts'
 import type { DhtOptions } from './options.ts'
 import type { Storage, StorageOp } from './storage.ts'
@@ -21,6 +21,8 @@ const checkpointSchema = v.strictObject({
   head: bytesUpTo(4_096),
   logFrom: integer(0, Number.MAX_SAFE_INTEGER),
 })
+/** Nothing is wrong with the entry: its reading was ended. */
+const STOPPED: ReadonlySet<ErrorCode> = new Set(['CLOSED', 'ABORTED'])
 const logSchema = v.strictObject({ delta: bytesUpTo(512 * 1024) })
 
 export interface RecordPorts {
@@ -164,7 +166,7 @@ export class HeldRecord {
       const { delta } = decode(value, 600 * 1024, logSchema)
       return await this.kind.apply(this.key, this.#head, delta, this.read, 'disk')
     } catch (error) {
-      if (error instanceof StickyError && error.retryable) throw error
+      if (error instanceof StickyError && (error.retryable || STOPPED.has(error.code))) throw error
       return undefined
     }
   }

@@ -122,7 +122,8 @@ export class Confirmation {
       rank: dht.runtime.random() + (silent.has(replica.nodeId) ? 1 : 0),
     }))
     ranked.sort((a, b) => a.rank - b.rank)
-    const needed = Math.floor(this.#replicas.length / 2) // beside the initiator
+    const heard = this.#replicas.length - others.length
+    const needed = Math.floor(this.#replicas.length / 2) + 1 - heard
     return ranked.slice(0, needed + 1).map(({ replica }) => replica)
   }
 

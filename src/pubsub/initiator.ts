@@ -125,7 +125,7 @@ export class Initiator {
       const result = await this.#enqueue(topic, { messages: accepted, payloads, expect })
       const { replicas, durableReplicas, head } = result
       const { version } = decodeCoordinator(head)
-      return { version, replicas, durableReplicas, results, ...signedOf(result) }
+      return { version, replicas, durableReplicas, results, ...signedOf(result, accepted.length) }
     } catch (error) {
       if (expect === undefined) throw error
       return toRefusal(error)
@@ -250,10 +250,10 @@ function toRefusal(error: unknown) {
   return { version, replicas: 0, durableReplicas: 0, results: [code] }
 }
 
-/** What the replicas have signed of it, for the publishers of its messages. */
-function signedOf({ delta, signed }: CommitResult): { signed?: Signed } {
+/** What the replicas have signed of it, for the publisher of so many of its messages. */
+function signedOf({ delta, signed }: CommitResult, count: number): { signed?: Signed } {
   const ids = delta === undefined ? [] : [...messageIdsIn(delta)]
-  if (ids.length === 0 || signed.length === 0) return {}
+  if (ids.length === 0 || signed.length === 0 || ids.length > count * MAX_IDS_FOR_EACH) return {}
   const by = signed.slice(0, LIMITS.maxSignedBy)
   return { signed: { ids, by: by.map(({ peer, signed: bytes }) => [publicKeyOf(peer), bytes]) } }
 }
@@ -282,6 +282,9 @@ function takeGroup(waiting: Waiter[]): Waiter[] {
   }
   return waiting.splice(0, count)
 }
+
+/** Where more of others' messages were in a commit, their ids are more bytes than the publisher's questions would be. */
+const MAX_IDS_FOR_EACH = 32
 
 /** What a delta takes beside its parts. */
 const DELTA_FRAME_BYTES = 1_024

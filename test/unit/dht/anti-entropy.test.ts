@@ -278,8 +278,11 @@ describe('a block that one disk lost', () => {
     await alone.dht.store.close()
     const [page] = await alone.storage.allKeys('block/page/')
     await alone.storage.corrupt(page as string)
-    const again = await net.add({ storage: alone.storage })
     net.hub.peers.delete(alone.nodeId)
+    const fresh = await net.add({ storage: alone.storage })
+    await expect(messageCount(fresh)).rejects.toMatchObject({ code: 'UNREACHABLE' }) // somebody may yet come
+    net.hub.peers.delete(fresh.nodeId)
+    const again = await net.add({ storage: alone.storage, options: { aloneMs: 0 } })
     await expect(messageCount(again)).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 })
