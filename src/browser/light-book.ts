@@ -8,7 +8,7 @@ export interface BookOptions {
   maxPeers: number
   /** Addresses of one peer that are of use; more are tried by nobody. */
   maxAddresses: number
-  /** A peer's own word on its role is believed for so long after the connection on which it was given: roles change. */
+  /** A peer's own word on its role is believed for so long: roles change. Who is connected is asked again before. */
   profileMs: number
   /** Only wss: all that a page over https may open. */
   secureOnly: boolean
@@ -67,6 +67,12 @@ export class LightBook {
     const isOld =
       profile !== undefined && this.#runtime.monotonicNow() - profile.atMs > this.#options.profileMs
     return isOld ? undefined : profile
+  }
+
+  /** Its word is missing, or will be too old before long. */
+  isDue(peer: NodeId): boolean {
+    const profile = this.#entries.get(peer)?.profile
+    return profile === undefined || this.#runtime.monotonicNow() - profile.atMs > this.#options.profileMs / 2
   }
 
   async placeOf(peer: NodeId): Promise<Uint8Array> {

@@ -270,12 +270,20 @@ export class LightPool {
     }
   }
 
+  /** A connection may stand for longer than what was said at its beginning is believed. */
+  #askAgain(): void {
+    for (const connection of this.all)
+      if (connection.peer !== this.bridgeId && this.#init.book.isDue(connection.peer))
+        this.#identified.set(connection, this.#identify(connection))
+  }
+
   #ping(): void {
     const { runtime, options } = this.#init
     this.#pings = runtime.setTimer(
       () => {
         const limit = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(options.pingTimeoutMs)])
         void this.dropDead(limit)
+        this.#askAgain()
         this.#ping()
       },
       jittered(runtime, options.pingMs),

@@ -254,3 +254,23 @@ describe('light network', () => {
     expect(light.isConnected(bridgeId)).toBe(false)
   })
 })
+
+describe('a light network and a bridge that fails it', () => {
+  let net: TestLibp2pNet
+  afterEach(async () => {
+    await Promise.all(lights.splice(0).map((light) => light.close()))
+    await net?.stop()
+  })
+
+  it('goes on asking holders where the bridge has gone, also when their own word has become old', async () => {
+    const profileMs = 200
+    net = await startLibp2pNet(['durable', 'durable', 'durable'])
+    const light = await lightIn(net, { profileMs, pingMs: 50 })
+    const found = () => light.closestPeers(Uint8Array.of(1), { count: 8, minDurable: 3, ...within() })
+    await vi.waitFor(async () => expect(await found()).toHaveLength(3), patience)
+    await net.bridge.stop()
+    await vi.waitFor(() => expect(light.isConnected(String(net.bridge.peerId))).toBe(false), patience)
+    const startedMs = performance.now()
+    while (performance.now() - startedMs < 4 * profileMs) expect(await found()).toHaveLength(3)
+  }, 30_000)
+})
