@@ -159,6 +159,8 @@ export class LightNetwork implements PeerNetwork {
       this.#watch()
       this.#news()
     } catch (error) {
+      // else it would count as joined, and nobody would try again
+      this.#pool.standing(bridgeId)?.abort('The bridge could not be joined.')
       throw networkError(error, signal)
     }
   }

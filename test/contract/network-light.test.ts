@@ -5,6 +5,7 @@ import {
   type LightNetworkOptions,
 } from '../../src/browser/light-network.ts'
 import { identityFromSeed, nodeIdOf } from '../../src/dht/identity.ts'
+import { KAD_PROTOCOL } from '../../src/dht/libp2p.ts'
 import type { Link, LinkEvents } from '../../src/dht/network.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
 import { freePort } from '../support/proxied.ts'
@@ -273,4 +274,19 @@ describe('a light network and a bridge that fails it', () => {
     const startedMs = performance.now()
     while (performance.now() - startedMs < 4 * profileMs) expect(await found()).toHaveLength(3)
   }, 30_000)
+
+  it('counts as not connected to one that could not be joined, so that it is joined again', async () => {
+    net = await startLibp2pNet(['durable'])
+    const bridgeId = String(net.bridge.peerId)
+    const seed = new Uint8Array(32).fill(97)
+    const { nodeId } = await identityFromSeed(seed)
+    const light = await createLightNetwork({ nodeId, seed, options: { questionMs: 300 } })
+    lights.push(light)
+    net.admitted.add(nodeId)
+    await net.bridge.unhandle(KAD_PROTOCOL)
+    await net.bridge.handle(KAD_PROTOCOL, () => undefined) // it takes questions and does not answer
+    const joining = light.join(net.bridgeAddress, bridgeId, AbortSignal.timeout(8_000))
+    await expect(joining).rejects.toMatchObject({ code: 'UNREACHABLE' })
+    expect(light.isConnected(bridgeId)).toBe(false)
+  })
 })
