@@ -15,8 +15,8 @@ export const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 
 /** Six times what a kad-dht answers of 20 nodes with ten addresses each. */
 export const MAX_MESSAGE_BYTES = 128 * 1024
-/** Twice what kad-dht answers with. */
-const MAX_PEERS = 40
+/** What kad-dht answers with: more only help who makes them up. */
+const MAX_PEERS = 20
 const MAX_ADDRESSES = 16
 /** The longest address of a websocket has a name of 253 characters and a node id. */
 const MAX_ADDRESS_BYTES = 400

@@ -3,6 +3,7 @@ import {
   type ClosestOptions,
   type ClosestPeer,
   choose,
+  chooseFirst,
   distanceBetween,
   jittered,
   KAD_DURABLE_PROTOCOL,
@@ -39,7 +40,7 @@ import { DEFAULT_POOL_OPTIONS, LightPool, type PoolOptions } from './light-pool.
 export interface LightNetworkOptions extends PoolOptions, LookUpOptions, BookOptions {
   /** A look-up that takes longer is cut off; what it found so far is used. */
   lookUpTimeoutMs: number
-  /** One question of it, the dial included; and the meeting of those that are chosen. */
+  /** One question of it, the dial included; and one round of meeting those that are chosen. */
   questionMs: number
   /** A connection on which a stream takes longer to open counts as dead; half of what a link may take to open. */
   stalledConnectionMs: number
@@ -62,7 +63,7 @@ export const DEFAULT_LIGHT_NETWORK_OPTIONS: LightNetworkOptions = {
   maxWatchMs: 30_000,
 }
 
-/** In which those chosen are met; each round replaces those that are not there. */
+/** In which those chosen are met, each `questionMs` at most; each round replaces those that are not there. */
 const MAX_ROUNDS = 3
 
 /** Holders that are asked where the bridge is gone. */
@@ -209,15 +210,27 @@ export class LightNetwork implements PeerNetwork {
       signal.throwIfAborted()
       const named = { all: new Set([...(common ?? []), ...(durable ?? [])]), durable: new Set(durable) }
       for (const { peer } of this.#pool.all) if (this.#book.profileOf(peer)?.stores) named.all.add(peer)
-      for (let round = 0; ; round++) {
-        const chosen = choose(await this.#rank(named, target), count, minDurable)
-        const strangers = chosen.filter(({ nodeId }) => !this.#isMet(nodeId))
-        if (strangers.length === 0 || round === MAX_ROUNDS) return chosen
-        for (const nodeId of await this.#absent(strangers, limit)) named.all.delete(nodeId)
-        signal.throwIfAborted()
-      }
+      return await this.#met(named, target, { count, minDurable, signal })
     } catch (error) {
       throw networkError(error, signal)
+    }
+  }
+
+  /** The closest that are there. Each round meets twice as many: one liar names twenty that are not. */
+  async #met(
+    named: Named,
+    target: Uint8Array,
+    { count, minDurable, signal }: ClosestOptions,
+  ): Promise<ClosestPeer[]> {
+    for (let round = 0; ; round++) {
+      const ranked = await this.#rank(named, target)
+      const chosen = choose(ranked, count, minDurable)
+      const isStranger = ({ nodeId }: ClosestPeer) => !this.#isMet(nodeId)
+      if (!chosen.some(isStranger)) return chosen
+      if (round === MAX_ROUNDS) return chooseFirst(ranked, (peer) => !isStranger(peer), count, minDurable)
+      const strangers = choose(ranked, count * 2 ** round, minDurable * 2 ** round).filter(isStranger)
+      for (const nodeId of await this.#absent(strangers, signal)) named.all.delete(nodeId)
+      signal.throwIfAborted()
     }
   }
 
@@ -238,7 +251,10 @@ export class LightNetwork implements PeerNetwork {
     return this.#book.profileOf(nodeId) !== undefined || this.isConnected(nodeId)
   }
 
-  /** Others go on naming who has gone. Who is merely slow counts as there. */
+  /**
+   * Others go on naming who has gone. Who is merely slow counts as there. Not within the look-up's time: who names peers that
+   * do not answer uses that up.
+   */
   async #absent(strangers: ClosestPeer[], within: AbortSignal): Promise<NodeId[]> {
     const signal = AbortSignal.any([within, AbortSignal.timeout(this.#options.questionMs)])
     const absent = await Promise.all(

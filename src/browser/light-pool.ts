@@ -115,20 +115,13 @@ export class LightPool {
     signal.throwIfAborted()
     const standing = this.standing(peer)
     if (standing !== undefined) return standing
-    const dial = this.#dials.get(peer) ?? this.#dial(peer)
-    const gaveUp = Promise.withResolvers<never>()
-    const onAbort = () => gaveUp.reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    try {
-      return await Promise.race([dial, gaveUp.promise])
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-    }
+    return unlessAborted(this.#dials.get(peer) ?? this.#dial(peer), signal)
   }
 
   /** As `connect`, and what the peer says of itself is in the book then, if it has said it in good time. */
   async meet(peer: NodeId, signal: AbortSignal): Promise<void> {
-    await this.#identified.get(await this.connect(peer, signal))
+    const connection = await this.connect(peer, signal)
+    await unlessAborted(this.#identified.get(connection), signal)
   }
 
   /** Cuts those that give no sign of life before the signal aborts. */
@@ -293,3 +286,14 @@ export class LightPool {
 
 /** For the memory of what failed. */
 const circuitTo = (peer: NodeId): string => `circuit to ${peer}`
+
+async function unlessAborted<T>(result: T, signal: AbortSignal): Promise<Awaited<T>> {
+  const gaveUp = Promise.withResolvers<never>()
+  const onAbort = () => gaveUp.reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([result, gaveUp.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

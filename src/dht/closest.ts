@@ -19,3 +19,22 @@ export function choose(ranked: Ranked[], count: number, minDurable: number): Clo
   const chosen = new Set([...durable, ...others])
   return sorted.filter((peer) => chosen.has(peer)).map(({ nodeId, durable }) => ({ nodeId, durable }))
 }
+
+/** As `choose`, and those that are not preferred only fill the places that are left. */
+export function chooseFirst(
+  ranked: Ranked[],
+  isPreferred: (peer: Ranked) => boolean,
+  count: number,
+  minDurable: number,
+): ClosestPeer[] {
+  const first = choose(ranked.filter(isPreferred), count, minDurable)
+  const durable = first.filter((peer) => peer.durable).length
+  const others = ranked.filter((peer) => !isPreferred(peer))
+  const rest = choose(others, count - first.length, Math.max(0, minDurable - durable))
+  const chosen = new Set([...first, ...rest].map(({ nodeId }) => nodeId))
+  return choose(
+    ranked.filter(({ nodeId }) => chosen.has(nodeId)),
+    count,
+    0,
+  )
+}

@@ -17,8 +17,12 @@ import {
   type LightNetworkOptions,
 } from '../../src/browser/light-network.ts'
 import { encodeFields } from '../../src/browser/light-protobuf.ts'
+import { choose, distanceBetween } from '../../src/dht/closest.ts'
+import { sha256 } from '../../src/dht/codec.ts'
 import { identityFromSeed, nodeIdOf, peerIdBytesOf } from '../../src/dht/identity.ts'
+import { placeOfNode } from '../../src/dht/index.ts'
 import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL, LINK_PROTOCOL } from '../../src/dht/libp2p.ts'
+import { startLibp2pNet, type TestLibp2pNet } from '../support/libp2p-net.ts'
 
 /** What whoever answers a light node can do to it: bridges and peers that lie, flood, or say nothing. */
 
@@ -239,4 +243,71 @@ describe('a peer', () => {
     await vi.waitFor(() => expect(closed).toBe(1))
     await isWell()
   })
+})
+
+describe('a holder among others that names forty nodes that are not there, closer than all that are', () => {
+  let net: TestLibp2pNet
+  const key = Uint8Array.of(1)
+  const made: string[] = []
+
+  beforeEach(async () => {
+    net = await startLibp2pNet(['durable', 'durable', 'durable', 'durable', 'durable', 'durable'])
+    const target = await sha256(key)
+    const ranked = await Promise.all(
+      Array.from({ length: 4_000 }, async (_, i) => {
+        const nodeId = idOf(10_000 + i)
+        return { nodeId, durable: true, distance: distanceBetween(await placeOfNode(nodeId), target) }
+      }),
+    )
+    made.splice(0, made.length, ...choose(ranked, 400, 0).map(({ nodeId }) => nodeId))
+  }, 20_000)
+  afterEach(() => net?.stop())
+
+  /** Each time others, so that none rests. */
+  const lie = (addresses: (i: number) => Uint8Array[]): Answer => {
+    let said = 0
+    return (stream) => {
+      const fields = made.splice(0, 40).map((nodeId) => ({
+        number: 8,
+        value: encodeFields([
+          { number: 1, value: peerIdBytesOf(nodeId) },
+          ...addresses(said++).map((value) => ({ number: 2, value })),
+        ]),
+      }))
+      return say(encodeFields([{ number: 1, value: 4 }, ...fields]))(stream)
+    }
+  }
+
+  it.each<[string, (i: number) => Uint8Array[]]>([
+    ['and cannot be dialled', () => []],
+    ['and at whose addresses nobody says a word', (i) => [silentAddress(i)]],
+  ])(
+    '%s, pushes none of them out',
+    async (_, addresses) => {
+      const [first, ...others] = net.peers
+      const tell = lie(addresses)
+      for (const protocol of [KAD_PROTOCOL, KAD_DURABLE_PROTOCOL]) {
+        await first?.libp2p.unhandle(protocol)
+        await first?.libp2p.handle(protocol, tell, { maxInboundStreams: 1_000 })
+      }
+      const seed = new Uint8Array(32).fill(68)
+      const { nodeId } = await identityFromSeed(seed)
+      const node = await createLightNetwork({
+        nodeId,
+        seed,
+        options: { ...LIMITS, lookUpTimeoutMs: 500, bucketPeers: 0 },
+      })
+      try {
+        net.admitted.add(nodeId)
+        await node.join(net.bridgeAddress, String(net.bridge.peerId), AbortSignal.timeout(5_000))
+        const within = { signal: AbortSignal.timeout(20_000) }
+        const named = await node.closestPeers(key, { count: 16, minDurable: 6, ...within })
+        const ids = named.map((peer) => peer.nodeId)
+        expect(ids).toEqual(expect.arrayContaining(others.map(({ network }) => network.self)))
+      } finally {
+        await node.close()
+      }
+    },
+    30_000,
+  )
 })

@@ -60,7 +60,7 @@ describe('FIND_NODE', () => {
       multiaddrs: Array.from({ length: 20 }, () => bytesOfText('/ip4/1.2.3.4/tcp/1/ws')),
     }))
     const read = readFindNode(Message.encode({ type: MessageType.FIND_NODE, closer, providers: [] }))
-    expect(read).toHaveLength(40)
+    expect(read).toHaveLength(20)
     expect(read.every(({ addresses }) => addresses.length === 16)).toBe(true)
     const long = { id: peerIdBytesOf(peer(1)), multiaddrs: [new Uint8Array(401)] }
     const one = Message.encode({ type: MessageType.FIND_NODE, closer: [long], providers: [] })
