@@ -74,6 +74,7 @@ export function openSocket(uri: string, signal: AbortSignal): Promise<AbstractMe
     socket.binaryType = 'arraybuffer'
     const settled = new AbortController()
     const failed = (error: unknown) => {
+      if (settled.signal.aborted) return // closing a socket that has not opened tells of an error again
       settled.abort()
       socket.close()
       reject(error)
