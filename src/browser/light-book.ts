@@ -96,6 +96,11 @@ export class LightBook {
     if (uri === undefined) return undefined
     const { protocol, hostname } = new URL(uri)
     if (this.#options.secureOnly && protocol !== 'wss:') return undefined
-    return isLoopbackName(hostname) && !this.#allowsLoopback ? undefined : uri
+    return isOwnMachine(hostname) && !this.#allowsLoopback ? undefined : uri
   }
 }
+
+/** All that systems take for this machine; a name of somebody's domain may still lead to it. As `URL` writes them. */
+const isOwnMachine = (hostname: string): boolean =>
+  isLoopbackName(hostname) ||
+  /^(0\.0\.0\.0|\[::\]|\[::ffff:(7f..:.*|0:0)\]|(.*\.)?localhost\.?)$/.test(hostname)
