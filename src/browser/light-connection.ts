@@ -28,6 +28,8 @@ const NEGOTIATION_MS = 5_000
 const CLOSE_MS = 1_000
 /** As long as a stream may take to open. */
 const DOUBT_MS = 2_500
+/** What is heard without an answer to a ping is believed for so long: it may be that nothing goes out any more. */
+const MAX_PING_MS = 60_000
 
 /**
  * What the other side may ask for. Not ping: who monitors a connection takes the refusal for the sign of life that it is.
@@ -96,6 +98,8 @@ export class LightConnection {
   readonly #init: UpgradeInit
   #lastHeardMs = performance.now()
   #doubting: Promise<void> | undefined
+  #pinging: Promise<unknown> | undefined
+  #pingedMs = 0
 
   constructor(secured: MessageStream, muxer: StreamMuxer, init: UpgradeInit) {
     this.peer = init.peer
@@ -162,14 +166,28 @@ export class LightConnection {
     }
   }
 
-  /** Cuts the connection unless there is a sign of life before the signal aborts. */
+  /** Cuts the connection unless there is a sign of life before the signal aborts: on a slow line it waits behind data. */
   async requireAlive(signal: AbortSignal): Promise<void> {
-    const { ping } = this.#muxer as StreamMuxer & { ping(options: { signal: AbortSignal }): Promise<number> }
+    const startedMs = performance.now()
     try {
-      await ping.call(this.#muxer, { signal })
+      signal.throwIfAborted()
+      await unlessAborted(this.#ping(), signal)
     } catch {
-      this.abort('The connection gave no sign of life.')
+      const nowMs = performance.now()
+      const isHeard = this.isOpen && this.#lastHeardMs > startedMs && nowMs - this.#pingedMs < MAX_PING_MS
+      if (!isHeard) this.abort('The connection gave no sign of life.')
     }
+  }
+
+  /** One for all who ask, and never given up: yamux cuts a connection on which an answer comes that nobody waits for. */
+  #ping(): Promise<unknown> {
+    if (this.#pinging === undefined) {
+      this.#pingedMs = performance.now()
+      this.#pinging = (this.#muxer as StreamMuxer & { ping(): Promise<number> }).ping().finally(() => {
+        this.#pinging = undefined
+      })
+    }
+    return this.#pinging
   }
 
   abort(why: string): void {
@@ -208,4 +226,16 @@ function endStream(stream: Stream): void {
   const timer = setTimeout(() => stream.abort(new Error('The other side did not close its half.')), CLOSE_MS)
   stream.addEventListener('close', () => clearTimeout(timer), { once: true })
   stream.close().catch((error: Error) => stream.abort(error))
+}
+
+/** The result, or the signal's reason if that aborts before. */
+export async function unlessAborted<T>(result: T, signal: AbortSignal): Promise<Awaited<T>> {
+  const gaveUp = Promise.withResolvers<never>()
+  const onAbort = () => gaveUp.reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([result, gaveUp.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
 }

@@ -10,7 +10,7 @@ import {
   type Timer,
 } from '../dht/index.ts'
 import type { LightBook } from './light-book.ts'
-import { type LightConnection, type LightKey, upgrade } from './light-connection.ts'
+import { type LightConnection, type LightKey, unlessAborted, upgrade } from './light-connection.ts'
 import { HOP_PROTOCOL, hopConnect, IDENTIFY_PROTOCOL, readProfile, requireHopOk } from './light-messages.ts'
 import { openSocket } from './light-socket.ts'
 
@@ -286,14 +286,3 @@ export class LightPool {
 
 /** For the memory of what failed. */
 const circuitTo = (peer: NodeId): string => `circuit to ${peer}`
-
-async function unlessAborted<T>(result: T, signal: AbortSignal): Promise<Awaited<T>> {
-  const gaveUp = Promise.withResolvers<never>()
-  const onAbort = () => gaveUp.reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([result, gaveUp.promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}

@@ -191,6 +191,37 @@ describe('light network', () => {
       await light.openLink(relayed.network.self, silent, within())
     })
 
+    it('does not take one for dead on which much comes, and the sign of life behind it', async () => {
+      const listenPort = await freePort()
+      proxy = await startTcpProxy(listenPort)
+      const peer = await net.add('durable', { listenPort, announcePort: proxy.port })
+      const light = await lightIn(net, { pingMs: 50, pingTimeoutMs: 600 })
+      await knows(light, [direct, relayed, peer])
+      const inbound = Promise.withResolvers<Link>()
+      peer.network.onInboundLink((link) => {
+        inbound.resolve(link)
+        return silent
+      })
+      let frames = 0
+      let closed = 0
+      const events = { onFrame: () => void frames++, onClose: () => void closed++ }
+      await light.openLink(peer.network.self, events, within())
+      expect(wayTo(light, peer)?.direct).toBe(true)
+      const link = await inbound.promise
+      const sending = setInterval(() => link.send(Uint8Array.of(7)), 10)
+      try {
+        await vi.waitFor(() => expect(frames).toBeGreaterThan(10), patience)
+        proxy.delayMs = 400 // a round trip takes longer than a sign of life may
+        const before = frames
+        await vi.waitFor(() => expect(closed > 0 || frames > before + 150).toBe(true), patience)
+        expect(closed).toBe(0)
+      } finally {
+        clearInterval(sending)
+      }
+      await peer.network.close()
+      await peer.libp2p.stop()
+    })
+
     it('notices it by itself, with nobody asking', async () => {
       proxy = await startTcpProxy(Number(/\/tcp\/(\d+)/.exec(net.bridgeAddress)?.[1]))
       const bridgeId = String(net.bridge.peerId)
