@@ -97,6 +97,7 @@ export class LightConnection {
   readonly #muxer: StreamMuxer
   readonly #init: UpgradeInit
   #lastHeardMs = performance.now()
+  #isClosing = false
   #doubting: Promise<void> | undefined
   #pinging: Promise<unknown> | undefined
   #pingedMs = 0
@@ -109,6 +110,8 @@ export class LightConnection {
     this.#init = init
     secured.addEventListener('message', () => {
       this.#lastHeardMs = performance.now()
+      // yamux reads before, and tells nobody of a goodbye; the other side may leave it at that
+      if (!this.#isClosing && muxer.status === 'closed') this.abort('The other side has closed.')
     })
     // of a circuit only this tells that the other end has gone
     secured.addEventListener('remoteCloseWrite', () => this.abort('The other side has closed.'))
@@ -198,6 +201,7 @@ export class LightConnection {
 
   /** What was sent goes out. */
   async close(): Promise<void> {
+    this.#isClosing = true
     const signal = AbortSignal.timeout(CLOSE_MS)
     try {
       await this.#muxer.close({ signal })

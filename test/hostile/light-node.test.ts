@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:net'
 import { circuitRelayServer } from '@libp2p/circuit-relay-v2'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
-import type { Stream } from '@libp2p/interface'
+import type { Connection, Stream } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
@@ -212,6 +212,18 @@ describe('a peer', () => {
       )
     const outcomes = await Promise.allSettled(opened)
     expect(outcomes.filter(({ status }) => status === 'fulfilled').length).toBeLessThanOrEqual(16)
+    await isWell()
+  })
+
+  it('that says goodbye and leaves its connection open is let go, and dialled anew', async () => {
+    let changes = 0
+    light.onConnections(() => void changes++)
+    const [connection] = liar.getConnections() as (Connection & { muxer: { sendGoAway(): void } })[]
+    const before = changes
+    connection?.muxer.sendGoAway()
+    await vi.waitFor(() => expect(changes).toBeGreaterThan(before))
+    await vi.waitFor(() => expect(connection?.status).not.toBe('open'))
+    await light.join(String(liar.getMultiaddrs()[0]), String(liar.peerId), AbortSignal.timeout(5_000))
     await isWell()
   })
 
