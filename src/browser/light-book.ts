@@ -23,6 +23,8 @@ export const DEFAULT_BOOK_OPTIONS: BookOptions = {
 
 interface Entry {
   uris: string[]
+  /** The peer itself has answered there. */
+  proven?: string
   place?: Uint8Array
   profile?: PeerProfile & { atMs: number }
 }
@@ -47,7 +49,19 @@ export class LightBook {
   noteAddresses(peer: NodeId, addresses: Uint8Array[]): void {
     const uris = addresses.map((bytes) => this.#usable(bytes)).filter((uri) => uri !== undefined)
     const entry = this.#entry(peer)
-    if (uris.length > 0) entry.uris = [...new Set(uris)].slice(0, this.#options.maxAddresses)
+    if (uris.length > 0) this.#setUris(entry, uris)
+  }
+
+  /** Whatever others say of it from now on, this one stays. */
+  noteProven(peer: NodeId, uri: string): void {
+    const entry = this.#entry(peer)
+    entry.proven = uri
+    this.#setUris(entry, entry.uris)
+  }
+
+  #setUris(entry: Entry, uris: string[]): void {
+    const all = entry.proven === undefined ? uris : [entry.proven, ...uris]
+    entry.uris = [...new Set(all)].slice(0, this.#options.maxAddresses)
   }
 
   urisOf(peer: NodeId): string[] {

@@ -283,11 +283,13 @@ export class LightNetwork implements PeerNetwork {
   /** Undefined where the connection was dead and is cut. */
   async #onStanding(connection: LightConnection, signal: AbortSignal): Promise<Stream | undefined> {
     const stalled = AbortSignal.timeout(this.#options.stalledConnectionMs)
+    const { lastHeardMs } = connection
     try {
       return await this.#linkStream(connection, AbortSignal.any([signal, stalled]))
     } catch (error) {
       signal.throwIfAborted()
-      if (stalled.aborted) connection.abort('The connection opens no streams.')
+      const isSilent = connection.lastHeardMs === lastHeardMs // else it is busy: on a slow line the answer waits behind data
+      if (stalled.aborted && isSilent) connection.abort('The connection opens no streams.')
       else if (connection.isOpen) throw error // e.g. the peer does not speak the protocol
       return undefined
     }

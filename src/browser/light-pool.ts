@@ -183,7 +183,9 @@ export class LightPool {
 
   async #direct(peer: NodeId, uri: string, signal: AbortSignal): Promise<LightConnection> {
     const socket = await openSocket(uri, signal)
-    return this.#upgraded(socket, peer, false, signal)
+    const connection = await this.#upgraded(socket, peer, false, signal)
+    this.#init.book.noteProven(peer, uri)
+    return connection
   }
 
   async #circuit(peer: NodeId, signal: AbortSignal): Promise<LightConnection> {

@@ -27,6 +27,24 @@ const usable = (bridge: string, address: string): string[] => {
 }
 
 describe('addresses that others name', () => {
+  it('never push out the one at which the peer has answered', () => {
+    const book = new LightBook(DEFAULT_BOOK_OPTIONS, systemRuntime)
+    const named = (hosts: number[]) =>
+      book.noteAddresses(
+        'peer',
+        hosts.map((host) => multiaddr(`/ip4/10.0.0.${host}/${PORT}`).bytes),
+      )
+    named([1, 2])
+    const [, second] = book.urisOf('peer') as [string, string]
+    named([3, 4, 5, 6, 7])
+    expect(book.urisOf('peer')).not.toContain(second)
+    named([2])
+    book.noteProven('peer', second)
+    named([3, 4, 5, 6, 7])
+    expect(book.urisOf('peer')).toHaveLength(DEFAULT_BOOK_OPTIONS.maxAddresses)
+    expect(book.urisOf('peer')[0]).toBe(second)
+  })
+
   it.each(OWN_MACHINE)('%s is this machine, which nobody has a page of another one dial', (address) => {
     expect(usable('wss://bridge.example/', address)).toEqual([])
     expect(usable('ws://127.0.0.1:4001/', address)).toHaveLength(1)
