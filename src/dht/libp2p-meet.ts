@@ -12,7 +12,10 @@ import { jittered, type Runtime, type Timer } from './runtime.ts'
 
 export interface MeetOptions {
   firstMs: number
-  /** The pause doubles up to here while nobody new is found. */
+  /**
+   * The pause doubles up to here while nobody new is found. A look asks up to twenty peers in each DHT, and each of them
+   * answers with twenty: with a look every 30 s that was most of what idle tabs sent (npm run bench:browser -- --only idle).
+   */
   maxMs: number
   /** One round, look-ups and dials. */
   roundMs: number
@@ -27,7 +30,7 @@ export interface MeetOptions {
 
 export const DEFAULT_MEET_OPTIONS: MeetOptions = {
   firstMs: 250,
-  maxMs: 30_000,
+  maxMs: 120_000,
   roundMs: 10_000,
   maxNeighbours: 32,
   againMs: 2_000,
