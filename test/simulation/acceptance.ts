@@ -14,6 +14,8 @@ import { Workload } from './workload.ts'
 
 const SETTLE_MS = 15_000
 const QUIET_MS = 10_000
+/** In which it is tried that two initiators meet. */
+const MAX_ROUNDS = 3
 
 export async function runAcceptance(options: RunOptions): Promise<RunResult> {
   const test = ACCEPTANCE[options.schedule]
@@ -110,8 +112,13 @@ class AcceptanceRun {
     const first = await this.#firstHolder()
     await world.sleep(random.between(0, 500))
     history.add({ type: 'phase', phase: 'faults' })
-    await DIVERGING[random.pick(Object.keys(DIVERGING))]?.(this.#simulation, first, this.#publishers)
-    hub.heal()
+    const cause = DIVERGING[random.pick(Object.keys(DIVERGING))]
+    // two initiators that happen to take turns have nothing to merge
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      await cause?.(this.#simulation, first, this.#publishers)
+      hub.heal()
+      if (this.#joins.count > 0 || this.#count('attempt') === this.#total) break
+    }
     history.add({ type: 'phase', phase: 'heal' })
   }
 
