@@ -14,7 +14,7 @@ export interface MeetOptions {
   firstMs: number
   /**
    * The pause doubles up to here while nobody new is found. A look asks up to twenty peers in each DHT, and each of them
-   * answers with twenty: with a look every 30 s that was most of what idle tabs sent (npm run bench:browser -- --only idle).
+   * answers with twenty, which is much for a node that is idle. Whoever loses a peer looks at once.
    */
   maxMs: number
   /** One round, look-ups and dials. */

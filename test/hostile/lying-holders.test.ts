@@ -97,6 +97,16 @@ describe('a publisher', () => {
     expect(await holding(honest, key, id)).toBeGreaterThanOrEqual(1)
   })
 
+  it('asks as many as are lacking, and one more, where some have signed', async () => {
+    const { client } = await network(2)
+    for (const liar of liars) liar.signs = liars.map(({ identity }) => ({ identity, as: identity.publicKey }))
+    const asked = () => client.pubsub.counters().rpc.methods['topic/confirm']?.begun ?? 0
+    const publishing = client.pubsub.publish(TOPIC, 'kept')
+    await until(() => asked() > 0) // at once, in one turn; those that are left only half of the time later
+    expect(asked()).toBe(2)
+    await publishing
+  })
+
   it('is told by a majority of liars that sign, and gives the honest one what they keep from it', async () => {
     const { key, honest, client } = await network(4)
     for (const liar of liars) liar.signs = liars.map(({ identity }) => ({ identity, as: identity.publicKey }))
@@ -296,6 +306,25 @@ describe('a replica that is asked what it has', () => {
     const never = await message(key, honest[1] as MemoryNode)
     expect(await append(deltaOf(never))).toEqual({ outcome: 'stored' })
     expect(await storedAt(replica, key)).toEqual([cidOf(said.id)])
+  })
+
+  it('hands on what others have signed, with the ids of at most 32 messages for each of the request', async () => {
+    const { key, client } = await network(0)
+    const [initiator] = await client.pubsub.dht.replicas.set(key)
+    const identity = await identityFromSeed(client.seed)
+    const publish = async (sequence: number) => {
+      const { envelope } = await createMessage({
+        ...{ topicKey: key, identity, writer: new Uint8Array(8), sequence },
+        ...{ publishedAt: Date.now(), ttlMs: 60_000, data: encode(sequence) },
+      })
+      const body = { topic: key, messages: [envelope], payloads: [] }
+      return client.pubsub.dht.rpc.request(initiator?.nodeId as string, topicMethods.publish, body)
+    }
+    expect((await publish(1)).signed?.by.length).toBeGreaterThan(0)
+    // they meet in a few commits
+    const answers = await Promise.all(Array.from({ length: 120 }, (_, i) => publish(2 + i)))
+    expect(answers.every(({ results }) => results[0] === null)).toBe(true)
+    for (const { signed } of answers) expect(signed?.ids.length ?? 0).toBeLessThanOrEqual(32)
   })
 
   it('says no to what it does not have, and keeps nobody waiting for ever', async () => {
