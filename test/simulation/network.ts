@@ -8,6 +8,7 @@ import {
   type PeerNetwork,
   StickyError,
 } from '../../src/dht/index.ts'
+import { DEFAULT_MEET_OPTIONS } from '../../src/dht/libp2p-meet.ts'
 import type { SimulatedHub } from './hub.ts'
 import {
   BUCKET_SIZE,
@@ -43,8 +44,8 @@ interface Profile {
 }
 
 const TOPOLOGY_DEBOUNCE_MS = 100
-const MEET_FIRST_MS = 250
-const MEET_MAX_MS = 30_000
+/** How often it looks for its neighbours, as the libp2p network does. */
+const { firstMs: MEET_FIRST_MS, maxMs: MEET_MAX_MS } = DEFAULT_MEET_OPTIONS
 /** While a known address does not answer: src/node/keep-bridge.ts asks a bridge that it lost as often. */
 const REENTER_MAX_MS = 6_000
 

@@ -11,30 +11,22 @@ const ALPHA = 3
 
 export const positionOfKey = (key: Uint8Array): Uint8Array => Uint8Array.from(hash('sha256', key, 'buffer'))
 
-/** As kad-dht places a peer: SHA-256 of the multihash in its id. */
-export function positionOf(nodeId: NodeId): Uint8Array {
-  let position = positions.get(nodeId)
-  if (position === undefined) {
-    position = positionOfKey(base58btc.decode(`z${nodeId}`))
-    positions.set(nodeId, position)
-  }
-  return position
-}
-
-/** A run asks for those of its few nodes a million times. */
-const positions = new Map<NodeId, Uint8Array>()
-
 export function distance(a: Uint8Array, b: Uint8Array): Uint8Array {
   const out = new Uint8Array(a.byteLength)
   for (let i = 0; i < out.byteLength; i++) out[i] = (a[i] as number) ^ (b[i] as number)
   return out
 }
 
-/** As `compareBytes` of their distances to the target, which are not written down. */
-function compareDistance(a: Uint8Array, b: Uint8Array, target: Uint8Array): number {
-  for (let i = 0; i < target.byteLength; i++) {
+const first32Bits = (position: Uint8Array) =>
+  new DataView(position.buffer, position.byteOffset, position.byteLength).getUint32(0)
+
+/** As `compareBytes` of their distances to the target, which are not written down: the first four bytes nearly always tell. */
+function compareDistance(a: Contact, b: Contact, target: Uint8Array, targetStart: number): number {
+  const start = ((a.start ^ targetStart) >>> 0) - ((b.start ^ targetStart) >>> 0)
+  if (start !== 0) return start
+  for (let i = 4; i < target.byteLength; i++) {
     const place = target[i] as number
-    const difference = ((a[i] as number) ^ place) - ((b[i] as number) ^ place)
+    const difference = ((a.position[i] as number) ^ place) - ((b.position[i] as number) ^ place)
     if (difference !== 0) return difference
   }
   return 0
@@ -51,19 +43,40 @@ function sharedPrefixBits(a: Uint8Array, b: Uint8Array): number {
 export interface Contact {
   nodeId: NodeId
   position: Uint8Array
+  /** Its first four bytes as a number. */
+  start: number
 }
 
-export const contactOf = (nodeId: NodeId): Contact => ({ nodeId, position: positionOf(nodeId) })
+/** As kad-dht places a peer: SHA-256 of the multihash in its id. */
+export function contactOf(nodeId: NodeId): Contact {
+  let contact = contacts.get(nodeId)
+  if (contact === undefined) {
+    const position = positionOfKey(base58btc.decode(`z${nodeId}`))
+    contact = { nodeId, position, start: first32Bits(position) }
+    contacts.set(nodeId, contact)
+  }
+  return contact
+}
+
+/** A run asks for those of its few nodes a million times. */
+const contacts = new Map<NodeId, Contact>()
+
+export const positionOf = (nodeId: NodeId): Uint8Array => contactOf(nodeId).position
 
 /** Nearest first. */
-export const byDistance = (contacts: Iterable<Contact>, target: Uint8Array): Contact[] =>
-  [...contacts].sort((a, b) => compareDistance(a.position, b.position, target))
+export function byDistance(contacts: Iterable<Contact>, target: Uint8Array): Contact[] {
+  const targetStart = first32Bits(target)
+  return [...contacts].sort((a, b) => compareDistance(a, b, target, targetStart))
+}
 
 /** Buckets by the length of the prefix shared with the owner. A full bucket keeps those it knows, as Kademlia does. */
 export class RoutingTable {
   readonly #own: Uint8Array
   readonly #buckets = new Map<number, Contact[]>()
+  readonly #nodeIds = new Set<NodeId>()
   readonly #onChange: () => void
+  /** What `all` gives, until something changes. */
+  #all: Contact[] | undefined
 
   constructor(own: NodeId, onChange: () => void) {
     this.#own = positionOf(own)
@@ -71,25 +84,29 @@ export class RoutingTable {
   }
 
   add(contact: Contact): void {
+    if (this.#nodeIds.has(contact.nodeId)) return
     const index = sharedPrefixBits(this.#own, contact.position)
     const bucket = this.#buckets.get(index) ?? []
-    if (index === 256 || bucket.some(({ nodeId }) => nodeId === contact.nodeId)) return
-    if (bucket.length >= BUCKET_SIZE) return
+    if (index === 256 || bucket.length >= BUCKET_SIZE) return
+    this.#nodeIds.add(contact.nodeId)
     this.#buckets.set(index, [...bucket, contact])
-    this.#onChange()
+    this.#changed()
   }
 
   remove(nodeId: NodeId): void {
-    for (const [index, bucket] of this.#buckets) {
-      const rest = bucket.filter((contact) => contact.nodeId !== nodeId)
-      if (rest.length === bucket.length) continue
-      this.#buckets.set(index, rest)
-      this.#onChange()
-    }
+    if (!this.#nodeIds.delete(nodeId)) return
+    const index = sharedPrefixBits(this.#own, positionOf(nodeId))
+    const bucket = this.#buckets.get(index) as Contact[]
+    this.#buckets.set(
+      index,
+      bucket.filter((contact) => contact.nodeId !== nodeId),
+    )
+    this.#changed()
   }
 
-  all(): Contact[] {
-    return [...this.#buckets.values()].flat()
+  all(): readonly Contact[] {
+    this.#all ??= [...this.#buckets.values()].flat()
+    return this.#all
   }
 
   closest(target: Uint8Array, count = BUCKET_SIZE): Contact[] {
@@ -97,11 +114,16 @@ export class RoutingTable {
   }
 
   has(nodeId: NodeId): boolean {
-    return this.all().some((contact) => contact.nodeId === nodeId)
+    return this.#nodeIds.has(nodeId)
   }
 
   get size(): number {
-    return [...this.#buckets.values()].reduce((sum, bucket) => sum + bucket.length, 0)
+    return this.#nodeIds.size
+  }
+
+  #changed(): void {
+    this.#all = undefined
+    this.#onChange()
   }
 }
 
@@ -114,26 +136,24 @@ export async function lookUp(
   start: Contact[],
   ask: (nodeId: NodeId) => Promise<NodeId[] | undefined>,
 ): Promise<Contact[]> {
-  const known = new Map(start.map((contact) => [contact.nodeId, contact]))
+  const known = new Set(start.map(({ nodeId }) => nodeId))
   const asked = new Set<NodeId>()
-  const failed = new Set<NodeId>()
   const answered = new Set<NodeId>()
-  const candidates = () =>
-    byDistance(known.values(), target)
-      .filter(({ nodeId }) => !failed.has(nodeId))
-      .slice(0, BUCKET_SIZE)
+  let ranked = byDistance(start, target)
   const worker = async (): Promise<void> => {
     for (;;) {
-      const next = candidates().find(({ nodeId }) => !asked.has(nodeId))
+      const next = ranked.slice(0, BUCKET_SIZE).find(({ nodeId }) => !asked.has(nodeId))
       if (next === undefined) return
       asked.add(next.nodeId)
       const closer = await ask(next.nodeId)
       if (closer === undefined) {
-        failed.add(next.nodeId)
+        ranked = ranked.filter((contact) => contact !== next)
         continue
       }
       answered.add(next.nodeId)
-      for (const nodeId of closer) if (!known.has(nodeId)) known.set(nodeId, contactOf(nodeId))
+      const strangers = closer.filter((nodeId) => !known.has(nodeId))
+      for (const nodeId of strangers) known.add(nodeId)
+      ranked = byDistance([...ranked, ...new Set(strangers.map(contactOf))], target)
     }
   }
   // a worker that found nothing to ask ends; the others may still bring somebody
@@ -141,5 +161,5 @@ export async function lookUp(
     before = asked.size
     await Promise.all(Array.from({ length: ALPHA }, worker))
   }
-  return candidates().filter(({ nodeId }) => answered.has(nodeId))
+  return ranked.slice(0, BUCKET_SIZE).filter(({ nodeId }) => answered.has(nodeId))
 }
