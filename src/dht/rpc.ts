@@ -36,7 +36,8 @@ interface Peer {
   /** Newest last; requests go out on the newest. */
   links: PeerLink[]
   opening: Promise<PeerLink> | undefined
-  inflight: number
+  /** Requests of it in work here. */
+  inWork: Record<Method<Schema, Schema>['load'], number>
   hello: Hello | undefined
   /** Requests in a row that nobody answered. */
   unanswered: number
@@ -215,7 +216,13 @@ export class Rpc {
   #peer(nodeId: NodeId): Peer {
     let peer = this.#peers.get(nodeId)
     if (peer === undefined) {
-      peer = { links: [], opening: undefined, inflight: 0, hello: undefined, unanswered: 0 }
+      peer = {
+        links: [],
+        opening: undefined,
+        inWork: { bulk: 0, control: 0 },
+        hello: undefined,
+        unanswered: 0,
+      }
       this.#peers.set(nodeId, peer)
     }
     return peer
@@ -299,7 +306,7 @@ export class Rpc {
   }
 
   #forgetIfUnused(nodeId: NodeId, peer: Peer): void {
-    if (peer.links.length === 0 && peer.opening === undefined && peer.inflight === 0)
+    if (peer.links.length === 0 && peer.opening === undefined && inWorkOf(peer) === 0)
       this.#peers.delete(nodeId)
   }
 
@@ -329,7 +336,8 @@ export class Rpc {
   async #serve(from: NodeId, entry: PeerLink, id: number, name: string, body: unknown): Promise<void> {
     this.counters.requestsReceived += 1
     const peer = this.#peer(from)
-    peer.inflight += 1
+    const load = this.#handlers.get(name)?.method.load ?? 'bulk'
+    peer.inWork[load] += 1
     const begunMs = this.#stages.begin()
     try {
       const answer = await this.#dispatch(from, peer, name, body)
@@ -342,7 +350,7 @@ export class Rpc {
       countCode(this.counters.refusals, code)
       entry.link.send(encodeFrame(['error', id, code, message.slice(0, 300)]))
     } finally {
-      peer.inflight -= 1
+      peer.inWork[load] -= 1
       this.#stages.end('serve', begunMs)
       this.#forgetIfUnused(from, peer)
     }
@@ -352,7 +360,7 @@ export class Rpc {
     const entry = this.#handlers.get(name)
     if (entry === undefined) throw new StickyError('UNKNOWN_METHOD', 'This node does not serve that.')
     methodCounts(this.counters, name).received += 1
-    if (peer.inflight > this.#options.maxInflightPerPeer)
+    if (peer.inWork[entry.method.load] > this.#options.maxInflightPerPeer)
       throw new StickyError('BUSY', 'Too many requests in work.')
     if (!this.#limiter.take(`${from} ${name}`, entry.method.quota))
       throw new StickyError('RATE_LIMITED', 'Too many requests.')
@@ -364,7 +372,7 @@ export class Rpc {
   /** Requests of others in work here. */
   get servingCount(): number {
     let count = 0
-    for (const { inflight } of this.#peers.values()) count += inflight
+    for (const peer of this.#peers.values()) count += inWorkOf(peer)
     return count
   }
 
@@ -382,3 +390,5 @@ export class Rpc {
     return this.#pending.size
   }
 }
+
+const inWorkOf = ({ inWork: { bulk, control } }: Peer): number => bulk + control

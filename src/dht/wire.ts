@@ -43,6 +43,8 @@ export interface Method<Q extends v.GenericSchema, A extends v.GenericSchema> {
   readonly request: Q
   readonly response: A
   readonly quota: Quota
+  /** What a peer has in work is counted for each: with bulk at its bound, who holds what and who is there still goes on. */
+  readonly load: 'bulk' | 'control'
 }
 
 export const method = <Q extends v.GenericSchema, A extends v.GenericSchema>(
@@ -50,7 +52,8 @@ export const method = <Q extends v.GenericSchema, A extends v.GenericSchema>(
   quota: Quota,
   request: Q,
   response: A,
-): Method<Q, A> => ({ name, quota, request, response })
+  load: 'bulk' | 'control' = 'bulk',
+): Method<Q, A> => ({ name, quota, request, response, load })
 
 /** Bytes left for blocks in one reply frame. */
 export const MAX_REPLY_BLOCK_BYTES = 240 * 1024
@@ -93,6 +96,7 @@ export const recordMethods = {
     { perSecond: 500, burst: 1_000 },
     v.strictObject({ kind: kindName, key }),
     v.strictObject({ head: v.nullable(head) }),
+    'control',
   ),
   /** "This head exists at `source`": the receiver fetches what it lacks, joins, and answers with its own head. */
   offer: method(
@@ -112,6 +116,7 @@ export const recordMethods = {
     v.strictObject({
       differing: v.pipe(v.array(integer(0, MAX_RECORDS_PER_COMPARE)), v.maxLength(MAX_RECORDS_PER_COMPARE)),
     }),
+    'control',
   ),
   /** Blocks in the order asked, null for those not here; the answer may stop early where the frame is full. */
   blocks: method(

@@ -74,7 +74,9 @@ const REQUESTS: Metric[] = [
 
 const OWN_TOPICS: Metric[] = [
   gauge('subscriptions', 'Open ones of this node', ({ subscriptions }) => subscriptions.open),
-  counter('delivered_total', 'Messages given to them', ({ subscriptions }) => subscriptions.delivered),
+  counter('delivered_total', 'Messages given to them, by how they came', ({ subscriptions }) =>
+    byLabel('way', subscriptions.ways),
+  ),
   counter('gaps_total', 'Gaps told to them', ({ subscriptions }) => byLabel('reason', subscriptions.gaps)),
   counter('subscription_failures_total', 'Failed reads', ({ subscriptions }) =>
     byCode(subscriptions.failures),

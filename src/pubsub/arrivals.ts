@@ -1,5 +1,6 @@
 import { type Dht, fromHex, nodeIdOf } from '../dht/index.ts'
 import type { Message, SubscriptionEvents } from './api.ts'
+import { countDelivered, type SubscriptionCounters } from './diagnostics.ts'
 import { ExpiredGaps } from './expired.ts'
 import { createTracker, type ReleasedGap, type Tracker } from './gaps.ts'
 import type { KnownWriter } from './known-writers.ts'
@@ -13,6 +14,7 @@ import type { Place, SavedPosition } from './saved-position.ts'
 
 export interface Arrived extends Place {
   view: Message
+  isPushed: boolean
   id: string
 }
 
@@ -21,6 +23,7 @@ export interface ArrivalsInit {
   options: PubSubOptions
   /** What an earlier run of the same reader had been given. */
   from: SavedPosition | undefined
+  counters: SubscriptionCounters
   /** Everything from each writer's beginning was asked for. */
   strict: boolean
   signal: AbortSignal
@@ -82,7 +85,7 @@ export class Arrivals {
   }
 
   /** Not what was delivered before; of what is older than what was asked for, only what its writer's numbers ask for. */
-  isWanted(place: Omit<Arrived, 'view'>, isOld: boolean): boolean {
+  isWanted(place: Omit<Arrived, 'view' | 'isPushed'>, isOld: boolean): boolean {
     return !this.#tracker.wasDelivered(place) && (!isOld || this.#tracker.isAskedFor(place))
   }
 
@@ -141,6 +144,7 @@ export class Arrivals {
     if (view.expiresAt <= this.#init.dht.runtime.now()) return this.#noteExpired(arrived)
     this.#expired.tell(arrived)
     if (view.historic) this.#historicCount += 1
+    countDelivered(this.#init.counters, view.historic ? 'history' : arrived.isPushed ? 'push' : 'read')
     this.#arrivedAs.set(view, arrived)
     this.#init.emit('message', view)
   }

@@ -25,15 +25,24 @@ import type { TopicSubscription } from './subscription.ts'
 
 export const MAX_LISTED = 32
 
+/** How a message came: with the history, with a push, or because the replica was read again. */
+export type Way = 'history' | 'push' | 'read'
+
 /** Of all subscriptions of a node since its start, closed ones included. */
 export interface SubscriptionCounters {
+  /** The sum of `ways`. */
   delivered: number
+  ways: Record<Way, number>
   gaps: Record<Gap['reason'], number>
   failures: CodeCounts
 }
 
+export function countDelivered(counters: SubscriptionCounters, way: Way): void {
+  counters.delivered += 1
+  counters.ways[way] += 1
+}
+
 export function countEvent(counters: SubscriptionCounters, event: string, value: unknown): void {
-  if (event === 'message') counters.delivered += 1
   if (event === 'gap') counters.gaps[(value as Gap).reason] += 1
   if (event === 'error') countCode(counters.failures, (value as StickyError).code)
 }

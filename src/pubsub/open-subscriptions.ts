@@ -24,6 +24,7 @@ export class OpenSubscriptions {
   /** Of all since the start, closed ones included. */
   readonly counters: SubscriptionCounters = {
     delivered: 0,
+    ways: { history: 0, push: 0, read: 0 },
     gaps: { expired: 0, trimmed: 0, withheld: 0 },
     failures: {},
   }

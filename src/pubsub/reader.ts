@@ -5,6 +5,7 @@ import { Arrivals, type Arrived } from './arrivals.ts'
 import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
 import { versionBefore } from './collection-places.ts'
 import { type Coordinator, decodeCoordinator } from './coordinator.ts'
+import type { SubscriptionCounters } from './diagnostics.ts'
 import { isLeftBehind } from './left-behind.ts'
 import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
@@ -39,6 +40,7 @@ export interface ReaderInit {
   /** What an earlier run of the same reader had been given. */
   from: SavedPosition | undefined
   retention: Retention
+  counters: SubscriptionCounters
   signal: AbortSignal
   emit<E extends keyof SubscriptionEvents>(event: E, value: SubscriptionEvents[E]): void
   onStatus(status: SyncStatus): void
@@ -240,7 +242,7 @@ export class TopicReader {
     )
     const read = this.#blocksOf(source)
     const arriving = mapAhead(messages.entries(), READ_AHEAD_MESSAGES, ([i, message]) =>
-      this.#arrive(message, entries[i]?.[0] as number, read),
+      this.#arrive(message, entries[i]?.[0] as number, read, true),
     )
     for await (const arrived of arriving) this.#arrivals.take(arrived)
     this.#moveTo(version, collection)
@@ -324,12 +326,13 @@ export class TopicReader {
     message: VerifiedMessage,
     addedInVersion: number,
     read: BlockReader,
+    isPushed = false,
   ): Promise<Arrived | undefined> {
     const place = { id: message.cid, ...placeOf(message, this.#position.moves) }
     const isOld = message.body.publishedAt < this.#oldestWantedMs()
     if (!this.#arrivals.isWanted(place, isOld)) return undefined // its data is not fetched
     const context = { topic: this.#init.topic, addedInVersion, historic: !this.#joined }
-    return { ...place, view: await toMessage(message, context, read) }
+    return { ...place, isPushed, view: await toMessage(message, context, read) }
   }
 
   /** What is older was not asked for, should a replica offer it; a history of the last ones is asked for by number. */

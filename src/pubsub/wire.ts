@@ -103,6 +103,7 @@ export const topicMethods = {
     { perSecond: 20, burst: 400 },
     v.strictObject({ topic, statement: bytesUpTo(LIMITS.maxStatementBytes) }),
     v.strictObject({ version }),
+    'control',
   ),
   /** Subscriber to the replica that is assigned to it: push to me what is added from now on. */
   attach: method(
@@ -110,12 +111,14 @@ export const topicMethods = {
     { perSecond: 20, burst: 400 },
     v.strictObject({ topic, statement: bytesUpTo(LIMITS.maxStatementBytes) }),
     v.strictObject({ version }),
+    'control',
   ),
   detach: method(
     'topic/detach',
     { perSecond: 20, burst: 400 },
     v.strictObject({ topic }),
     v.strictObject({}),
+    'control',
   ),
   /**
    * Replica to subscriber. `previous` is the version that carried messages before these did: a subscriber that has not
@@ -132,6 +135,7 @@ export const topicMethods = {
       entries: v.pipe(v.array(v.strictTuple([version, envelope])), v.maxLength(256)),
     }),
     v.strictObject({}),
+    'control',
   ),
   /** Member to each replica: I am here, in this state; or I leave. One in 15 s and topic, and one for each change. */
   presence: method(
@@ -139,6 +143,7 @@ export const topicMethods = {
     { perSecond: 40, burst: 400 },
     v.strictObject({ topic, statement: presenceStatement }),
     v.strictObject({}),
+    'control',
   ),
   /**
    * Subscriber to its replica: what has changed among the members since? The whole list where `since` is 0, the count is
@@ -149,6 +154,7 @@ export const topicMethods = {
     { perSecond: 40, burst: 400 },
     v.strictObject({ topic, epoch, since: count, listed: count }),
     v.strictObject(roster),
+    'control',
   ),
   /** Replica to a subscriber that has asked for the list: what has changed since what it was given last. */
   present: method(
@@ -156,6 +162,7 @@ export const topicMethods = {
     { perSecond: 400, burst: 2_000 },
     v.strictObject({ topic, ...roster }),
     v.strictObject({}),
+    'control',
   ),
 } as const
 

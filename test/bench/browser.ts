@@ -32,8 +32,8 @@ const { values } = parseArgs({
 })
 const only = chosenSections(values, SECTIONS, HELP)
 const sizes = values.quick
-  ? { dials: 10, messages: 20, starts: 2, kept: 500, idleTabs: 3, idleMs: 10_000 }
-  : { dials: 100, messages: 200, starts: 5, kept: 10_000, idleTabs: 8, idleMs: 60_000 }
+  ? { dials: 10, messages: 20, starts: 2, kept: 500, idleTabs: 3, idleMinutes: 2, minuteMs: 5_000 }
+  : { dials: 100, messages: 200, starts: 5, kept: 10_000, idleTabs: 8, idleMinutes: 6, minuteMs: 60_000 }
 /** Messages on their way at the same time while the topic for `memory` is filled. */
 const BATCH = 250
 const SOON_MS = 120_000
@@ -225,12 +225,15 @@ async function idle(): Promise<void> {
     const bytes = await Promise.all(pages.map((page) => page.evaluate(() => fixture.webRtcBytes())))
     return bytes.reduce((sum, one) => sum + one, 0)
   }
-  const before = await webRtc()
-  const socketsBefore = socketBytes
-  await new Promise((resolve) => setTimeout(resolve, sizes.idleMs))
-  const minutes = sizes.idleMs / 60_000
-  const perTab = (bytes: number) => bytes / 1_000 / pages.length / minutes
   const section = `${pages.length} tabs and three nodes in a topic in which nothing happens, each tab a minute`
-  results.add(section, 'by WebRTC, both ways', perTab((await webRtc()) - before), 'kB')
-  results.add(section, 'by websockets, both ways', perTab(socketBytes - socketsBefore), 'kB')
+  for (let minute = 1; minute <= sizes.idleMinutes; minute++) {
+    const before = await webRtc()
+    const socketsBefore = socketBytes
+    await new Promise((resolve) => setTimeout(resolve, sizes.minuteMs))
+    const perTab = (bytes: number) => ((bytes / 1_000 / pages.length) * 60_000) / sizes.minuteMs
+    if (minute > 1 && minute < sizes.idleMinutes) continue
+    const which = minute === 1 ? 'the first minute' : `minute ${minute}`
+    results.add(section, `${which}, by WebRTC, both ways`, perTab((await webRtc()) - before), 'kB')
+    results.add(section, `${which}, by websockets, both ways`, perTab(socketBytes - socketsBefore), 'kB')
+  }
 }

@@ -60,6 +60,8 @@ describe('the diagnostics of a node', () => {
       delivered: 2,
       gaps: { expired: 0, trimmed: 0, withheld: 0 },
     })
+    const { history, push, read } = told.subscriptions.ways
+    expect(history + push + read).toBe(2)
     const [lobby] = told.subscriptions.list
     expect(lobby).toMatchObject({ topic: 'lobby', status: 'synced', remaining: 0 })
     expect(net.nodes.map(({ pubsub }) => pubsub.nodeId)).toContain(lobby?.source)

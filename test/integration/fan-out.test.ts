@@ -126,6 +126,8 @@ describe('a message', () => {
     await publish([3])
     await net.until(() => one.seen.length === 3, SOON_MS)
     expect(one.seen).toEqual([1, 2, 3])
+    const { delivered, ways } = one.client.pubsub.counters().subscribed
+    expect({ delivered, ways }).toEqual({ delivered: 3, ways: { history: 0, push: 2, read: 1 } })
     expect(delivery().failures).toEqual({ LINK_CLOSED: 1 })
     expect(counters().rpc.timeouts).toBe(0)
   })
@@ -155,6 +157,27 @@ describe('a subscriber that acknowledges nothing', () => {
     await publish([7])
     await net.until(() => hung.seen.length === 7, SOON_MS)
     expect(hung.seen).toEqual(numbers(1, 7))
+  })
+
+  it('is let go of by no holder that is told never to', async () => {
+    await net.close()
+    net = new OutboxNet()
+    const never = Number.POSITIVE_INFINITY
+    holder = await net.holder({
+      options: { maxPushFailures: never },
+      dhtOptions: { unansweredBeforeRedial: never },
+    })
+    const hung = await reader()
+    mute(hung)
+    await publish([1])
+    await net.pass(requestTimeoutMs * 10)
+    expect(delivery().failures.TIMEOUT).toBeGreaterThan(maxPushFailures)
+    expect(delivery().dropped).toBe(0)
+    expect(counters().attachedSubscribers).toBe(1)
+    heal(hung)
+    await publish([2])
+    await net.until(() => hung.seen.length === 2, requestTimeoutMs * 2)
+    expect(hung.seen).toEqual([1, 2])
   })
 
   it('for a moment is kept: an acknowledgement begins the count anew', async () => {

@@ -294,6 +294,24 @@ describe('a peer that asks much', () => {
     expect(await again).toEqual({ n: 5 })
   })
 
+  it('has its control served while all that it may have in work is bulk, and the other way round', async () => {
+    const c = await net.peer({ maxInflightPerPeer: 2 })
+    const bulk = heldEcho(c)
+    const beat = method('test/beat', echo.quota, v.unknown(), v.unknown(), 'control')
+    const beats: (() => void)[] = []
+    c.rpc.handle(beat, () => new Promise((resolve) => beats.push(() => resolve(null))))
+    const working = [1, 2].map((n) => ask(a, c.nodeId, n))
+    await bulk.arrived(2)
+    const beating = [1, 2].map(() => a.rpc.request(c.nodeId, beat, null))
+    await until(() => beats.length === 2)
+    expect(await codeOf(ask(a, c.nodeId, 3))).toBe('BUSY')
+    expect(await codeOf(a.rpc.request(c.nodeId, beat, null))).toBe('BUSY')
+    for (const done of beats) done()
+    for (const n of [1, 2]) bulk.answer(n)
+    expect(await Promise.all([...working, ...beating])).toEqual([{ n: 1 }, { n: 2 }, null, null])
+    expect(c.rpc.servingCount).toBe(0)
+  })
+
   it('is limited before its request is looked at, one peer and method at a time', async () => {
     let served = 0
     b.rpc.handle(echo, (_from, body) => {
