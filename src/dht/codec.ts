@@ -1,5 +1,5 @@
 import * as dagCbor from '@ipld/dag-cbor'
-import { sha256 as hashHere } from '@noble/hashes/sha2.js'
+import { sha256 as portableSha256 } from '@noble/hashes/sha2.js'
 import { base32 } from 'multiformats/bases/base32'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
@@ -97,12 +97,24 @@ export const timestampMs = integer(0, 9_000_000_000_000)
 /** An object id: the sha2-256 digest inside its CIDv1 (dag-cbor). Shown to people as the CID, carried as 32 bytes. */
 export const objectId = bytesOf(32)
 
-/** Up to here a hash in this thread is quicker than the way to the platform's and back (node test/bench/bench.ts --only W2 --profile DIR). */
-const MAX_HASHED_HERE_BYTES = 4_096
+/** SHA-256 in the thread that asks. */
+export interface Sha256Here {
+  hash(bytes: Uint8Array): Uint8Array
+  /** Up to here that is quicker than the way to WebCrypto's threads and back. */
+  maxBytes: number
+}
+
+/** The way there and back is 40 µs of processor time, for which 8 KiB can be hashed here; on idle cores it is sooner done. */
+let hashedHere: Sha256Here = { hash: portableSha256, maxBytes: 4_096 }
+
+/** For the whole program: Node has a quicker one (src/node/sha256.ts). */
+export function useSha256Here(platform: Sha256Here): void {
+  hashedHere = platform
+}
 
 export async function sha256(...parts: Uint8Array[]): Promise<Uint8Array> {
   const bytes = parts.length === 1 ? (parts[0] as Uint8Array) : concatBytes(...parts)
-  if (bytes.byteLength <= MAX_HASHED_HERE_BYTES) return hashHere(bytes)
+  if (bytes.byteLength <= hashedHere.maxBytes) return hashedHere.hash(bytes)
   return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>))
 }
 

@@ -14,6 +14,7 @@ import { useNodeEd25519 } from './ed25519.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { joinThrough, keepBridge } from './keep-bridge.ts'
 import { openLevelStorage } from './object-store.ts'
+import { useNodeSha256 } from './sha256.ts'
 import { createNodeLibp2p, type NodeRole } from './transports.ts'
 
 export interface NodeOptions {
@@ -62,6 +63,7 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
   const { bridgeUrl, invitation, signal = new AbortController().signal } = options
   requireWebsocket(options.listen ?? [])
   useNodeEd25519()
+  useNodeSha256()
   const { seed, storage } = await openState(options)
   cleanups.add(() => storage.close())
   const role = roleOf(options, storage)
