@@ -45,6 +45,7 @@ const NORMAL: Sizes = {
     { subscribers: 1, messages: 300 },
     { subscribers: 10, messages: 300 },
     { subscribers: 100, messages: 100 },
+    { subscribers: 1, messages: 300, after: 1_500 },
   ],
   messagesEach: 100,
   histories: [1_000, 10_000],

@@ -43,24 +43,22 @@ export function targetsOf(record: BenchRecord): Target[] {
 
 type Add = (text: string, value: number | undefined, limit: number, unit?: string) => void
 
-const LATENCY_LIMITS: Record<string, number> = {
-  '1 subscriber': 2,
-  '10 subscribers': 1,
-  '100 subscribers': 0.3,
-}
+/** By subscribers, with which the name of each scenario begins. */
+const LATENCY_LIMITS: Record<number, number> = { 1: 2, 10: 1, 100: 0.3 }
+const subscribersOf = ({ scenario }: Row): number => Number.parseInt(scenario, 10)
 
 function latencyTargets(look: Look, add: Add): void {
   for (const row of look.rows('W1', METRICS.receivedP50))
     add(
       `W1, ${row.scenario}: publish → received p50, to gossipsub’s`,
       row.ratios.get('gossipsub'),
-      LATENCY_LIMITS[row.scenario] ?? 1,
+      LATENCY_LIMITS[subscribersOf(row)] ?? 1,
     )
   const floor = sum(look.floor(FLOORS.roundTrip), look.floor(FLOORS.flush))
   const stored = look.ours('W1', '1 subscriber', METRICS.storedP50)
   add('W1, 1 subscriber: publish → stored p50, to one round trip and one flush', over(stored, floor), 3)
   for (const row of look.rows('W1', METRICS.wire)) {
-    const receivers = REPLICAS + Number.parseInt(row.scenario, 10)
+    const receivers = REPLICAS + subscribersOf(row)
     const floorBytes = look.floor(FLOORS.envelope)
     const ideal = floorBytes === undefined ? undefined : floorBytes * receivers
     add(

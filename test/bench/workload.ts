@@ -8,8 +8,8 @@ import type { Network, System, Usage } from './system.ts'
 /** What a workload is given, and what several of them need. */
 
 export interface Sizes {
-  /** W1: how many subscribers, and how many messages. */
-  latency: readonly { subscribers: number; messages: number }[]
+  /** W1: how many subscribers, how many messages, and how many that are not measured come before them. */
+  latency: readonly { subscribers: number; messages: number; after?: number }[]
   /** W2: of each of ten publishers. */
   messagesEach: number
   /** W3: messages in the topic. */
