@@ -14,6 +14,8 @@ import type { Place, SavedPosition } from './saved-position.ts'
 
 export interface Arrived extends Place {
   view: Message
+  /** What the writer had said before has all expired. */
+  lapsed: boolean
   isPushed: boolean
   id: string
 }
@@ -85,7 +87,7 @@ export class Arrivals {
   }
 
   /** Not what was delivered before; of what is older than what was asked for, only what its writer's numbers ask for. */
-  isWanted(place: Omit<Arrived, 'view' | 'isPushed'>, isOld: boolean): boolean {
+  isWanted(place: Place & Pick<Arrived, 'id'>, isOld: boolean): boolean {
     return !this.#tracker.wasDelivered(place) && (!isOld || this.#tracker.isAskedFor(place))
   }
 

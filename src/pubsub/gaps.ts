@@ -13,6 +13,8 @@ export interface Numbered {
   writer: string
   /** Gapless from 1 per publisher and writer. */
   sequence: number
+  /** All that the writer had said before had expired by then, as it says itself. */
+  lapsed?: boolean
 }
 
 export interface TrackerOptions {
@@ -174,7 +176,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       const deliver = this.#advance(writer, [message])
       return { deliver, duplicate: false }
     }
-    return this.#hold(writer, message, nowMs)
+    return message.lapsed ? this.#takeLapsed(writer, message, nowMs) : this.#hold(writer, message, nowMs)
   }
 
   wasDelivered(message: Numbered): boolean {
@@ -277,12 +279,22 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     return { deliver: out.deliver, duplicate: false, hole }
   }
 
+  /** What is missing before it will not come: it is told, and not waited for. */
+  #takeLapsed(writer: TrackedWriter<T>, message: T, nowMs: number): Offered<T> {
+    const { deliver, duplicate } = this.#hold(writer, message, nowMs)
+    const out: Released<T> = { deliver, gaps: [] }
+    while (writer.next <= message.sequence && this.#waiting.has(writer)) this.#giveUp(writer, out, 'expired')
+    const [gap, ...others] = out.gaps
+    for (const other of others) this.#report(other)
+    return { deliver: out.deliver, duplicate, ...(gap && { gap }) }
+  }
+
   #longestWaiting(): TrackedWriter<T> {
     return [...this.#waiting].reduce((a, b) => (b.waitingSinceMs < a.waitingSinceMs ? b : a))
   }
 
   /** Skips the hole in front of what waits, reports it and delivers what it held back. */
-  #giveUp(writer: TrackedWriter<T>, out: Released<T>): void {
+  #giveUp(writer: TrackedWriter<T>, out: Released<T>, known?: 'expired'): void {
     const first = Math.min(...writer.held.keys())
     const hole = { from: writer.next, to: first - 1 }
     writer.open.push(hole)
@@ -293,7 +305,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       writer: name,
       fromSequence: hole.from,
       toSequence: hole.to,
-      reason: writer.mayBeTrimmed ? 'trimmed' : writer.mayHaveExpired ? 'expired' : 'withheld',
+      reason: known ?? (writer.mayBeTrimmed ? 'trimmed' : writer.mayHaveExpired ? 'expired' : 'withheld'),
     })
     writer.next = first
     const ready = writer.held.get(first)?.messages ?? []

@@ -38,6 +38,8 @@ const bodySchema = v.pipe(
     /** One stretch of numbering of the publisher. */
     writer: bytesOf(8),
     sequence: integer(1, Number.MAX_SAFE_INTEGER),
+    /** What the writer had said before this had all expired: nobody waits for it. */
+    lapsed: v.exactOptional(v.literal(true)),
     publishedAt: timestampMs,
     expiresAt: timestampMs,
     /** The application's value as DAG-CBOR … */
@@ -70,6 +72,7 @@ export interface NewMessage {
   identity: Identity
   writer: Uint8Array
   sequence: number
+  lapsed?: boolean
   publishedAt: number
   ttlMs: number
   data?: Uint8Array
@@ -89,6 +92,7 @@ export async function createMessage(init: NewMessage): Promise<VerifiedMessage> 
     publisher: init.identity.publicKey,
     writer: init.writer,
     sequence: init.sequence,
+    ...(init.lapsed ? { lapsed: true as const } : {}),
     publishedAt: init.publishedAt,
     expiresAt: init.publishedAt + init.ttlMs,
     ...(init.data ? { data: init.data } : {}),

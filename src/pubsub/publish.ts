@@ -109,21 +109,21 @@ export class Publisher {
 
   /** Numbers and signs a message. Called in order (`inOrder`); what is not sent after all is handed to `abandon`. */
   async prepare(topicKey: Uint8Array, data: Uint8Array, ttlMs: number): Promise<Sent> {
-    const { writer, sequence } = await this.#sequences.next(topicKey)
+    const publishedAt = this.#dht.runtime.now()
+    const numbering = await this.#sequences.next(topicKey, publishedAt + ttlMs)
     try {
       const isLarge = data.byteLength > LIMITS.maxInlineBytes
       const message = await createMessage({
         topicKey,
         identity: this.#identity,
-        writer,
-        sequence,
-        publishedAt: this.#dht.runtime.now(),
+        ...numbering,
+        publishedAt,
         ttlMs,
         ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
       })
       return { message, payload: isLarge ? data : undefined }
     } catch (error) {
-      this.#beginAnew(topicKey, writer)
+      this.#beginAnew(topicKey, numbering.writer)
       throw error
     }
   }

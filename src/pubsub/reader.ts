@@ -328,11 +328,12 @@ export class TopicReader {
     read: BlockReader,
     isPushed = false,
   ): Promise<Arrived | undefined> {
+    const lapsed = message.body.lapsed === true
     const place = { id: message.cid, ...placeOf(message, this.#position.moves) }
     const isOld = message.body.publishedAt < this.#oldestWantedMs()
     if (!this.#arrivals.isWanted(place, isOld)) return undefined // its data is not fetched
     const context = { topic: this.#init.topic, addedInVersion, historic: !this.#joined }
-    return { ...place, isPushed, view: await toMessage(message, context, read) }
+    return { ...place, lapsed, isPushed, view: await toMessage(message, context, read) }
   }
 
   /** What is older was not asked for, should a replica offer it; a history of the last ones is asked for by number. */

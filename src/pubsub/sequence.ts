@@ -7,6 +7,7 @@ import {
   integer,
   type Runtime,
   type Storage,
+  timestampMs,
   toHex,
 } from '../dht/index.ts'
 
@@ -22,8 +23,16 @@ const savedSchema = v.strictObject({
   writer: bytesOf(8),
   next: integer(1, Number.MAX_SAFE_INTEGER),
   clean: v.boolean(),
+  /** When the last of its messages has expired; absent in what an earlier version of this program wrote. */
+  lapsesAt: v.optional(timestampMs),
 })
 type Saved = v.InferOutput<typeof savedSchema>
+
+export interface Numbering {
+  writer: Uint8Array
+  sequence: number
+  lapsed: boolean
+}
 
 export class Sequences {
   readonly #storage: Storage
@@ -38,8 +47,11 @@ export class Sequences {
     this.#runtime = runtime
   }
 
-  /** The next number of this node in the topic. Taken once per message, before anything is sent. */
-  async next(topicKey: Uint8Array): Promise<{ writer: Uint8Array; sequence: number }> {
+  /**
+   * The next number of this node in the topic. Taken once per message, before anything is sent. `lapsed`: all that the
+   * writer has said before has expired.
+   */
+  async next(topicKey: Uint8Array, expiresAt: number): Promise<Numbering> {
     const name = this.#nameOf(topicKey)
     let topic = this.#topics.get(name)
     if (topic === undefined) {
@@ -50,7 +62,10 @@ export class Sequences {
     const state = await topic
     const sequence = state.next
     state.next += 1
-    return { writer: state.writer, sequence }
+    const { writer, lapsesAt } = state
+    if (lapsesAt !== undefined) state.lapsesAt = Math.max(lapsesAt, expiresAt)
+    const lapsed = sequence > 1 && lapsesAt !== undefined && lapsesAt <= this.#runtime.now()
+    return { writer, sequence, lapsed }
   }
 
   /**
@@ -60,8 +75,11 @@ export class Sequences {
   async beginAnew(topicKey: Uint8Array, writer: Uint8Array): Promise<void> {
     const state = await this.#topics.get(this.#nameOf(topicKey))
     if (state === undefined || !equalBytes(state.writer, writer)) return
-    state.writer = this.#runtime.randomBytes(8)
-    state.next = 1
+    Object.assign(state, this.#newWriter())
+  }
+
+  #newWriter(): Omit<Saved, 'clean'> {
+    return { writer: this.#runtime.randomBytes(8), next: 1, lapsesAt: 0 }
   }
 
   #nameOf(topicKey: Uint8Array): string {
@@ -71,9 +89,7 @@ export class Sequences {
   async #open(name: string): Promise<Saved> {
     const bytes = await this.#storage.get(name)
     const saved = bytes === undefined ? undefined : decode(bytes, 1_024, savedSchema)
-    const state = saved?.clean
-      ? { ...saved, clean: false }
-      : { writer: this.#runtime.randomBytes(8), next: 1, clean: false }
+    const state = saved?.clean ? { ...saved, clean: false } : { ...this.#newWriter(), clean: false }
     await this.#storage.write([{ type: 'put', key: name, value: encode(state) }])
     return state
   }

@@ -117,12 +117,19 @@ export class World {
   }
 
   message(sequence: number, options: MessageOptions = {}): Promise<VerifiedMessage> {
-    const { publisher = 0, writer = 0, ttlMs = LIMITS.defaultTtlMs, data = new Uint8Array([0x01]) } = options
+    const {
+      publisher = 0,
+      writer = 0,
+      ttlMs = LIMITS.defaultTtlMs,
+      data = new Uint8Array([0x01]),
+      lapsed = false,
+    } = options
     return createMessage({
       topicKey,
       identity: publishers[publisher] as Identity,
       writer: new Uint8Array(8).fill(writer),
       sequence,
+      lapsed,
       publishedAt: this.nowMs,
       ttlMs,
       data,
@@ -150,6 +157,7 @@ export interface MessageOptions {
   writer?: number
   ttlMs?: number
   data?: Uint8Array
+  lapsed?: boolean
 }
 
 /** One replica's own sequence of heads. */

@@ -113,6 +113,7 @@ export async function objectVectors(): Promise<Record<string, string>> {
   out.signature = await identity.sign(filled(3, 0))
   out.messageId = first[0]?.id as Uint8Array
   out.message = first[0]?.envelope as Uint8Array
+  out.messageAfterLapse = (await world.message(3, { lapsed: true })).envelope
   out.statement = statement.envelope
   const stay = { topicKey, identity, since: START_MS, at: START_MS + 15_000 }
   out.presence = (await createPresence({ ...stay, state: encode({ name: 'Ana' }) })).envelope

@@ -5,10 +5,10 @@ import type { EarlierRun } from '../../../src/pubsub/known-writers.ts'
 
 const message = (
   sequence: number,
-  init: { publisher?: string; writer?: string; id?: string } = {},
+  init: { publisher?: string; writer?: string; id?: string; lapsed?: boolean } = {},
 ): Numbered => {
-  const { publisher = 'p', writer = 'w' } = init
-  return { id: init.id ?? `${writer}${sequence}`, publisher, writer, sequence }
+  const { publisher = 'p', writer = 'w', lapsed } = init
+  return { id: init.id ?? `${writer}${sequence}`, publisher, writer, sequence, ...(lapsed && { lapsed }) }
 }
 const tracker = (options: Partial<TrackerOptions> = {}, live = true) => {
   const made = createTracker<Numbered>({ patienceMs: 100, ...options })
@@ -108,6 +108,40 @@ describe('gap tracker', () => {
     expect(t.release(4).gaps.map(({ writer }) => writer)).toEqual(['a'])
   })
 
+  it('does not wait for what a writer says has expired, and tells it before what it says now', () => {
+    const gap = { publisher: 'p', writer: 'w', reason: 'expired' }
+    for (const strict of [true, false]) {
+      const t = tracker({ strict })
+      t.offer(message(1))
+      expect(t.offer(message(4)).hole).toEqual({ from: 2, to: 3 })
+      const offered = t.offer(message(7, { lapsed: true }))
+      expect(numbers(offered.deliver)).toEqual([4, 7])
+      expect(offered.gap).toEqual({ ...gap, fromSequence: 2, toSequence: 3 })
+      expect(t.release(0).gaps).toEqual([{ ...gap, fromSequence: 5, toSequence: 6 }])
+      expect(t.heldCount).toBe(0)
+      expect(numbers(t.offer(message(8)).deliver)).toEqual([8])
+      expect(t.offer(message(10)).hole).toEqual({ from: 9, to: 9 }) // and goes on waiting for others
+      expect(numbers(t.offer(message(5)).deliver)).toEqual([5]) // it was not true: nothing is lost by it
+      expect(t.offer(message(7, { lapsed: true })).duplicate).toBe(true)
+    }
+    const unheard = tracker().offer(message(3, { lapsed: true }))
+    expect(unheard.gap).toEqual({ ...gap, fromSequence: 1, toSequence: 2 })
+    expect(numbers(unheard.deliver)).toEqual([3])
+    const next = tracker()
+    next.offer(message(1))
+    expect(next.offer(message(2, { lapsed: true }))).toEqual({
+      deliver: [message(2, { lapsed: true })],
+      duplicate: false,
+    })
+  })
+
+  it('gives what it had to let go of for a lapsed one, too', () => {
+    const t = tracker({ maxHeld: 1 })
+    t.offer(message(2, { writer: 'a' }), 1)
+    const { deliver } = t.offer(message(5, { writer: 'b', lapsed: true }), 2)
+    expect(deliver.map(({ id }) => id)).toEqual(['a2', 'b5'])
+  })
+
   it('bounds the writers it remembers, the one that was silent longest going first', () => {
     const t = tracker({ maxWriters: 3 })
     for (const writer of ['a', 'b', 'c', 'a', 'd']) t.offer(message(1, { writer, id: `${writer}1` }))
@@ -146,9 +180,11 @@ describe('gap tracker', () => {
       count: fc.integer({ min: 1, max: 40 }),
       picks: fc.array(fc.nat(), { maxLength: 120 }),
       releaseAfter: fc.array(fc.boolean(), { maxLength: 120 }),
+      /** What a writer says of itself, true or not. */
+      lapsed: fc.array(fc.integer({ min: 1, max: 40 }), { maxLength: 5 }),
     })
     fc.assert(
-      fc.property(arrival, ({ count, picks, releaseAfter }) => {
+      fc.property(arrival, ({ count, picks, releaseAfter, lapsed }) => {
         const t = tracker()
         const delivered: number[] = []
         let now = 0
@@ -158,13 +194,16 @@ describe('gap tracker', () => {
         ]
         for (const [i, sequence] of order.entries()) {
           now += 1
-          delivered.push(...numbers(t.offer(message(sequence), now).deliver))
+          delivered.push(
+            ...numbers(t.offer(message(sequence, { lapsed: lapsed.includes(sequence) }), now).deliver),
+          )
           if (releaseAfter[i]) now += 100
           if (releaseAfter[i]) delivered.push(...numbers(t.release(now).deliver))
         }
         delivered.push(...numbers(t.release(now + 200).deliver))
         expect(delivered.toSorted((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, i) => i + 1))
-        if (!releaseAfter.some(Boolean)) expect(delivered).toEqual(delivered.toSorted((a, b) => a - b))
+        if (!releaseAfter.some(Boolean) && lapsed.length === 0)
+          expect(delivered).toEqual(delivered.toSorted((a, b) => a - b))
       }),
     )
   })

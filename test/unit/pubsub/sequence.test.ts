@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { encode, toHex } from '../../../src/dht/codec.ts'
+import { decodeAny, encode, toHex } from '../../../src/dht/codec.ts'
 import { memoryStorage } from '../../../src/dht/memory-storage.ts'
 import type { Storage } from '../../../src/dht/storage.ts'
 import { Sequences } from '../../../src/pubsub/sequence.ts'
@@ -9,6 +9,9 @@ const room = new Uint8Array(32).fill(1)
 const hall = new Uint8Array(32).fill(2)
 const ada = new Uint8Array(32).fill(0xaa)
 const bob = new Uint8Array(32).fill(0xbb)
+
+/** Nothing expires. */
+const NEVER = 9_000_000_000_000
 
 let storage: Storage
 let runtime: ManualRuntime
@@ -26,7 +29,7 @@ interface Taken {
 
 /** `count` numbers, all asked for at once, in the order of asking. */
 async function take(sequences: Sequences, count: number, topic = room): Promise<Taken[]> {
-  const taken = await Promise.all(Array.from({ length: count }, () => sequences.next(topic)))
+  const taken = await Promise.all(Array.from({ length: count }, () => sequences.next(topic, NEVER)))
   return taken.map(({ writer, sequence }) => ({ writer: toHex(writer), sequence }))
 }
 
@@ -132,11 +135,51 @@ describe('two instances', () => {
   })
 })
 
+describe('a writer of whom all has expired', () => {
+  const MINUTE_MS = 60_000
+  const inMs = (ms: number) => runtime.now() + ms
+  const lapsed = async (sequences: Sequences, ttlMs = MINUTE_MS) =>
+    (await sequences.next(room, inMs(ttlMs))).lapsed
+
+  it('is told with its next number, and only then; the numbers go on', async () => {
+    const sequences = start()
+    expect(await lapsed(sequences, 2 * MINUTE_MS)).toBe(false) // it has said nothing
+    expect(await lapsed(sequences)).toBe(false)
+    runtime.advance(MINUTE_MS)
+    expect(await lapsed(sequences)).toBe(false) // the first one is still there
+    runtime.advance(MINUTE_MS)
+    const { sequence, lapsed: told } = await sequences.next(room, inMs(MINUTE_MS))
+    expect({ sequence, told }).toEqual({ sequence: 4, told: true })
+    expect(await lapsed(sequences)).toBe(false)
+  })
+
+  it('is known after a clean stop, and not claimed of what an earlier version of the program wrote', async () => {
+    const first = start()
+    await lapsed(first)
+    await first.close()
+    runtime.advance(MINUTE_MS)
+    const second = start()
+    expect(await lapsed(second)).toBe(true)
+    await second.close()
+    const [key] = await keys()
+    const { lapsesAt: _, ...old } = decodeAny((await storage.get(key as string)) as Uint8Array, 1_024) as {
+      lapsesAt: number
+    }
+    await storage.write([{ type: 'put', key: key as string, value: encode(old) }])
+    runtime.advance(MINUTE_MS)
+    const third = start()
+    expect(await lapsed(third)).toBe(false)
+    await third.close()
+    runtime.advance(MINUTE_MS)
+    expect(await lapsed(start())).toBe(false)
+  })
+})
+
 describe('a number that stays empty', () => {
   it('makes its writer end: the next message begins a new one', async () => {
     const sequences = start()
     const before = await take(sequences, 2)
-    const given = await sequences.next(room)
+    const given = await sequences.next(room, NEVER)
     await sequences.beginAnew(room, given.writer)
     const after = await take(sequences, 2)
     expect(numbersOf(after)).toEqual([1, 2])
@@ -147,7 +190,7 @@ describe('a number that stays empty', () => {
 
   it('of a writer that has ended already, or of a topic that was not used, changes nothing', async () => {
     const sequences = start()
-    const given = await sequences.next(room)
+    const given = await sequences.next(room, NEVER)
     await sequences.beginAnew(room, given.writer)
     const current = await take(sequences, 1)
     await sequences.beginAnew(room, given.writer) // a second message of the same writer was given up
@@ -185,7 +228,7 @@ describe('a stop', () => {
       throw new Error('disk')
     }
     const sequences = start()
-    await expect(sequences.next(room)).rejects.toThrow('disk')
+    await expect(sequences.next(room, NEVER)).rejects.toThrow('disk')
     expect(numbersOf(await take(sequences, 2))).toEqual([1, 2])
   })
 })
