@@ -109,15 +109,13 @@ export class Publisher {
 
   /** Numbers and signs a message. Called in order (`inOrder`); what is not sent after all is handed to `abandon`. */
   async prepare(topicKey: Uint8Array, data: Uint8Array, ttlMs: number): Promise<Sent> {
-    const publishedAt = this.#dht.runtime.now()
-    const numbering = await this.#sequences.next(topicKey, publishedAt + ttlMs)
+    const numbering = await this.#sequences.next(topicKey, ttlMs)
     try {
       const isLarge = data.byteLength > LIMITS.maxInlineBytes
       const message = await createMessage({
         topicKey,
         identity: this.#identity,
         ...numbering,
-        publishedAt,
         ttlMs,
         ...(isLarge ? { payload: { id: await sha256(data), bytes: data.byteLength } } : { data }),
       })

@@ -32,6 +32,7 @@ export interface Numbering {
   writer: Uint8Array
   sequence: number
   lapsed: boolean
+  publishedAt: number
 }
 
 export class Sequences {
@@ -51,7 +52,7 @@ export class Sequences {
    * The next number of this node in the topic. Taken once per message, before anything is sent. `lapsed`: all that the
    * writer has said before has expired.
    */
-  async next(topicKey: Uint8Array, expiresAt: number): Promise<Numbering> {
+  async next(topicKey: Uint8Array, ttlMs: number): Promise<Numbering> {
     const name = this.#nameOf(topicKey)
     let topic = this.#topics.get(name)
     if (topic === undefined) {
@@ -63,9 +64,10 @@ export class Sequences {
     const sequence = state.next
     state.next += 1
     const { writer, lapsesAt } = state
-    if (lapsesAt !== undefined) state.lapsesAt = Math.max(lapsesAt, expiresAt)
-    const lapsed = sequence > 1 && lapsesAt !== undefined && lapsesAt <= this.#runtime.now()
-    return { writer, sequence, lapsed }
+    const publishedAt = this.#runtime.now()
+    if (lapsesAt !== undefined) state.lapsesAt = Math.max(lapsesAt, publishedAt + ttlMs)
+    const lapsed = sequence > 1 && lapsesAt !== undefined && lapsesAt <= publishedAt
+    return { writer, sequence, lapsed, publishedAt }
   }
 
   /**
