@@ -1,9 +1,11 @@
 import { delay, type Runtime } from './runtime.ts'
 
-export interface InTurn {
+export interface InTurn<P> {
   runtime: Runtime
   /** So long one is waited for before the next is asked as well. */
   patienceMs: number
+  /** It was waited for in vain. */
+  onSlow?(peer: P): void
 }
 
 /**
@@ -13,13 +15,14 @@ export interface InTurn {
 export async function askInTurn<P, T>(
   peers: readonly P[],
   ask: (peer: P, signal: AbortSignal) => Promise<T | undefined>,
-  { runtime, patienceMs }: InTurn,
+  { runtime, patienceMs, onSlow }: InTurn<P>,
 ): Promise<T | undefined> {
   const over = new AbortController()
   const found = Promise.withResolvers<T>()
   let isFound = false
   let failure: unknown
   const asking: Promise<void>[] = []
+  const settled = new Set<P>()
   const askOne = async (peer: P) => {
     try {
       const answer = await ask(peer, over.signal)
@@ -28,13 +31,20 @@ export async function askInTurn<P, T>(
       found.resolve(answer)
     } catch (error) {
       failure = error
+    } finally {
+      settled.add(peer)
     }
   }
   try {
     for (const peer of peers) {
       const one = askOne(peer)
       asking.push(one)
-      await Promise.race([one, found.promise, delay(runtime, patienceMs, over.signal)])
+      const waited = delay(runtime, patienceMs, over.signal)
+      waited.then(
+        () => settled.has(peer) || onSlow?.(peer),
+        () => undefined,
+      )
+      await Promise.race([one, found.promise, waited])
       if (isFound) return await found.promise
     }
     await Promise.race([found.promise, Promise.all(asking)])

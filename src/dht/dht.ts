@@ -181,7 +181,16 @@ export class Dht {
         throw failure
       }
     }
-    return askInTurn(others, ask, { runtime: this.runtime, patienceMs: this.options.stragglerMs })
+    const { scores } = this.rpc
+    return askInTurn(
+      scores.last(others, ({ nodeId }) => nodeId),
+      ask,
+      {
+        runtime: this.runtime,
+        patienceMs: this.options.stragglerMs,
+        onSlow: ({ nodeId }) => scores.silent(nodeId),
+      },
+    )
   }
 
   #scheduleSweep(): void {

@@ -5,6 +5,7 @@ import type { NodeId } from './identity.ts'
 import { countCode, StageTimers } from './measures.ts'
 import { type Link, type LinkEvents, MAX_FRAME_BYTES, type PeerNetwork } from './network.ts'
 import type { DhtOptions } from './options.ts'
+import { PeerScores } from './peer-scores.ts'
 import { RateLimiter } from './rate-limit.ts'
 import { methodCounts, newRpcCounters, type RpcCounters } from './rpc-counters.ts'
 import type { Runtime, Timer } from './runtime.ts'
@@ -62,6 +63,7 @@ export class Rpc {
   #nextId = 0
   #closed = false
   readonly counters: RpcCounters = newRpcCounters()
+  readonly scores: PeerScores
   readonly #stages: StageTimers
 
   constructor(
@@ -75,6 +77,7 @@ export class Rpc {
     this.#runtime = runtime
     this.#options = options
     this.#limiter = new RateLimiter(runtime)
+    this.scores = new PeerScores(runtime)
     this.#session = runtime.randomBytes(16)
     network.onInboundLink((link) => this.#accept(link))
   }
@@ -201,6 +204,7 @@ export class Rpc {
 
   /** An open link on which several requests in a row went unanswered is dead in one direction: it is replaced. */
   #noteUnanswered(nodeId: NodeId): void {
+    this.scores.silent(nodeId)
     const peer = this.#peers.get(nodeId)
     if (peer === undefined) return
     peer.unanswered += 1
@@ -250,6 +254,7 @@ export class Rpc {
       this.#addLink(to, entry)
       return entry
     } catch (error) {
+      this.scores.silent(to)
       throw asStickyError(error, 'UNREACHABLE')
     } finally {
       timer.clear()
@@ -327,6 +332,7 @@ export class Rpc {
     if (pending === undefined || pending.link !== entry) return // late, or not this peer's to answer
     this.counters.replies += 1
     this.#peer(from).unanswered = 0
+    this.scores.answered(from)
     if (frame[0] === 'reply') pending.resolve(frame[2])
     else
       pending.reject(new StickyError(isErrorCode(frame[2]) ? frame[2] : 'MALFORMED', `${from}: ${frame[3]}`))

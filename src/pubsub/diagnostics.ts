@@ -4,6 +4,7 @@ import {
   countCode,
   type Dht,
   MAX_DOWN,
+  MAX_SCORED,
   type NodeId,
   type ReplicaSetView,
   type RpcCounters,
@@ -52,6 +53,8 @@ export interface PeerReading {
   path: 'direct' | 'relayed' | 'unknown'
   /** A link for requests is open. */
   linked: boolean
+  /** How well it has answered lately, 0 to 1; below 0.5 others are asked first. */
+  score: number
 }
 
 export interface SubscriptionReading {
@@ -162,11 +165,14 @@ function peersOf({ network, rpc }: Dht): Omit<Diagnostics['peers'], 'cooled'> {
   const told = network.connections?.() ?? []
   const paths = new Map(told.map(({ nodeId, direct }) => [nodeId, direct ? 'direct' : 'relayed'] as const))
   const count = (wanted: string) => [...paths.values()].filter((path) => path === wanted).length
-  const list = [...new Set([...linked, ...paths.keys()])]
-    .slice(0, MAX_LISTED)
-    .map(
-      (nodeId): PeerReading => ({ nodeId, path: paths.get(nodeId) ?? 'unknown', linked: linked.has(nodeId) }),
-    )
+  const list = [...new Set([...linked, ...paths.keys()])].slice(0, MAX_LISTED).map(
+    (nodeId): PeerReading => ({
+      nodeId,
+      path: paths.get(nodeId) ?? 'unknown',
+      linked: linked.has(nodeId),
+      score: rpc.scores.of(nodeId),
+    }),
+  )
   return { direct: count('direct'), relayed: count('relayed'), linked: linked.size, list }
 }
 
@@ -205,6 +211,7 @@ function boundsOf({ dht, options, counters }: DiagnosticsParts): Diagnostics['bo
     replicaSets: bound(dht.replicas.cachedSets, dht.options.maxCachedReplicaSets),
     cooledPeers: bound(counters.downPeers, MAX_DOWN),
     rateBuckets: dht.rpc.rateBuckets,
+    peerScores: bound(dht.rpc.scores.size, MAX_SCORED),
     verifiedMessages: bound(counters.verifiedMessages, options.maxVerifiedMessages),
     outboxEntries: bound(counters.outbox, options.maxOutboxEntries),
     outboxBytes: bound(counters.outboxBytes, options.maxOutboxBytes),

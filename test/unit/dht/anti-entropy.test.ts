@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { AntiEntropy } from '../../../src/dht/anti-entropy.ts'
 import { toHex } from '../../../src/dht/codec.ts'
+import { DEFAULT_DHT_OPTIONS } from '../../../src/dht/options.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { DhtNet, type DhtNode, messageCount } from '../../support/dht-net.ts'
@@ -270,6 +271,36 @@ describe('a block that one disk lost', () => {
     }
     expect(await messageCount(c)).toBe(70)
     expect(serve.a + serve.b).toBe(2)
+  })
+
+  it('is asked of one that is silent until that is known, and then of the other', async () => {
+    const [a, b, c] = [await net.add(), await net.add(), await net.add()]
+    await a.commit(70)
+    await round()
+    const record = await c.record()
+    await record.exclusive(() => record.checkpoint())
+    const [page] = await c.storage.allKeys('block/page/')
+    let silent: DhtNode | undefined
+    const asked: boolean[] = []
+    for (const node of [a, b]) {
+      const held = await node.record()
+      const { local } = held
+      held.local = (ref) => {
+        if (ref.kind !== 'page') return local.call(held, ref)
+        silent ??= node
+        asked.push(node === silent)
+        return node === silent ? new Promise(() => undefined) : local.call(held, ref)
+      }
+    }
+    for (let i = 0; i < 3; i++) {
+      await c.storage.corrupt(page as string)
+      const before = asked.length
+      const counting = messageCount(c)
+      await until(() => asked.length > before)
+      if (asked.at(-1)) net.runtime.advance(DEFAULT_DHT_OPTIONS.stragglerMs)
+      expect(await counting).toBe(70)
+    }
+    expect(asked).toEqual([true, false, true, false, false])
   })
 
   it('is NOT_FOUND when nobody has it', async () => {

@@ -130,11 +130,15 @@ describe('without an answer', () => {
     net.runtime.advance(1)
     await asking
     expect(outcome).toBe('TIMEOUT')
+    const score = a.rpc.scores.of(b.nodeId)
+    expect(score).toBeLessThan(1)
+    expect(b.rpc.scores.of(a.nodeId)).toBe(1)
     const replies = a.rpc.counters.replies
     held.answer(1)
     held.answer(2)
     expect(await other).toEqual({ n: 2 })
     expect(a.rpc.counters).toMatchObject({ replies: replies + 1, timeouts: 1 })
+    expect(1 - a.rpc.scores.of(b.nodeId)).toBeCloseTo((1 - score) * 0.92) // of one answer, not of the late one
     expect(a.rpc.isConnected(b.nodeId)).toBe(true)
   })
 
