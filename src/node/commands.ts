@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline'
 import { StickyError } from '../dht/index.ts'
 import type { Data, HistoryRequest, Message, Subscription } from '../pubsub/index.ts'
 import { type DiagnosticsServer, serveDiagnostics } from './diagnostics-server.ts'
+import { HealthWatch, healthSource } from './health-watch.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { resolveInvitation } from './invitation.ts'
 import { createNode, type StickyNode } from './node.ts'
@@ -61,9 +62,11 @@ export async function runNode(
     ...(listen ? { listen } : {}),
     ...(announce ? { announce } : {}),
   })
+  const watch = new HealthWatch(healthSource(node.pubsub))
   let metrics: DiagnosticsServer | undefined
   try {
-    if (port !== undefined) metrics = await serveDiagnostics({ port, read: () => node.pubsub.diagnostics() })
+    const served = { read: () => node.pubsub.diagnostics(), health: () => watch.reading }
+    if (port !== undefined) metrics = await serveDiagnostics({ port, ...served })
     for (;;) {
       // a look-up that took too long found too few
       const holders = await node.knownHolders().catch(() => 0)
@@ -72,25 +75,32 @@ export async function runNode(
       output.progress(`${holders} of ${options.awaitHolders} holders known …`)
       await new Promise((resolve) => setTimeout(resolve, AWAIT_HOLDERS_MS))
     }
-    output.result(
-      {
-        ...{ event: 'ready', nodeId: node.nodeId, addresses: node.addresses, data: directory },
-        ...(metrics ? { metrics: metrics.url } : {}),
-      },
-      [
-        ...[`node ${node.nodeId}`, `data ${directory}`, ...node.addresses.map((one) => `address ${one}`)],
-        ...(metrics ? [`metrics ${metrics.url}/metrics`] : []),
-        'ready',
-      ].join('\n'),
-    )
+    tellReady(node, directory, metrics, output)
     await untilAborted(signal)
     const counters = node.pubsub.counters()
     const told = `stopped after ${counters.commits.commits} commits and ${counters.merges} merges`
     output.result({ event: 'stopped', counters }, told)
   } finally {
+    watch.close()
     await metrics?.close()
     await node.close()
   }
+}
+
+function tellReady(
+  { nodeId, addresses }: StickyNode,
+  data: string,
+  metrics: DiagnosticsServer | undefined,
+  output: Output,
+): void {
+  output.result(
+    { ...{ event: 'ready', nodeId, addresses, data }, ...(metrics ? { metrics: metrics.url } : {}) },
+    [
+      ...[`node ${nodeId}`, `data ${data}`, ...addresses.map((one) => `address ${one}`)],
+      ...(metrics ? [`metrics ${metrics.url}/metrics`] : []),
+      'ready',
+    ].join('\n'),
+  )
 }
 
 /** Publishes `text`, or every line of standard input when it is absent or '-'. */

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { isLocalRequest, RateLimiter, StickyError, systemRuntime } from '../dht/index.ts'
 import type { Diagnostics } from '../pubsub/index.ts'
+import type { HealthReading } from './health.ts'
 import { CONTENT_TYPE, prometheusText } from './prometheus.ts'
 
 /** A port of this machine that tells an operator how a node is. It takes nothing, and listens on loopback only. */
@@ -9,6 +10,8 @@ export interface DiagnosticsServerOptions {
   /** 0: any free one. */
   port: number
   read(): Promise<Diagnostics>
+  /** The latest reading. */
+  health(): HealthReading
   /** Requests of all together: at once, and refilled per second. */
   requestBurst?: number
   requestsPerSecond?: number
@@ -26,7 +29,7 @@ const REQUEST_MS = 5_000
 
 /** Rejects with PORT_IN_USE. */
 export async function serveDiagnostics(options: DiagnosticsServerOptions): Promise<DiagnosticsServer> {
-  const { port, read, requestBurst: burst = 50, requestsPerSecond: perSecond = 10 } = options
+  const { port, requestBurst: burst = 50, requestsPerSecond: perSecond = 10 } = options
   const limiter = new RateLimiter(systemRuntime)
   const server = createServer(
     {
@@ -37,7 +40,7 @@ export async function serveDiagnostics(options: DiagnosticsServerOptions): Promi
     },
     (request, response) => {
       const mayAsk = limiter.take('all', { burst, perSecond })
-      answer(request, response, mayAsk, read).catch(() =>
+      answer(request, response, mayAsk, options).catch(() =>
         tell(response, 503, refusal('CLOSED', 'This node cannot tell now.')),
       )
     },
@@ -66,7 +69,7 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   mayAsk: boolean,
-  read: () => Promise<Diagnostics>,
+  node: Pick<DiagnosticsServerOptions, 'read' | 'health'>,
 ): Promise<void> {
   if (!mayAsk) return tell(response, 429, refusal('RATE_LIMITED', 'Too many requests.'))
   if (!isLocalRequest(request.socket.remoteAddress, request.headers))
@@ -77,14 +80,23 @@ async function answer(
   const section = /^\/diagnostics(?:\/(\w+))?$/.exec(path)
   if (path !== '/health' && path !== '/metrics' && section === null)
     return tell(response, 404, refusal('NOT_FOUND', 'There is nothing here.'))
-  const told = await read()
-  const { nodeId, uptimeMs } = told.node
-  if (path === '/health') return tell(response, 200, JSON.stringify({ status: 'ok', nodeId, uptimeMs }))
+  const health = node.health()
+  // 200 also where it is strained: who restarts it for that makes it worse, for it and for the others
+  if (path === '/health') return tell(response, 200, JSON.stringify(health))
+  if (section?.[1] === 'health') return tell(response, 200, JSON.stringify(healthSection(health)))
+  const told = { ...(await node.read()), health }
   if (path === '/metrics') return tell(response, 200, prometheusText(told), CONTENT_TYPE)
   const part = sectionOf(told, section?.[1])
   if (part === undefined) return tell(response, 404, refusal('NOT_FOUND', 'There is no such section.'))
   tell(response, 200, JSON.stringify(part))
 }
+
+/** Told without asking the node, which may be what does not answer. */
+const healthSection = (health: HealthReading): object => ({
+  asOf: health.asOf,
+  bootId: health.bootId,
+  health,
+})
 
 /** All of it, or one section; undefined where there is none of that name. */
 function sectionOf(told: Diagnostics, name: string | undefined): object | undefined {

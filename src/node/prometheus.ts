@@ -1,5 +1,6 @@
 import { type CodeCounts, STAGE_BOUNDS_MS, type StageReading } from '../dht/index.ts'
 import type { Diagnostics } from '../pubsub/index.ts'
+import { FINDINGS, type HealthReading } from './health.ts'
 
 /** The diagnostics of a node as text for Prometheus. Labels come from sets that this program knows; nobody else adds any. */
 
@@ -7,16 +8,25 @@ export const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 type Sample = [labels: Record<string, string>, value: number]
 
+/** What a node tells of itself, and what is thought of it. */
+export type Told = Diagnostics & { health: HealthReading }
+
 interface Metric {
   name: string
   type: 'counter' | 'gauge'
   help: string
-  read(told: Diagnostics): number | Sample[] | undefined
+  read(told: Told): number | Sample[] | undefined
 }
 
 const byLabel = (label: string, counts: Partial<Record<string, number>>): Sample[] =>
   Object.entries(counts).map(([name, count]): Sample => [{ [label]: name }, count ?? 0])
 const byCode = (counts: CodeCounts | undefined): Sample[] => byLabel('code', counts ?? {})
+
+/** While nothing else can be told, only whether the node could be read: 0 would say that all is well. */
+function found({ status, findings }: HealthReading): Sample[] {
+  const names = status === 'unknown' ? (['unreadable'] as const) : FINDINGS
+  return names.map((finding) => [{ finding }, Number(findings.some((one) => one.finding === finding))])
+}
 
 const counter = (name: string, help: string, read: Metric['read']): Metric => ({
   name,
@@ -36,6 +46,10 @@ const ABOUT_IT: Metric[] = [
     [{ node_id: node.nodeId, boot_id: node.bootId, durable: String(node.durable) }, 1],
   ]),
   gauge('uptime_seconds', 'Since the start', ({ node }) => node.uptimeMs / 1_000),
+  gauge('strained', '1 where anything is found; absent where it cannot be told', ({ health }) =>
+    health.status === 'unknown' ? undefined : Number(health.status === 'strained'),
+  ),
+  gauge('finding', '1 for what is found', ({ health }) => found(health)),
   gauge('peers', 'Connected peers, by the best path to each', ({ peers: { direct, relayed } }) =>
     byLabel('path', { direct, relayed }),
   ),
@@ -152,7 +166,7 @@ const STAGES = 'stage_seconds'
 
 export const METRIC_NAMES = [...METRICS.map(({ name }) => PREFIX + name), PREFIX + STAGES]
 
-export function prometheusText(told: Diagnostics): string {
+export function prometheusText(told: Told): string {
   const lines: string[] = []
   for (const { name, type, help, read } of METRICS) {
     const value = read(told)

@@ -2,6 +2,8 @@ import { connect } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type DiagnosticsServer, serveDiagnostics } from '../../src/node/diagnostics-server.ts'
+import type { HealthReading } from '../../src/node/health.ts'
+import { HealthWatch, healthSource } from '../../src/node/health-watch.ts'
 import type { Diagnostics } from '../../src/pubsub/index.ts'
 import { rawExchange } from '../support/challenge-client.ts'
 import { MemoryNet, type MemoryNode, until } from '../support/memory-nodes.ts'
@@ -12,6 +14,7 @@ const WORDS = ['the quiet part', 'away from keyboard', 'Ada']
 const net = new MemoryNet()
 let node: MemoryNode
 let server: DiagnosticsServer
+let watch: HealthWatch
 
 beforeAll(async () => {
   node = await net.add()
@@ -20,12 +23,18 @@ beforeAll(async () => {
   await client.pubsub.subscribe('unnamed there', { presence, info })
   await client.pubsub.publish('unnamed there', data)
   await until(() => (node.pubsub.counters().delivery?.acknowledged ?? 0) > 0)
+  watch = new HealthWatch(healthSource(node.pubsub), { sampleMs: 10 })
+  await until(() => watch.reading.status === 'ok')
 })
-afterAll(() => net.close())
+afterAll(() => {
+  watch.close()
+  return net.close()
+})
 afterEach(() => server.close())
 
+const told = { read: () => node.pubsub.diagnostics(), health: () => watch.reading }
 const start = async (options: Partial<Parameters<typeof serveDiagnostics>[0]> = {}): Promise<void> => {
-  server = await serveDiagnostics({ port: 0, read: () => node.pubsub.diagnostics(), ...options })
+  server = await serveDiagnostics({ port: 0, ...told, ...options })
 }
 const portOf = () => Number(new URL(server.url).port)
 const get = (path: string, headers = 'Host: localhost', method = 'GET') =>
@@ -44,7 +53,13 @@ describe('the port for diagnostics', () => {
     const { asOf, ...part } = await json<Diagnostics>('/diagnostics/records')
     expect(part).toEqual({ bootId: told.node.bootId, records: { ...told.records, sets: expect.any(Array) } })
     expect(asOf).toBeGreaterThanOrEqual(told.asOf)
-    expect(await json('/health')).toMatchObject({ status: 'ok', nodeId: node.pubsub.nodeId })
+    const { bootId } = told.node
+    expect(await json('/health')).toMatchObject({ status: 'ok', nodeId: node.pubsub.nodeId, bootId })
+    const { health } = await json<{ health: HealthReading }>('/diagnostics')
+    expect(health.status).toBe('ok')
+    const section = await json<{ asOf: number; health: HealthReading }>('/diagnostics/health')
+    expect(Object.keys(section.health)).toEqual(Object.keys(health))
+    expect(section).toEqual({ asOf: section.health.asOf, bootId, health: section.health })
     const response = await fetch(`${server.url}/diagnostics`)
     expect(response.headers.get('cache-control')).toBe('no-store')
     expect(response.headers.get('access-control-allow-origin')).toBeNull()
@@ -55,7 +70,7 @@ describe('the port for diagnostics', () => {
 
   it('is for this machine, under its own name, and not by way of a proxy', async () => {
     await start()
-    for (const path of ['/diagnostics', '/diagnostics/node', '/metrics', '/health']) {
+    for (const path of ['/diagnostics', '/diagnostics/node', '/metrics', '/health', '/diagnostics/health']) {
       expect(await get(path)).toMatch(/^HTTP\/1.1 200 /)
       expect(await get(path, 'Host: evil.example')).toMatch(/^HTTP\/1.1 403 /)
       expect(await get(path, 'Host: localhost\r\nX-Forwarded-For: 8.8.8.8')).toMatch(/^HTTP\/1.1 403 /)
@@ -104,7 +119,7 @@ describe('the port for diagnostics', () => {
   it('shows no message, presence, name of a person or topic, and no key; and is small', async () => {
     await start()
     const seed = Buffer.from(node.seed)
-    for (const path of ['/diagnostics', '/metrics']) {
+    for (const path of ['/diagnostics', '/metrics', '/health']) {
       const text = await (await fetch(server.url + path)).text()
       for (const secret of [...WORDS, 'unnamed there', seed.toString('hex'), seed.toString('base64')])
         expect(text).not.toContain(secret)
@@ -113,14 +128,28 @@ describe('the port for diagnostics', () => {
     }
   })
 
+  it('tells of its health whatever that is, with 200, and without asking a node that may not answer', async () => {
+    const source = healthSource(node.pubsub)
+    const read = () => Promise.reject(new Error('the disk at /home/ada is full'))
+    const broken = new HealthWatch({ ...source, read }, { sampleMs: 10 })
+    await until(() => (broken.reading.findings[0]?.value ?? 0) > 1)
+    broken.close()
+    await start({ read: () => new Promise(() => undefined), health: () => broken.reading })
+    for (const path of ['/health', '/diagnostics/health']) {
+      const answer = await get(path)
+      expect(answer).toMatch(/^HTTP\/1.1 200 /)
+      expect(answer).toContain('"status":"unknown"')
+      expect(answer).toContain('could not be read (STORAGE_FAILED)')
+      expect(answer).not.toContain('/home')
+    }
+  })
+
   it('answers without its insides when the node cannot tell, and says that a port is taken', async () => {
     await start({ read: () => Promise.reject(new Error('the disk at /home/ada is full')) })
     const broken = await get('/diagnostics')
     expect(broken).toMatch(/^HTTP\/1.1 503 /)
     expect(broken).not.toContain('ada')
-    await expect(
-      serveDiagnostics({ port: portOf(), read: () => node.pubsub.diagnostics() }),
-    ).rejects.toMatchObject({
+    await expect(serveDiagnostics({ port: portOf(), ...told })).rejects.toMatchObject({
       code: 'PORT_IN_USE',
     })
   })

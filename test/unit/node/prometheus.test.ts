@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { STAGES, totalOf } from '../../../src/dht/index.ts'
+import { FINDINGS, type HealthReading, judge, unknown, unreadable } from '../../../src/node/health.ts'
+import { sampleOf } from '../../../src/node/health-sample.ts'
 import { METRIC_NAMES, prometheusText } from '../../../src/node/prometheus.ts'
 import type { Diagnostics } from '../../../src/pubsub/index.ts'
 import { MemoryNet, until } from '../../support/memory-nodes.ts'
@@ -9,6 +11,7 @@ import { MemoryNet, until } from '../../support/memory-nodes.ts'
 
 const net = new MemoryNet()
 let told: Diagnostics
+let health: HealthReading
 let text: string
 
 beforeAll(async () => {
@@ -19,7 +22,8 @@ beforeAll(async () => {
   await expect(client.pubsub.dht.headAt('other', new Uint8Array(32), node.pubsub.nodeId)).rejects.toThrow()
   await until(() => (node.pubsub.counters().delivery?.acknowledged ?? 0) > 0)
   told = await node.pubsub.diagnostics()
-  text = prometheusText(told)
+  health = judge({ ...sampleOf(told), uptimeMs: 0 }, sampleOf(told))
+  text = prometheusText({ ...told, health })
 })
 afterAll(() => net.close())
 
@@ -72,9 +76,33 @@ it('has a histogram of each stage whose classes add up', () => {
   expect(sampled('sticky_node_stage_seconds_count{stage="commit"}')).toBeGreaterThan(0)
 })
 
+describe('whether the node is strained', () => {
+  const ofHealth = (reading: HealthReading) =>
+    prometheusText({ ...told, health: reading })
+      .split('\n')
+      .filter((line) => /^sticky_node_(strained|finding)/.test(line))
+  const all = (found: string) =>
+    FINDINGS.map((finding) => `sticky_node_finding{finding="${finding}"} ${Number(finding === found)}`)
+
+  it('is told of each finding there is', () => {
+    expect(ofHealth(health)).toEqual(['sticky_node_strained 0', ...all('')])
+    const before = { ...sampleOf(told), uptimeMs: 0 }
+    const sample = sampleOf(told)
+    const after = { ...sample, counts: { ...sample.counts, lostHeads: 1 } }
+    expect(ofHealth(judge(before, after))).toEqual(['sticky_node_strained 1', ...all('lost-heads')])
+  })
+
+  it('is not told, also not as 0, where it is not known', () => {
+    const nothing = unknown(sampleOf(told))
+    expect(ofHealth(nothing)).toEqual(['sticky_node_finding{finding="unreadable"} 0'])
+    const findings = [unreadable(1, 'CLOSED')]
+    expect(ofHealth({ ...nothing, findings })).toEqual(['sticky_node_finding{finding="unreadable"} 1'])
+  })
+})
+
 it('leaves out what a node does not do that stores nothing', async () => {
   const client = net.nodes.at(-1)?.pubsub
-  const own = prometheusText((await client?.diagnostics()) as Diagnostics)
+  const own = prometheusText({ ...((await client?.diagnostics()) as Diagnostics), health })
   expect(own).not.toContain('sticky_node_commits_total')
   expect(own).toContain('sticky_node_publishes_stored_total 1')
 })
