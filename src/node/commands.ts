@@ -1,8 +1,9 @@
 import { createInterface } from 'node:readline'
-import { StickyError } from '../dht/index.ts'
+import { StickyError, systemRuntime } from '../dht/index.ts'
 import type { Data, HistoryRequest, Message, Subscription } from '../pubsub/index.ts'
 import { type DiagnosticsServer, serveDiagnostics } from './diagnostics-server.ts'
-import { HealthWatch, healthSource } from './health-watch.ts'
+import { HealthLog } from './health-log.ts'
+import { type HealthOptions, HealthWatch, healthSource } from './health-watch.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { resolveInvitation } from './invitation.ts'
 import { createNode, type StickyNode } from './node.ts'
@@ -45,6 +46,18 @@ export const untilAborted = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true })
   })
 
+/** Judges the node all the time, and tells who runs it. */
+function watchHealth(
+  { pubsub }: StickyNode,
+  output: Output,
+  { betweenLinesMs, ...options }: Partial<HealthOptions> & { betweenLinesMs?: number },
+): HealthWatch {
+  const log = new HealthLog(output, betweenLinesMs)
+  return new HealthWatch(healthSource(pubsub), options, (reading) =>
+    log.see(reading, systemRuntime.monotonicNow()),
+  )
+}
+
 /** A holder of topics, until it is interrupted. */
 export async function runNode(
   options: CommonOptions & {
@@ -55,6 +68,7 @@ export async function runNode(
   },
   output: Output,
   signal: AbortSignal,
+  health: Parameters<typeof watchHealth>[2] = {},
 ): Promise<void> {
   const directory = dataFolder(options, 'node')
   const { listen, announce, metricsPort: port } = options
@@ -62,7 +76,7 @@ export async function runNode(
     ...(listen ? { listen } : {}),
     ...(announce ? { announce } : {}),
   })
-  const watch = new HealthWatch(healthSource(node.pubsub))
+  const watch = watchHealth(node, output, health)
   let metrics: DiagnosticsServer | undefined
   try {
     const served = { read: () => node.pubsub.diagnostics(), health: () => watch.reading }

@@ -4,7 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openSeed } from '../../src/dht/index.ts'
+import { createNode } from '../../src/node/index.ts'
+import { flood } from '../support/flood.ts'
 import { LocalNetwork, Program } from '../support/local-network.ts'
+import { until } from '../support/memory-nodes.ts'
 import { PROGRAM, PROGRAM_SOURCE } from '../support/program.ts'
 
 /** The program as somebody at a terminal meets it: every mistake ends with a sentence and its exit code. */
@@ -196,6 +199,36 @@ describe('on a network', () => {
     expect(await exited).toBe(0)
     expect(stderr).not.toMatch(/^\s+at |EPIPE/m)
   }, 60_000)
+
+  it('a node tells who runs it what strains it, in a line or as an event, and goes on', async () => {
+    const [told] = network.nodes
+    const silent = network.run('node', '--bridge', network.url, '--data', join(folder, 'node'))
+    const client = await createNode({ bridgeUrl: network.url, role: 'client' })
+    try {
+      const { network: peers } = client.pubsub.dht
+      let holders: { nodeId: string }[] = []
+      await until(async () => {
+        const signal = AbortSignal.timeout(5_000)
+        holders = await peers.closestPeers(new Uint8Array(32), { count: 8, minDurable: 0, signal })
+        return holders.length === 2
+      }, 20_000)
+      for (const { nodeId } of holders) await flood(client.pubsub, nodeId)
+      const words = /[\d.]+ % of [\d,]+ requests of peers were refused as too many \(at most 1 %\)/
+      const event = await told?.process.event((one) => one.event === 'health')
+      expect(event).toMatchObject({ status: 'strained', nodeId: told?.nodeId, windowMs: expect.any(Number) })
+      expect(event?.findings).toMatchObject([
+        { finding: 'requests-refused', limit: 0.01, text: expect.stringMatching(words) },
+      ])
+      expect(told?.process.stderr).toBe('')
+      await until(() => silent.stderr.includes('\n'), 20_000)
+      expect(silent.stderr).toMatch(new RegExp(`^strained: ${words.source}\n$`))
+      expect((await network.sticky('history', 'lines')).stdout).toContain('two')
+      await silent.kill('SIGTERM')
+      expect(silent.child.exitCode).toBe(0)
+    } finally {
+      await client.close()
+    }
+  }, 90_000)
 
   it('a bridge opens itself as far as its options say', async () => {
     const file = join(folder, 'passphrase')

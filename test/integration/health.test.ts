@@ -1,12 +1,20 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { multiaddr } from '@multiformats/multiaddr'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { runNode } from '../../src/node/commands.ts'
 import { type DiagnosticsServer, serveDiagnostics } from '../../src/node/diagnostics-server.ts'
 import type { Finding, FindingName, HealthReading } from '../../src/node/health.ts'
 import { HealthWatch, healthSource } from '../../src/node/health-watch.ts'
+import type { Output } from '../../src/node/output.ts'
 import { COORDINATOR } from '../../src/pubsub/options.ts'
 import { FaultStorage } from '../support/fault-storage.ts'
+import { flood } from '../support/flood.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
+import { startNode } from '../support/serving-node.ts'
 
-/** A node that gets into trouble says so on its port, and that it is over. */
+/** A node that gets into trouble says so on its port and to who runs it, and that it is over. */
 
 /** Short: nobody waits for minutes here. */
 const HEALTH = { sampleMs: 20, windowMs: 1_500 }
@@ -135,5 +143,45 @@ describe('on the port of a node', () => {
     await node.pubsub.dht.replicas.heads(COORDINATOR, Uint8Array.from(Buffer.from(key, 'hex')))
     expect(await troubled('cooled-peers', async () => undefined)).toMatchObject({ value: 6, limit: 5 })
     await status('ok')
+  })
+})
+
+describe('who runs a node', () => {
+  let directory: string
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'sticky-health-'))
+  })
+  afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+  it('is told that it is asked for too much, and that it is well again', async () => {
+    const lines: string[] = []
+    const ready = Promise.withResolvers<{ addresses: string[]; nodeId: string }>()
+    const output: Output = {
+      json: false,
+      result: (value) => ready.resolve(value as { addresses: string[]; nodeId: string }),
+      note: (text) => lines.push(text),
+      progress: () => undefined,
+    }
+    const stopped = new AbortController()
+    const options = { bridge: '', data: directory, json: false, awaitHolders: 1 }
+    const running = runNode(options, output, stopped.signal, { ...HEALTH, betweenLinesMs: 100 })
+    const client = await startNode('client')
+    try {
+      const { addresses, nodeId } = await Promise.race([ready.promise, running.then(() => ready.promise)])
+      await client.libp2p.dial(multiaddr(addresses[0] as string))
+      await until(async () => {
+        await flood(client.pubsub, nodeId)
+        return lines.length > 0
+      })
+      await until(() => lines.length > 1)
+      expect(lines[0]).toMatch(
+        /^strained: [\d.]+ % of [\d,]+ requests of peers were refused as too many \(at most 1 %\)$/,
+      )
+      expect(lines.slice(1)).toEqual(['well again'])
+    } finally {
+      await client.close()
+      stopped.abort()
+      await running
+    }
   })
 })
