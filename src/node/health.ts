@@ -37,6 +37,9 @@ export const MIN_RECEIVED = 100
 /** Of pushes, those above `SLOW_PUSH_MS` (lesson L-A6: p99). */
 export const MAX_SLOW_PUSHES_SHARE = 0.01
 export const MIN_TIMED_PUSHES = 100
+/** Of new messages, those that came because they were read: reading must not hide that pushes do not come (lesson L-A13). */
+export const MAX_READ_SHARE = 0.5
+export const MIN_NEW_MESSAGES = 20
 /** Of what a queue or a table of live things may hold (lesson L-O4): worth a word, and a strain. */
 export const FILLING_SHARE = 0.5
 export const NEARLY_FULL_SHARE = 0.8
@@ -59,6 +62,7 @@ export const FINDINGS = [
   'requests-refused',
   'pushes-unacknowledged',
   'slow-pushes',
+  'pushes-missing',
   'writes-failed',
   'commits-failed',
   'lost-heads',
@@ -84,6 +88,7 @@ export interface Rates {
   slowPushesShare?: number
   messagesStoredPerSecond?: number
   deliveredPerSecond?: number
+  readShare?: number
   failedCommitsShare?: number
   /** Not of the window but of its end. */
   cooledShare?: number
@@ -161,6 +166,7 @@ function ratesOf(grown: Counts, windowMs: number, { peers }: Sample): Rates {
     slowPushesShare: grown.pushesSlow / grown.pushesTimed,
     messagesStoredPerSecond: grown.messagesStored / seconds,
     deliveredPerSecond: grown.delivered / seconds,
+    readShare: grown.deliveredByReading / (grown.deliveredByReading + grown.deliveredByPush),
     failedCommitsShare: grown.commitsFailed / (grown.commits + grown.commitsFailed),
     cooledShare: peers.cooled / peers.known,
   }
@@ -218,6 +224,12 @@ const CHECKS: ((window: Window) => Finding | undefined)[] = [
     if (timed < MIN_TIMED_PUSHES) return
     const text = `${percent(slowPushesShare)} of ${count(timed)} pushes took more than ${ms(SLOW_PUSH_MS)}`
     return over('slow-pushes', slowPushesShare, MAX_SLOW_PUSHES_SHARE, text, percent)
+  },
+  ({ grown: { deliveredByReading: read, deliveredByPush: pushed }, rates: { readShare = 0 } }) => {
+    const news = read + pushed
+    if (news < MIN_NEW_MESSAGES) return
+    const text = `${percent(readShare)} of ${count(news)} new messages came by no push and were read`
+    return over('pushes-missing', readShare, MAX_READ_SHARE, text, percent)
   },
   ({ before, after, grown: { writesFailed: failed } }) => {
     const text = `writes to the disk that failed with ${codesBetween(before, after)}: ${count(failed)}`

@@ -52,7 +52,12 @@ describe('the diagnostics of a node', () => {
     expect(told.node.uptimeMs).toBeGreaterThan(0)
     expect(Math.abs(told.asOf - Date.now())).toBeLessThan(5_000)
     expect(told.peers).toMatchObject({ linked: 2, direct: 0, relayed: 0, cooled: [] })
-    expect(told.peers.list).toContainEqual({ nodeId: holder.pubsub.nodeId, path: 'unknown', linked: true })
+    expect(told.peers.list).toContainEqual({
+      nodeId: holder.pubsub.nodeId,
+      path: 'unknown',
+      linked: true,
+      score: 1,
+    })
     expect(told.publisher).toMatchObject({ begun: 2, stored: 2, failures: {}, pending: 0 })
     expect(told.outbox).toMatchObject({ taken: 1, stored: 1, pending: 0, bytes: 0 })
     expect(told.subscriptions).toMatchObject({

@@ -86,6 +86,12 @@ const BARS: { finding: FindingName; over: Change; at: Change; few?: Change }[] =
     at: { counts: { pushesTimed: 100, pushesSlow: 1 } },
     few: { counts: { pushesTimed: 99, pushesSlow: 99 } },
   },
+  {
+    finding: 'pushes-missing',
+    over: { counts: { deliveredByPush: 9, deliveredByReading: 11 } },
+    at: { counts: { deliveredByPush: 10, deliveredByReading: 10 } },
+    few: { counts: { deliveredByReading: 19 } },
+  },
   { finding: 'writes-failed', over: { counts: { writesFailed: 1 } }, at: { counts: { writesFailed: 0 } } },
   {
     finding: 'commits-failed',
@@ -302,7 +308,7 @@ describe('a sample', () => {
     const copy = structuredClone(told)
     copy.peers = {
       ...{ direct: 2, relayed: 1, linked: 2 },
-      list: ['a', 'b', 'c'].map((nodeId) => ({ nodeId, path: 'direct', linked: true })),
+      list: ['a', 'b', 'c'].map((nodeId) => ({ nodeId, path: 'direct', linked: true, score: 1 })),
       cooled: [
         { nodeId: 'c', leftMs: 10, forMs: 20 },
         { nodeId: 'd', leftMs: 1, forMs: 20 },
