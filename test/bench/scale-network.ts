@@ -4,8 +4,8 @@ import { World } from '../simulation/world.ts'
 
 /** Many nodes in one seeded world, with the options that ship and Kademlia look-ups over two routing tables. */
 
-/** Nodes that join at the same moment. */
-const JOINING_AT_ONCE = 50
+/** Nodes that join at the same moment: 50, in a large network a twentieth of those that are there. */
+const joiningAtOnce = (present: number) => Math.max(50, Math.floor(present / 20))
 /** Every fourth holder is a tab: it stores, and does not count as durable. */
 const isDurable = (index: number) => index % 4 !== 3
 
@@ -58,8 +58,11 @@ export class ScaleNetwork {
   }
 
   async #start(nodes: SimulatedNode[]): Promise<void> {
-    for (let i = 0; i < nodes.length; i += JOINING_AT_ONCE)
-      await Promise.all(nodes.slice(i, i + JOINING_AT_ONCE).map((node) => node.start()))
+    const waiting = [...nodes]
+    while (waiting.length > 0) {
+      const present = this.holders.length + this.clients.length - waiting.length
+      await Promise.all(waiting.splice(0, joiningAtOnce(present)).map((node) => node.start()))
+    }
     await this.world.sleep(2_000)
   }
 
