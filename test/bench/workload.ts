@@ -12,6 +12,8 @@ export interface Sizes {
   latency: readonly { subscribers: number; messages: number; after?: number }[]
   /** W2: of each of ten publishers. */
   messagesEach: number
+  /** How often, one after the other. */
+  bursts: number
   /** W3: messages in the topic. */
   histories: readonly number[]
   /** How often somebody joins each. */
