@@ -176,7 +176,8 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       const deliver = this.#advance(writer, [message])
       return { deliver, duplicate: false }
     }
-    return message.lapsed ? this.#takeLapsed(writer, message, nowMs) : this.#hold(writer, message, nowMs)
+    if (message.lapsed) return this.#takeLapsed(writer, message, nowMs)
+    return this.#hold(writer, message, nowMs)
   }
 
   wasDelivered(message: Numbered): boolean {
