@@ -2,7 +2,7 @@ import { type Dht, fromHex, nodeIdOf } from '../dht/index.ts'
 import type { Message, SubscriptionEvents } from './api.ts'
 import { countDelivered, type SubscriptionCounters } from './diagnostics.ts'
 import { ExpiredGaps } from './expired.ts'
-import { createTracker, type ReleasedGap, type Tracker } from './gaps.ts'
+import { createTracker, type Released, type ReleasedGap, type Tracker } from './gaps.ts'
 import type { KnownWriter } from './known-writers.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Place, SavedPosition } from './saved-position.ts'
@@ -108,16 +108,12 @@ export class Arrivals {
   take(arrived: Arrived | undefined): void {
     this.#init.signal.throwIfAborted()
     if (arrived === undefined) return
-    const { gap, deliver } = this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow())
-    if (gap !== undefined) this.#tellGap(gap)
-    this.#hand(deliver)
+    this.#hand(this.#tracker.offer(arrived, this.#init.dht.runtime.monotonicNow()))
   }
 
   /** Gives up on what has been waited for long enough. */
   release(nowMs = this.#init.dht.runtime.monotonicNow()): void {
-    const { deliver, gaps } = this.#tracker.release(nowMs)
-    for (const gap of gaps) this.#tellGap(gap)
-    this.#hand(deliver)
+    this.#hand(this.#tracker.release(nowMs))
     this.#expired.tell()
   }
 
@@ -131,20 +127,26 @@ export class Arrivals {
     this.#init.emit('gap', { ...gap, publisher: nodeIdOf(fromHex(gap.publisher)) })
   }
 
-  /** One after the other: who asks for the position at one has not been given those behind it. */
-  #hand(arrived: Arrived[]): void {
-    this.#undelivered.push(...arrived)
+  /** One after the other: who asks for the position at one, or at a gap, has not been given those behind it. */
+  #hand({ deliver, gaps }: Released<Arrived>): void {
+    this.#undelivered.push(...deliver)
+    for (const gap of gaps) this.#tellGap(gap)
     while (!this.#init.signal.aborted) {
-      const next = this.#undelivered.shift()
+      const [next] = this.#undelivered
       if (next === undefined) return
       this.#deliver(next)
     }
   }
 
+  /** The first that is undelivered. Who is told of a gap before it may close the subscription there. */
   #deliver(arrived: Arrived): void {
     const { view } = arrived
-    if (view.expiresAt <= this.#init.dht.runtime.now()) return this.#noteExpired(arrived)
-    this.#expired.tell(arrived)
+    const isExpired = view.expiresAt <= this.#init.dht.runtime.now()
+    if (isExpired) this.#noteExpired(arrived)
+    else this.#expired.tell(arrived)
+    if (this.#init.signal.aborted) return
+    this.#undelivered.shift()
+    if (isExpired) return
     if (view.historic) this.#historicCount += 1
     countDelivered(this.#init.counters, view.historic ? 'history' : arrived.isPushed ? 'push' : 'read')
     this.#arrivedAs.set(view, arrived)

@@ -57,19 +57,18 @@ export interface ReleasedGap {
   reason: 'expired' | 'trimmed' | 'withheld'
 }
 
-export interface Offered<T> {
-  /** In the writer's order; empty when the message waits or is a duplicate. */
+export interface Released<T> {
+  /** In the writer's order. */
   deliver: T[]
+  /** To be told before the delivery: what comes out of its writer's order comes after a gap. */
+  gaps: ReleasedGap[]
+}
+
+/** Nothing to deliver when the message waits or is a duplicate. */
+export interface Offered<T> extends Released<T> {
   duplicate: boolean
   /** The numbers just below this message that have not come yet. */
   hole?: Hole
-  /** To be told before the delivery: what comes out of its writer's order comes after a gap. */
-  gap?: ReleasedGap
-}
-
-export interface Released<T> {
-  deliver: T[]
-  gaps: ReleasedGap[]
 }
 
 export interface Tracker<T extends Numbered> {
@@ -166,7 +165,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   }
 
   offer(message: T, nowMs = 0): Offered<T> {
-    if (this.wasDelivered(message)) return { deliver: [], duplicate: true } // though its writer may be forgotten since
+    if (this.wasDelivered(message)) return DUPLICATE // though its writer may be forgotten since
     const writer = this.#writers.heard(message, (known) =>
       known === undefined ? this.#begin(message) : this.#goOn(message, known),
     )
@@ -174,7 +173,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     if (sequence < writer.next) return this.#offerLate(writer, message)
     if (sequence === writer.next) {
       const deliver = this.#advance(writer, [message])
-      return { deliver, duplicate: false }
+      return { deliver, gaps: [], duplicate: false }
     }
     if (message.lapsed) return this.#takeLapsed(writer, message, nowMs)
     return this.#hold(writer, message, nowMs)
@@ -246,12 +245,12 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
       writer.open.splice(index, 1, ...rest)
       this.#boundOpen(writer)
       this.#remember(writer, message)
-      return { deliver: [message], duplicate: false, ...(gap && { gap }) }
+      return { deliver: [message], gaps: gap ? [gap] : [], duplicate: false }
     }
     const known = this.#delivered.get(numberOf(writer, sequence))
-    if (known === undefined || known.length >= MAX_PER_NUMBER) return { deliver: [], duplicate: true }
+    if (known === undefined || known.length >= MAX_PER_NUMBER) return DUPLICATE
     known.push(id)
-    return { deliver: [message], duplicate: false }
+    return { deliver: [message], gaps: [], duplicate: false }
   }
 
   /** What lies below where the writer began is told when the history ends, and before that where some of it comes late. */
@@ -265,7 +264,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   #hold(writer: TrackedWriter<T>, message: T, nowMs: number): Offered<T> {
     const held = writer.held.get(message.sequence) ?? { messages: [], sinceMs: nowMs }
     if (held.messages.some(({ id }) => id === message.id) || held.messages.length >= MAX_PER_NUMBER)
-      return { deliver: [], duplicate: true }
+      return DUPLICATE
     if (writer.held.size === 0) {
       writer.waitingSinceMs = nowMs
       this.#waiting.add(writer)
@@ -276,18 +275,15 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const hole = { from: writer.next, to: Math.min(...writer.held.keys()) - 1 }
     const out: Released<T> = { deliver: [], gaps: [] }
     if (this.#held > this.#options.maxHeld) this.#giveUp(this.#longestWaiting(), out)
-    for (const gap of out.gaps) this.#report(gap)
-    return { deliver: out.deliver, duplicate: false, hole }
+    return { ...out, duplicate: false, hole }
   }
 
   /** What is missing before it will not come: it is told, and not waited for. */
   #takeLapsed(writer: TrackedWriter<T>, message: T, nowMs: number): Offered<T> {
-    const { deliver, duplicate } = this.#hold(writer, message, nowMs)
-    const out: Released<T> = { deliver, gaps: [] }
+    const { deliver, gaps, duplicate } = this.#hold(writer, message, nowMs)
+    const out: Released<T> = { deliver: [...deliver], gaps: [...gaps] }
     while (writer.next <= message.sequence && this.#waiting.has(writer)) this.#giveUp(writer, out, 'expired')
-    const [gap, ...others] = out.gaps
-    for (const other of others) this.#report(other)
-    return { deliver: out.deliver, duplicate, ...(gap && { gap }) }
+    return { ...out, duplicate }
   }
 
   #longestWaiting(): TrackedWriter<T> {
@@ -353,12 +349,14 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     if (writer.open.length > this.#options.maxOpenHoles) writer.open.shift()
   }
 
-  /** Gaps that an offer caused are told by the next release; the bound holds while nobody releases. */
+  /** Told by the next release; the bound holds while nobody releases. */
   #report(gap: ReleasedGap): void {
     this.#pending.gaps.push(gap)
     if (this.#pending.gaps.length > this.#options.maxHeld) this.#pending.gaps.shift()
   }
 }
+
+const DUPLICATE: Offered<never> = { deliver: [], gaps: [], duplicate: true }
 
 /** Contradicting messages kept under one number. */
 const MAX_PER_NUMBER = 4

@@ -151,7 +151,7 @@ export const CONTROLS: Control[] = [
       {
         file: 'src/pubsub/gaps.ts',
         from: 'return this.#hold(writer, message, nowMs)',
-        to: 'writer.next = sequence\n    return { deliver: this.#advance(writer, [message]), duplicate: false }',
+        to: 'writer.next = sequence\n    return { deliver: this.#advance(writer, [message]), gaps: [], duplicate: false }',
       },
     ],
     schedule: 'S2',
@@ -170,8 +170,8 @@ export const CONTROLS: Control[] = [
     edits: [
       {
         file: 'src/pubsub/arrivals.ts',
-        from: 'if (view.expiresAt <= this.#init.dht.runtime.now()) return',
-        to: '',
+        from: 'view.expiresAt <= this.#init.dht.runtime.now()',
+        to: 'false',
       },
     ],
     schedule: 'S1b',

@@ -15,16 +15,17 @@ const tracker = (options: Partial<TrackerOptions> = {}, live = true) => {
   if (live) made.goLive()
   return made
 }
+const NONE = { deliver: [], gaps: [] }
 const numbers = (messages: Numbered[]) => messages.map(({ sequence }) => sequence)
 
 describe('gap tracker', () => {
   it('delivers in order and drops duplicates, held ones included', () => {
     const t = tracker()
     expect(numbers(t.offer(message(1)).deliver)).toEqual([1])
-    expect(t.offer(message(3))).toEqual({ deliver: [], duplicate: false, hole: { from: 2, to: 2 } })
+    expect(t.offer(message(3))).toEqual({ ...NONE, duplicate: false, hole: { from: 2, to: 2 } })
     expect(t.offer(message(3)).duplicate).toBe(true)
     expect(numbers(t.offer(message(2)).deliver)).toEqual([2, 3])
-    for (const n of [1, 2, 3]) expect(t.offer(message(n))).toEqual({ deliver: [], duplicate: true })
+    for (const n of [1, 2, 3]) expect(t.offer(message(n))).toEqual({ ...NONE, duplicate: true })
     expect(t.heldCount).toBe(0)
   })
 
@@ -50,22 +51,22 @@ describe('gap tracker', () => {
     for (const trimmed of ['before', undefined] as const) {
       const t = tracker({}, false)
       t.readTrimmed(trimmed)
-      expect(t.offer(message(7)).gap).toBeUndefined()
-      expect(t.offer(message(5)).gap).toEqual(gap)
-      expect(t.offer(message(6)).gap).toBeUndefined()
+      expect(t.offer(message(7)).gaps).toEqual([])
+      expect(t.offer(message(5)).gaps).toEqual([gap])
+      expect(t.offer(message(6)).gaps).toEqual([])
       t.goLive()
       expect(t.release(1_000).gaps).toEqual([])
       expect(t.offer(message(4))).toMatchObject({ deliver: [message(4)] })
-      expect(t.offer(message(4)).gap).toBeUndefined()
+      expect(t.offer(message(4)).gaps).toEqual([])
     }
     const live = tracker({}, false)
     live.offer(message(7))
     live.goLive()
     expect(live.release(1_000).gaps).toEqual([{ ...gap, reason: 'expired' }])
-    expect(live.offer(message(5)).gap).toBeUndefined()
+    expect(live.offer(message(5)).gaps).toEqual([])
     const late = tracker({ strict: false }, false)
     late.offer(message(7))
-    expect(late.offer(message(5)).gap).toBeUndefined()
+    expect(late.offer(message(5)).gaps).toEqual([])
   })
 
   it('gives up a hole after the patience, says so once, and still delivers what comes later', () => {
@@ -99,13 +100,14 @@ describe('gap tracker', () => {
     expect(numbers(t.offer(message(2)).deliver)).toEqual([2, 3, 3])
   })
 
-  it('bounds what waits: the oldest hole is given up and told by the next release', () => {
+  it('bounds what waits: the oldest hole is given up and told', () => {
     const t = tracker({ maxHeld: 2 })
     t.offer(message(2, { writer: 'a' }), 1)
     t.offer(message(2, { writer: 'b' }), 2)
-    expect(t.offer(message(4, { writer: 'b' }), 3).deliver.map(({ writer }) => writer)).toEqual(['a'])
+    const { deliver, gaps } = t.offer(message(4, { writer: 'b' }), 3)
+    expect([...deliver, ...gaps].map(({ writer }) => writer)).toEqual(['a', 'a'])
     expect(t.heldCount).toBe(2)
-    expect(t.release(4).gaps.map(({ writer }) => writer)).toEqual(['a'])
+    expect(t.release(4).gaps).toEqual([])
   })
 
   it('does not wait for what a writer says has expired, and tells it before what it says now', () => {
@@ -116,8 +118,11 @@ describe('gap tracker', () => {
       expect(t.offer(message(4)).hole).toEqual({ from: 2, to: 3 })
       const offered = t.offer(message(7, { lapsed: true }))
       expect(numbers(offered.deliver)).toEqual([4, 7])
-      expect(offered.gap).toEqual({ ...gap, fromSequence: 2, toSequence: 3 })
-      expect(t.release(0).gaps).toEqual([{ ...gap, fromSequence: 5, toSequence: 6 }])
+      expect(offered.gaps).toEqual([
+        { ...gap, fromSequence: 2, toSequence: 3 },
+        { ...gap, fromSequence: 5, toSequence: 6 },
+      ])
+      expect(t.release(0).gaps).toEqual([])
       expect(t.heldCount).toBe(0)
       expect(numbers(t.offer(message(8)).deliver)).toEqual([8])
       expect(t.offer(message(10)).hole).toEqual({ from: 9, to: 9 }) // and goes on waiting for others
@@ -125,12 +130,13 @@ describe('gap tracker', () => {
       expect(t.offer(message(7, { lapsed: true })).duplicate).toBe(true)
     }
     const unheard = tracker().offer(message(3, { lapsed: true }))
-    expect(unheard.gap).toEqual({ ...gap, fromSequence: 1, toSequence: 2 })
+    expect(unheard.gaps).toEqual([{ ...gap, fromSequence: 1, toSequence: 2 }])
     expect(numbers(unheard.deliver)).toEqual([3])
     const next = tracker()
     next.offer(message(1))
     expect(next.offer(message(2, { lapsed: true }))).toEqual({
       deliver: [message(2, { lapsed: true })],
+      gaps: [],
       duplicate: false,
     })
   })
@@ -157,9 +163,9 @@ describe('gap tracker', () => {
     expect(numbers(t.offer(message(4)).deliver)).toEqual([4])
     // what forgotten writers said is still known, and what they say next is no hole
     const again = { publisher: 'mallory', writer: 'w0' }
-    expect(t.offer(message(1, again))).toEqual({ deliver: [], duplicate: true })
+    expect(t.offer(message(1, again))).toEqual({ ...NONE, duplicate: true })
     expect(numbers(t.offer(message(2, again)).deliver)).toEqual([2])
-    expect(t.offer(message(2))).toEqual({ deliver: [], duplicate: true })
+    expect(t.offer(message(2))).toEqual({ ...NONE, duplicate: true })
     expect(t.release(1_000)).toEqual({ deliver: [], gaps: [] })
   })
 
