@@ -37,7 +37,8 @@ const bodySchema = v.pipe(
     publisher: bytesOf(32),
     /** One stretch of numbering of the publisher. */
     writer: bytesOf(8),
-    sequence: integer(1, Number.MAX_SAFE_INTEGER),
+    /** One below what can be counted: readers keep the next number in their positions. */
+    sequence: integer(1, Number.MAX_SAFE_INTEGER - 1),
     /** What the writer had said before this had all expired: nobody waits for it. */
     lapsed: v.exactOptional(v.literal(true)),
     publishedAt: timestampMs,

@@ -62,6 +62,7 @@ describe('messages', () => {
       (body) => Object.assign(body, { v: 2 }),
       (body) => Object.assign(body, { sequence: 0 }),
       (body) => Object.assign(body, { sequence: 1.5 }),
+      (body) => Object.assign(body, { sequence: Number.MAX_SAFE_INTEGER }),
       (body) => Object.assign(body, { expiresAt: body.publishedAt }),
       (body) => Object.assign(body, { expiresAt: START_MS + LIMITS.maxTtlMs + 1 }),
       (body) => Object.assign(body, { extra: true }),
