@@ -53,8 +53,11 @@ export function hadNotCome(writers: KnownWriter[], messages: WriterPlace[]): Kno
     if (writer === undefined) {
       const floor = Math.min(sequence, begun.get(name)?.floor ?? sequence)
       begun.set(name, { name, floor, next: floor, open: belowOf(floor) })
-    } else if (sequence === writer.next - 1) writer.next = sequence
-    else if (sequence < writer.next && !writer.open.some((hole) => isIn(hole, sequence))) {
+      continue
+    }
+    if (writer.open.some((hole) => isIn(hole, sequence))) continue // named twice: two iterations have not come to it
+    if (sequence === writer.next - 1) writer.next = sequence
+    else if (sequence < writer.next) {
       writer.open.push({ from: sequence, to: sequence })
       writer.open.sort((a, b) => a.from - b.from)
     }

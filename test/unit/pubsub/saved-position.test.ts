@@ -151,6 +151,12 @@ describe('what was taken and not given', () => {
     expect(known[0]?.next).toBe(9)
   })
 
+  it('by two iterations of one reader is expected once more too, also where it came late', () => {
+    const [one] = hadNotCome([writer(1, { next: 9 })], [8, 7, 8, 7].map(place))
+    expect(one).toMatchObject({ next: 8, open: [{ from: 7, to: 7 }] })
+    expect(again(position({ writers: [one as KnownWriter] })).writers).toEqual([one])
+  })
+
   it('begins its writer where nothing of it was given', () => {
     expect(hadNotCome([], [place(6), place(8), place(7)])).toEqual([
       { name: nameOf(1), floor: 6, next: 6, open: [{ from: 1, to: 5 }] },
