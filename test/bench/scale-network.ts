@@ -4,8 +4,8 @@ import { World } from '../simulation/world.ts'
 
 /** Many nodes in one seeded world, with the options that ship and Kademlia look-ups over two routing tables. */
 
-/** Nodes that join at the same moment: 50, in a large network a twentieth of those that are there. */
-const joiningAtOnce = (present: number) => Math.max(50, Math.floor(present / 20))
+/** Nodes that join at the same moment: in a network of a thousand as many as are there, or its growth takes hours. */
+const joiningAtOnce = (present: number) => (present < 1_000 ? 50 : present)
 /** Every fourth holder is a tab: it stores, and does not count as durable. */
 const isDurable = (index: number) => index % 4 !== 3
 
