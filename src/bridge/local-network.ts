@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type ErrorCode, isErrorCode, StickyError } from '../dht/index.ts'
-import { type Output, untilAborted } from '../node/index.ts'
+import { type HealthReading, healthLine, type Output, untilAborted } from '../node/index.ts'
 import type { Bridge } from './bridge.ts'
 import { startBridgeIn, tellOtherMachines } from './commands.ts'
 
@@ -40,7 +40,11 @@ export async function runLocalNetwork(
   const nodes: NodeProcess[] = []
   try {
     for (let i = 1; i <= options.nodes; i++) {
-      nodes.push(new NodeProcess(options, bridge.url, i, (error) => failed.reject(error)))
+      const onHealth = (reading: HealthReading) => {
+        if (output.json) output.result({ event: 'health', node: i, ...reading }, '')
+        else output.note(`node ${i}: ${healthLine(reading)}`)
+      }
+      nodes.push(new NodeProcess(options, bridge.url, i, { onHealth, onFailure: failed.reject }))
     }
     let ready = 0
     output.progress(`0 of ${options.nodes} nodes ready …`)
@@ -78,6 +82,11 @@ function announce(bridge: Bridge, { data, nodes }: StartOptions, output: Output)
 /** How long a node may take to close its files before it is killed; its log makes that safe too. */
 const STOP_MS = 8_000
 
+interface NodeListeners {
+  onHealth(reading: HealthReading): void
+  onFailure(error: StickyError): void
+}
+
 class NodeProcess {
   readonly ready: Promise<void>
   readonly #child: ChildProcess
@@ -88,7 +97,7 @@ class NodeProcess {
     { data, nodes, program, passphraseFile, metricsPort }: StartOptions,
     bridgeUrl: string,
     index: number,
-    onFailure: (error: StickyError) => void,
+    { onHealth, onFailure }: NodeListeners,
   ) {
     const directory = join(data, `node-${index}`)
     const [command, ...prefix] = program
@@ -117,7 +126,9 @@ class NodeProcess {
     this.ready = new Promise((resolve) => {
       const lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })
       lines.on('line', (line) => {
-        if (line.includes('"event":"ready"')) resolve()
+        const told = jsonOf(line)
+        if (told.event === 'ready') resolve()
+        if (told.event === 'health') onHealth(told as unknown as HealthReading)
       })
     })
     this.#exited = new Promise((resolve) => {
@@ -141,17 +152,21 @@ class NodeProcess {
   }
 }
 
+/** Of a line of a node's own; what is no JSON says nothing. */
+function jsonOf(line: string): { event?: unknown; error?: unknown; message?: unknown } {
+  try {
+    return JSON.parse(line) as object
+  } catch {
+    return {}
+  }
+}
+
 /** What a node printed before it ended: its sentence and its code. */
 function reasonOf(errors: string): { code: ErrorCode; message: string } {
   const lines = errors.trim().split('\n')
-  for (const line of lines.toReversed()) {
-    try {
-      const { error, message } = JSON.parse(line) as { error?: unknown; message?: unknown }
-      if (typeof message !== 'string') continue
-      return { code: typeof error === 'string' && isErrorCode(error) ? error : 'STORAGE_FAILED', message }
-    } catch {
-      // not the JSON line
-    }
+  for (const { error, message } of lines.toReversed().map(jsonOf)) {
+    if (typeof message !== 'string') continue
+    return { code: typeof error === 'string' && isErrorCode(error) ? error : 'STORAGE_FAILED', message }
   }
   return { code: 'STORAGE_FAILED', message: lines.at(-1) || 'no reason was given' }
 }

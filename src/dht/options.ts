@@ -36,7 +36,7 @@ export interface DhtOptions {
   readRepairMs: number
   /** How long one round of comparing goes on with one peer. */
   maxPeerRoundMs: number
-  /** Requests of one peer in work at once, so many of bulk and so many of control (wire.ts); more are answered BUSY. */
+  /** Requests of one peer in work at once, so many of each load (wire.ts); more are answered BUSY. */
   maxInflightPerPeer: number
   /** Requests in a row without an answer before a link counts as dead (lesson L-C3). */
   unansweredBeforeRedial: number

@@ -8,6 +8,7 @@ import type { DhtOptions } from './options.ts'
 import { PeerScores } from './peer-scores.ts'
 import { RateLimiter } from './rate-limit.ts'
 import { methodCounts, newRpcCounters, type RpcCounters } from './rpc-counters.ts'
+import { inWorkOf, newPeer, type Peer, type PeerLink } from './rpc-peer.ts'
 import type { Runtime, Timer } from './runtime.ts'
 import { decodeFrame, encodeFrame, type Frame, type Hello, type Method, WIRE_VERSION } from './wire.ts'
 
@@ -26,22 +27,6 @@ interface Pending {
   resolve(body: unknown): void
   reject(error: StickyError): void
   link: PeerLink | undefined
-}
-
-interface PeerLink {
-  link: Link
-  hello: Hello | undefined
-}
-
-interface Peer {
-  /** Newest last; requests go out on the newest. */
-  links: PeerLink[]
-  opening: Promise<PeerLink> | undefined
-  /** Requests of it in work here. */
-  inWork: Record<Method<Schema, Schema>['load'], number>
-  hello: Hello | undefined
-  /** Requests in a row that nobody answered. */
-  unanswered: number
 }
 
 export interface RequestOptions {
@@ -220,13 +205,7 @@ export class Rpc {
   #peer(nodeId: NodeId): Peer {
     let peer = this.#peers.get(nodeId)
     if (peer === undefined) {
-      peer = {
-        links: [],
-        opening: undefined,
-        inWork: { bulk: 0, control: 0 },
-        hello: undefined,
-        unanswered: 0,
-      }
+      peer = newPeer()
       this.#peers.set(nodeId, peer)
     }
     return peer
@@ -357,7 +336,7 @@ export class Rpc {
       entry.link.send(encodeFrame(['error', id, code, message.slice(0, 300)]))
     } finally {
       peer.inWork[load] -= 1
-      this.#stages.end('serve', begunMs)
+      this.#stages.end(load === 'waiting' ? 'serveWaiting' : 'serve', begunMs)
       this.#forgetIfUnused(from, peer)
     }
   }
@@ -396,5 +375,3 @@ export class Rpc {
     return this.#pending.size
   }
 }
-
-const inWorkOf = ({ inWork: { bulk, control } }: Peer): number => bulk + control

@@ -43,16 +43,21 @@ export interface Method<Q extends v.GenericSchema, A extends v.GenericSchema> {
   readonly request: Q
   readonly response: A
   readonly quota: Quota
-  /** What a peer has in work is counted for each: with bulk at its bound, who holds what and who is there still goes on. */
-  readonly load: 'bulk' | 'control'
+  readonly load: Load
 }
+
+/**
+ * What a peer has in work is counted for each: with bulk at its bound, who holds what and who is there still goes on.
+ * `waiting`: the answer may wait for what other nodes have or do, and says little of how quick this one is.
+ */
+export type Load = 'bulk' | 'control' | 'waiting'
 
 export const method = <Q extends v.GenericSchema, A extends v.GenericSchema>(
   name: string,
   quota: Quota,
   request: Q,
   response: A,
-  load: 'bulk' | 'control' = 'bulk',
+  load: Load = 'bulk',
 ): Method<Q, A> => ({ name, quota, request, response, load })
 
 /** Bytes left for blocks in one reply frame. */
@@ -90,6 +95,7 @@ export const recordMethods = {
     { perSecond: 2_000, burst: 4_000 },
     v.strictObject({ kind: kindName, key, head }),
     v.strictObject({ outcome: v.picklist(['stored', 'conflict']), head }),
+    'waiting',
   ),
   head: method(
     'record/head',
@@ -104,6 +110,7 @@ export const recordMethods = {
     { perSecond: 200, burst: 1_000 },
     v.strictObject({ kind: kindName, key, head, source: bytesOf(32) }),
     v.strictObject({ head }),
+    'waiting',
   ),
   /** Which of these records does the receiver hold under another head, or not at all? */
   compare: method(

@@ -29,7 +29,7 @@ export class HealthLog {
     this.#told = names
     this.#toldAtMs = nowMs
     if (this.#output.json) this.#output.result({ event: 'health', ...reading }, '')
-    else this.#output.note(lineOf(reading))
+    else this.#output.note(healthLine(reading))
   }
 }
 
@@ -37,7 +37,8 @@ function namesOf({ findings, notices }: Pick<HealthReading, 'findings' | 'notice
   return [findings, notices].map((list) => list.map(({ finding }) => finding).join()).join('; ')
 }
 
-function lineOf({ status, findings, notices }: HealthReading): string {
+/** For people. */
+export function healthLine({ status, findings, notices }: HealthReading): string {
   const words = (list: HealthReading['findings']) => list.map(({ text }) => text).join('; ')
   const filling = notices.length > 0 ? [`filling: ${words(notices)}`] : []
   if (status === 'ok') return filling[0] ?? 'well again'

@@ -75,8 +75,6 @@ function countsOf({ requests, subscriptions, storage, records, replica, stages }
     pushesSlow: slowerThan(SLOW_PUSH_MS, stages.fanOut),
     messagesStored: replica?.initiator.stored ?? 0,
     delivered: subscriptions.delivered,
-    deliveredByPush: subscriptions.ways.push,
-    deliveredByReading: subscriptions.ways.read,
     commits: replica?.commits.commits ?? 0,
     commitsFailed: replica?.commits.failed ?? 0,
     writesFailed: totalOf(storage.failures),

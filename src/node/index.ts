@@ -10,6 +10,8 @@ export {
 } from '../pubsub/index.ts'
 export * from './cli.ts'
 export { untilAborted } from './commands.ts'
+export type { HealthReading } from './health.ts'
+export { healthLine } from './health-log.ts'
 export * from './identity-store.ts'
 export { resolveInvitation } from './invitation.ts'
 export * from './node.ts'

@@ -78,6 +78,7 @@ export const topicMethods = {
       waitMs: integer(0, LIMITS.maxConfirmWaitMs),
     }),
     v.strictObject({ stored: v.pipe(v.array(v.boolean()), v.maxLength(MAX_MESSAGES_PER_REQUEST)) }),
+    'waiting',
   ),
   /**
    * Publisher to replica: which of the subscribers attached to you have acknowledged these messages of mine? Of each that

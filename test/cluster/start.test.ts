@@ -3,7 +3,9 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createNode } from '../../src/node/index.ts'
 import type { Diagnostics } from '../../src/pubsub/index.ts'
+import { flood } from '../support/flood.ts'
 import { Program } from '../support/local-network.ts'
 import { until } from '../support/memory-nodes.ts'
 
@@ -80,6 +82,31 @@ async function isLetGo(): Promise<boolean> {
 }
 
 describe('sticky start', () => {
+  it('says which node is strained', { timeout: 90_000 }, async () => {
+    const program = start()
+    const { url } = await ready(program)
+    const client = await createNode({ bridgeUrl: url, role: 'client' })
+    try {
+      const { network } = client.pubsub.dht
+      let holders: { nodeId: string }[] = []
+      await until(async () => {
+        const signal = AbortSignal.timeout(5_000)
+        holders = await network.closestPeers(new Uint8Array(32), { count: 8, minDurable: 0, signal })
+        return holders.length === 2
+      }, 20_000)
+      const [strained] = holders as [{ nodeId: string }]
+      await flood(client.pubsub, strained.nodeId)
+      expect(await program.event(({ event }) => event === 'health')).toMatchObject({
+        node: expect.any(Number),
+        nodeId: strained.nodeId,
+        status: 'strained',
+        findings: [expect.objectContaining({ finding: 'requests-refused' })],
+      })
+    } finally {
+      await client.close()
+    }
+  })
+
   it('honours PORT and STICKY_DATA, ends with 0 on Ctrl-C and SIGTERM, and keeps its data', async () => {
     const port = await freePort()
     const args = ['start', '--json', '--nodes', '2']

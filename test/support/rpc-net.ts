@@ -2,6 +2,7 @@ import * as v from 'valibot'
 import { decodeAny, encode, integer } from '../../src/dht/codec.ts'
 import type { StickyError } from '../../src/dht/errors.ts'
 import { identityFromSeed } from '../../src/dht/identity.ts'
+import { StageTimers } from '../../src/dht/measures.ts'
 import { type Link, type LinkEvents, MAX_FRAME_BYTES, type PeerNetwork } from '../../src/dht/network.ts'
 import { DEFAULT_DHT_OPTIONS, type DhtOptions } from '../../src/dht/options.ts'
 import { Rpc } from '../../src/dht/rpc.ts'
@@ -19,6 +20,7 @@ export interface RpcPeer {
   nodeId: string
   network: MemoryPeer
   rpc: Rpc
+  stages: StageTimers
 }
 
 export class RpcNet {
@@ -36,11 +38,12 @@ export class RpcNet {
 
   async peer(options: Partial<DhtOptions> = {}, role = { stores: true, durable: true }): Promise<RpcPeer> {
     const network = await this.place(role)
-    return { nodeId: network.self, network, rpc: this.rpc(network, options) }
+    const stages = new StageTimers(this.runtime)
+    return { nodeId: network.self, network, stages, rpc: this.rpc(network, options, stages) }
   }
 
-  rpc(network: PeerNetwork, options: Partial<DhtOptions> = {}): Rpc {
-    const rpc = new Rpc(network, this.runtime, { ...DEFAULT_DHT_OPTIONS, ...options })
+  rpc(network: PeerNetwork, options: Partial<DhtOptions> = {}, stages?: StageTimers): Rpc {
+    const rpc = new Rpc(network, this.runtime, { ...DEFAULT_DHT_OPTIONS, ...options }, stages)
     this.#rpcs.push(rpc)
     return rpc
   }

@@ -298,7 +298,7 @@ describe('a peer that asks much', () => {
     expect(await again).toEqual({ n: 5 })
   })
 
-  it('has its control served while all that it may have in work is bulk, and the other way round', async () => {
+  it('has its control, and what waits for others, served while all that it may have in work is bulk', async () => {
     const c = await net.peer({ maxInflightPerPeer: 2 })
     const bulk = heldEcho(c)
     const beat = method('test/beat', echo.quota, v.unknown(), v.unknown(), 'control')
@@ -310,10 +310,17 @@ describe('a peer that asks much', () => {
     await until(() => beats.length === 2)
     expect(await codeOf(ask(a, c.nodeId, 3))).toBe('BUSY')
     expect(await codeOf(a.rpc.request(c.nodeId, beat, null))).toBe('BUSY')
+    const offer = method('test/offer', echo.quota, v.unknown(), v.unknown(), 'waiting')
+    c.rpc.handle(offer, () => null)
+    const { serve } = c.stages.readings
+    expect(await a.rpc.request(c.nodeId, offer, null)).toBeNull()
+    expect(c.stages.readings.serve).toEqual(serve) // what waits for others says nothing of this node
+    expect(c.stages.readings.serveWaiting.count).toBe(1)
     for (const done of beats) done()
     for (const n of [1, 2]) bulk.answer(n)
     expect(await Promise.all([...working, ...beating])).toEqual([{ n: 1 }, { n: 2 }, null, null])
     expect(c.rpc.servingCount).toBe(0)
+    expect(c.stages.readings.serve.count).toBe(serve.count + 4)
   })
 
   it('is limited before its request is looked at, one peer and method at a time', async () => {
