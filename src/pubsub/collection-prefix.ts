@@ -1,5 +1,6 @@
 import { type BlockReader, encode, equalBytes, toHex } from '../dht/index.ts'
 import {
+  FIRST_VERSION,
   indexRefOf,
   type LeveledRef,
   openIndex,
@@ -89,7 +90,7 @@ async function takeCommon({ stampLimit }: Walk, ofA: Rest, ofB: Rest): Promise<P
     const last = common.at(-1)
     const isSame = a.level === b.level && sameRef(a.ref, b.ref)
     if (isSame && a.level <= (last?.level ?? LIMITS.maxSpineLevels)) {
-      if (!inOrder(a.ref, last?.ref.lastVersion ?? 0, stampLimit)) break
+      if (!inOrder(a.ref, last?.ref.lastVersion ?? FIRST_VERSION, stampLimit)) break
       common.push(a)
       restA.shift()
       restB.shift()

@@ -10,6 +10,7 @@ import {
 import {
   type Entry,
   emptyRoot,
+  FIRST_VERSION,
   indexRefOf,
   type LeveledRef,
   loadSpine,
@@ -96,7 +97,7 @@ interface Pair {
 
 async function contentsOf({ a, b, spines, nowMs, read }: Pair, prefix: Prefix): Promise<[Content, Content]> {
   const { common, restA, restB, onTheWayA, onTheWayB } = prefix
-  const floor = common.at(-1)?.ref.lastVersion ?? 0
+  const floor = common.at(-1)?.ref.lastVersion ?? FIRST_VERSION
   return Promise.all([
     contentOf(restA, onTheWayA, floor, spines[0], a, nowMs, read),
     contentOf(restB, onTheWayB, floor, spines[1], b, nowMs, read),
@@ -249,7 +250,7 @@ export async function checkMessages(root: MessagesRoot, version: number, read: B
   const spine = await loadSpine(root, read)
   const ids = new Set<string>()
   let count = 0
-  const isSound = await walkSide(spineRefs(spine), 0, spine, { root, version }, 0, read, {
+  const isSound = await walkSide(spineRefs(spine), FIRST_VERSION, spine, { root, version }, 0, read, {
     onEntry: ({ id }) => {
       ids.add(toHex(id))
       count += 1
@@ -300,7 +301,8 @@ function mergeEntries(
     if (other === undefined) return mergedVersion
     const ofA = sideA.numberIgnored ? 0 : mine.addedInVersion
     const ofB = sideB.numberIgnored ? 0 : other.addedInVersion
-    return Math.min(Math.max(ofA, ofB), mergedVersion) // beyond its own version a stamp is not an honest one
+    // below the first version and beyond its own a stamp is not an honest one
+    return Math.min(Math.max(FIRST_VERSION, ofA, ofB), mergedVersion)
   }
   for (const [id, entry] of a) {
     const other = b.get(id)

@@ -32,6 +32,9 @@ export interface Entry {
   envelope: Uint8Array
 }
 
+/** The first commit's. Readers begin above 0: what is stamped with that is hidden from them. */
+export const FIRST_VERSION = 1
+
 const version = integer(0, LIMITS.maxVersion)
 
 /** What is known of a sealed page, or of an index over 64 of them, without reading it. */

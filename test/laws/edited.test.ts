@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { encode, sha256, toHex } from '../../src/dht/codec.ts'
-import { decodeRoot, decodeSpine, type PageRef } from '../../src/pubsub/collection.ts'
+import { decodeRoot, decodeSpine, emptyRoot, type PageRef } from '../../src/pubsub/collection.ts'
+import { CollectionBuilder } from '../../src/pubsub/collection-builder.ts'
+import { checkMessages } from '../../src/pubsub/collection-union.ts'
+import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
+import { LIMITS } from '../../src/pubsub/options.ts'
 import { createStatement } from '../../src/pubsub/subscription-statement.ts'
 import { client, START_MS, topicKey, World } from '../support/lineage.ts'
 import { Line, statementAt } from '../support/lineage-line.ts'
@@ -65,6 +69,49 @@ describe('an editor without a key', () => {
     const joined = honest.joined(honest, await world.join(honest.head, forged))
     expect(await world.entries(joined.head, 5)).toHaveLength(59 * 64)
     await expectTruth(joined)
+  })
+})
+
+describe('stamps of 0, which no reader asks for', () => {
+  /** The same messages, stamped anew, as one commit later. */
+  async function stamped({ world, head, coordinator }: Line, stamp: number): Promise<Uint8Array> {
+    const builder = await CollectionBuilder.from(emptyRoot(topicKey), world.read)
+    for (const entry of await world.entries(head))
+      await builder.append({ ...entry, addedInVersion: stamp }, true)
+    const { collection, blocks } = await builder.finish()
+    for (const { kind, id, bytes } of blocks) world.blocks.set(`${kind}/${toHex(id)}`, bytes)
+    return encode({ ...coordinator, messages: collection.rootId, version: coordinator.version + 1 })
+  }
+
+  it('hide nothing, also where the number of the honest side was raised out of sight', async () => {
+    const world = new World()
+    const honest = new Line(world, 0)
+    await honest.publish(70)
+    const raised = encode({
+      ...honest.coordinator,
+      version: honest.coordinator.version + 2 * LIMITS.maxVersionJump,
+    })
+    for (const stamp of [0, 1]) {
+      const forged = await stamped(honest, stamp)
+      for (const other of [honest.head, raised]) {
+        const joined = await world.join(other, forged)
+        expect(await world.entries(joined, 0)).toHaveLength(70)
+        expect(await world.join(joined, forged)).toEqual(joined)
+      }
+    }
+  })
+
+  it('are nothing to begin with: a collection that has them is not taken over whole', async () => {
+    const world = new World()
+    const honest = new Line(world, 0)
+    await honest.publish(70)
+    const check = async (stamp: number) => {
+      const { messages, version } = decodeCoordinator(await stamped(honest, stamp))
+      const root = decodeRoot(await world.read({ kind: 'messages', id: messages as Uint8Array }))
+      return checkMessages(root, version, world.read)
+    }
+    await expect(check(0)).rejects.toMatchObject({ code: 'MALFORMED' })
+    await check(1)
   })
 })
 

@@ -180,7 +180,8 @@ export const FORGERIES: Record<string, Record<string, (truth: Truth) => Forgery 
       withMore(truth, [await truth.unknown({ publishedAt: truth.nowMs + HOUR_MS })]),
   },
   stamps: {
-    low: (truth) => restamped(truth, () => 0),
+    none: (truth) => restamped(truth, () => 0),
+    low: (truth) => restamped(truth, () => 1),
     high: (truth) => restamped(truth, () => utmostVersion(truth.nowMs), utmostVersion(truth.nowMs)),
     beyond: (truth) => restamped(truth, () => LIMITS.maxVersion),
     falling: (truth) => restamped(truth, (i, all) => all - i),
