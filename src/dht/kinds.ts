@@ -26,7 +26,10 @@ export interface BlockKind {
   readonly isLeaf: boolean
   /** Throws TOO_LARGE, MALFORMED, WRONG_HASH, BAD_SIGNATURE …; resolves only for bytes that may be stored. */
   verify(id: Uint8Array, bytes: Uint8Array): Promise<BlockInfo>
-  /** Only the hash: what is read from the own disk was verified when it was written. Never throws. */
+  /**
+   * The hash, and what it does not cover that a disk can corrupt: what is read from the own disk was verified when it was
+   * written. Never throws.
+   */
   matches(id: Uint8Array, bytes: Uint8Array): Promise<boolean>
   /** The links of bytes that were verified before. */
   links(bytes: Uint8Array): BlockRef[]

@@ -211,7 +211,7 @@ export class Outbox {
       .map((entry) => toReceipt(entry))
   }
 
-  /** What becomes of the message that waits under a key; undefined when none does. Throws CONFLICT for other data. */
+  /** What becomes of the message that waits under a key; undefined when none does. Throws KEY_CONFLICT for other data. */
   outcomeOf(keyName: string, hash: Uint8Array): Promise<PublishReceipt> | undefined {
     const entry = this.#entries.get(keyName)
     if (entry === undefined) return undefined

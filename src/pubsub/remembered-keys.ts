@@ -96,7 +96,7 @@ export class RememberedKeys {
       await running.outcome.catch(() => undefined)
   }
 
-  /** What is kept for a name while that counts. Throws CONFLICT when it was for other data. */
+  /** What is kept for a name while that counts. Throws KEY_CONFLICT when it was for other data. */
   get(name: string, hash: Uint8Array, nowMs: number): SavedKey | undefined {
     const saved = this.#kept.get(name)
     if (saved === undefined || this.#isOver(saved, nowMs)) return undefined
