@@ -77,7 +77,10 @@ export interface HeadKind {
   ): Promise<Change>
   /** What this node signs of a delta that it has applied and its disk has, if anything; not more than MAX_SIGNED_BYTES. */
   acknowledge(key: Uint8Array, delta: Uint8Array): Promise<Uint8Array | undefined>
-  /** Throws WRONG_TOPIC when what a verified head names belongs to another record. For a holder's first head of a key. */
+  /**
+   * Throws WRONG_TOPIC when what a verified head names belongs to another record, MALFORMED when no honest holder writes
+   * it. For a holder's first head of a key.
+   */
   checkLinked(key: Uint8Array, head: Uint8Array, read: BlockReader): Promise<void>
   /** The join of both. Pure, deterministic and commutative; gives `own` or `other` itself when that already is the join. */
   join(key: Uint8Array, own: Uint8Array, other: Uint8Array, read: BlockReader): Promise<Change>
