@@ -14,8 +14,8 @@ export const totalOf = (counts: CodeCounts): number =>
   Object.values(counts).reduce((sum, count) => sum + count, 0)
 
 /**
- * decode: one frame. serve: one request of a peer, from its arrival to the answer. serveWaiting: the same of those whose
- * answer may wait for other nodes (wire.ts). verify: one signature of a message.
+ * decode: one frame. serve: one request of a peer, from its arrival to the answer. serveWaiting: the same of those
+ * that ask to wait, or to fetch from others first (wire.ts). verify: one signature of a message.
  * dedupe: which messages of a commit are stored already. load: one record from the disk. apply: one delta to a head.
  * commit: one group of messages, until a majority has it. fanOut: one push, until it is acknowledged. disk: one write,
  * until it is on the disk.

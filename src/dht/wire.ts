@@ -48,7 +48,8 @@ export interface Method<Q extends v.GenericSchema, A extends v.GenericSchema> {
 
 /**
  * What a peer has in work is counted for each: with bulk at its bound, who holds what and who is there still goes on.
- * `waiting`: the answer may wait for what other nodes have or do, and says little of how quick this one is.
+ * `waiting`: what is asked is to wait, for so long, or to fetch blocks from others first; how long that takes says little of
+ * this node.
  */
 export type Load = 'bulk' | 'control' | 'waiting'
 

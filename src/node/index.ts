@@ -1,3 +1,4 @@
+export { AdmissionRefusedError, asStickyError, type ErrorCode, StickyError } from '../dht/index.ts'
 export type * from '../pubsub/index.ts'
 export {
   cursorOf,

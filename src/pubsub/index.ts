@@ -1,3 +1,4 @@
+export { asStickyError, type ErrorCode, StickyError } from '../dht/index.ts'
 export type * from './api.ts'
 export type * from './diagnostics.ts'
 export { Emitter } from './emitter.ts'
