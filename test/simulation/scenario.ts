@@ -7,7 +7,7 @@ import { noteResources } from './observe-resources.ts'
 import { type FaultContext, type Needs, SCHEDULES, type Schedule } from './schedules.ts'
 import { Simulation } from './simulation.ts'
 import { installSynchronousCrypto } from './synchronous-crypto.ts'
-import { LOADS, Workload } from './workload.ts'
+import { LOADS, MIN_RETURNS, Workload } from './workload.ts'
 
 /** One run: load, faults, heal, quiet, and the final read by a node that was never there. */
 
@@ -238,7 +238,7 @@ class Scenario {
     for (const [need, counters] of required)
       for (const counter of counters)
         if (this.#schedule.needs[need] && !stats[counter]) out.push(`no ${counter}`)
-    if (events.filter((event) => event.type === 'subscribed' && event.isResumed).length < 3)
+    if (events.filter((event) => event.type === 'subscribed' && event.isResumed).length < MIN_RETURNS)
       out.push('nobody came back with a position')
     out.push(...wasLookedAt(events))
     if (this.#schedule.expires && !events.some((event) => event.type === 'kept' && event.before > 0))

@@ -30,6 +30,9 @@ export const DEFAULT_LOAD: LoadOptions = {
 }
 
 /** By name, so that a run can be replayed from the command line. */
+/** With fewer a run says nothing of positions. */
+export const MIN_RETURNS = 3
+
 export const LOADS = {
   full: {},
   /** Less than half, for the tests that run every time. */
@@ -184,14 +187,16 @@ export class Workload {
   }
 
   /**
-   * Ends and comes back with the position that it keeps at each message, or took last, until the load ends; then it stays.
+   * Ends and comes back with the position that it keeps at each message, or took last, until the load ends and it has come
+   * back often enough; then it stays.
    */
   async comeAndGo(node: SimulatedNode): Promise<void> {
     const { world } = this.#simulation
     const random = world.random(`comes and goes ${node.label}`)
     const kept: Kept = {}
-    for (;;) {
-      const isOver = !this.#isPublishing
+    for (let returns = 0; ; ) {
+      if (kept.position !== undefined) returns += 1
+      const isOver = !this.#isPublishing && returns >= MIN_RETURNS
       const name = await this.subscribe(node, kept)
       if (isOver) return
       await world.sleep(random.between(500, 4_000))
