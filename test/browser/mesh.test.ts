@@ -28,6 +28,10 @@ interface Tab {
   nodeId: string
 }
 
+type Replica = Awaited<ReturnType<MeshFixture['replicas']>>[number]
+
+const durableOf = (replicas: Replica[]): Replica[] => replicas.filter(({ durable }) => durable)
+
 let network: LocalNetwork
 let browser: Browser
 let script: string
@@ -174,16 +178,16 @@ describe('eight tabs, a bridge and three nodes', { timeout: 180_000 }, () => {
   it('leave everything at the nodes: all tabs are closed at once, and a new reader gets it all', async () => {
     await Promise.all(Array.from({ length: NODES }, (_, i) => network.startNode(`node-${i + 1}`, NODES)))
     // nobody publishes in the room: the nodes get what they missed because they hold it again
-    let durable: { nodeId: string; headId?: string }[][] = []
+    let views: Replica[][] = []
     const nodesHaveIt = async () => {
-      const views = await all(({ page }) => page.evaluate((topic) => fixture.replicas(topic), ROOM))
-      durable = views.map((replicas) => replicas.filter((replica) => replica.durable))
-      const heads = new Set(durable.flat().map(({ headId }) => headId))
-      const nodes = new Set(durable.flat().map(({ nodeId }) => nodeId))
-      const everybodyKnowsOne = durable.every(({ length }) => length > 0)
+      views = await all(({ page }) => page.evaluate((topic) => fixture.replicas(topic), ROOM))
+      const nodes = new Set(views.flatMap((replicas) => durableOf(replicas).map(({ nodeId }) => nodeId)))
+      // of the tabs too: what the nodes agree on at first is what they had when they were killed
+      const heads = new Set(views.flat().map(({ headId }) => headId))
+      const everybodyKnowsOne = views.every((replicas) => durableOf(replicas).length > 0)
       return everybodyKnowsOne && nodes.size === NODES && heads.size === 1 && !heads.has(undefined)
     }
-    await until(nodesHaveIt, HANDED_OVER_MS, () => JSON.stringify(durable))
+    await until(nodesHaveIt, HANDED_OVER_MS, () => JSON.stringify(views))
     for (const answer of await everybodySays('to the end', LAST_ROOM))
       expect(answer).toMatch(/^stored by \d+\/[1-3]$/)
     await browser.close()
