@@ -14,7 +14,7 @@ const env = builtEnv(BUILT_FOLDER)
 /** They start programs and pages too, but one or two at a time, and mostly wait for them. */
 const SMALL_PROCESSES = [
   'test/cluster/{cli,start,invitation,bridge-restart,slow-peers}.test.ts',
-  'test/browser/{admission,chat-build,storage}.test.ts',
+  'test/browser/{admission,chat-build,import,light,storage}.test.ts',
 ]
 
 /** Seeded tests need nothing that is built. */
