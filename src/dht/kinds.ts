@@ -8,6 +8,8 @@ export interface BlockRef {
   kind: string
   /** 32-byte object id. */
   id: Uint8Array
+  /** What who links to it says. A holder takes nothing that links to a block of another length. */
+  byteLength?: number
   /** Kept and copied where it can be had; nobody fails for want of it. */
   optional?: boolean
 }

@@ -54,11 +54,11 @@ export async function fetchReachable(
  * record have most of these in common, so that a synchronisation need not walk the whole record to find the little that
  * is new.
  */
-async function reachedByOwnHead(store: RecordStore, record: HeldRecord): Promise<Set<string>> {
-  const names = new Set<string>()
+async function reachedByOwnHead(store: RecordStore, record: HeldRecord): Promise<Seen> {
+  const names: Seen = new Map()
   let level = record.head === undefined ? [] : record.kind.links(record.head)
   for (let depth = 0; depth < OWN_LEVELS && level.length > 0; depth++) {
-    for (const ref of level) if (record.unsaved(ref) === undefined) names.add(blockName(ref))
+    for (const ref of level) if (record.unsaved(ref) === undefined) names.set(blockName(ref), ref.byteLength)
     const below: BlockRef[] = []
     for (const ref of level) {
       const kind = store.blockKind(ref.kind)
@@ -73,6 +73,9 @@ async function reachedByOwnHead(store: RecordStore, record: HeldRecord): Promise
   return names
 }
 
+/** By name, with the length that it was linked to with: the same in every link, or one of them lies. */
+type Seen = Map<string, number | undefined>
+
 /** From a head over its roots to what they list. */
 const OWN_LEVELS = 3
 
@@ -84,24 +87,36 @@ async function missingOf(
   store: RecordStore,
   record: HeldRecord,
   refs: BlockRef[],
-  seen: Set<string>,
+  seen: Seen,
 ): Promise<BlockRef[]> {
   const missing: BlockRef[] = []
   const operations: StorageOp[] = []
   const waiting = [...refs]
   for (let ref = waiting.shift(); ref !== undefined; ref = waiting.shift()) {
     const name = blockName(ref)
-    if (seen.has(name)) continue
-    seen.add(name)
+    if (seen.has(name)) {
+      if (seen.get(name) !== ref.byteLength) throw wrongLength(ref)
+      continue
+    }
+    seen.set(name, ref.byteLength)
     const kind = store.blockKind(ref.kind)
     const unsaved = record.unsaved(ref)
     if (unsaved !== undefined) operations.push({ type: 'put', key: name, value: unsaved })
     const bytes = unsaved ?? (await record.local(ref))
+    requireLength(ref, bytes)
     if (bytes === undefined) missing.push(ref)
     else if (!kind.isLeaf) waiting.push(...kind.links(bytes))
   }
   if (operations.length > 0) await store.storage.write(operations)
   return missing
+}
+
+const wrongLength = ({ kind }: BlockRef) =>
+  new StickyError('MALFORMED', `A ${kind} block that is not as long as a link to it says.`)
+
+function requireLength(ref: BlockRef, bytes: Uint8Array | undefined): void {
+  if (bytes !== undefined && ref.byteLength !== undefined && bytes.byteLength !== ref.byteLength)
+    throw wrongLength(ref)
 }
 
 interface Fetched {
@@ -126,6 +141,7 @@ async function fetchBlocks(
       const ref = refs[i] as BlockRef
       if (bytes === null)
         throw new StickyError('NOT_FOUND', `${source} no longer has a ${ref.kind} block of its head.`)
+      requireLength(ref, bytes)
       const info = await store.blockKind(ref.kind).verify(ref.id, bytes)
       links.push(...info.links)
       operations.push({ type: 'put', key: blockName(ref), value: bytes })

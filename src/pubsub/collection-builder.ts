@@ -3,6 +3,7 @@ import {
   decodePage,
   decodeRoot,
   type Entry,
+  entryOf,
   indexRefOf,
   loadSpine,
   type MessageCollection,
@@ -13,6 +14,7 @@ import {
   type Spine,
   type TailEntry,
 } from './collection.ts'
+import type { VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 import { pagesAt, RETENTION, type Retention } from './retention.ts'
 
@@ -60,8 +62,8 @@ export class CollectionBuilder {
     return root.tail.length + entries >= LIMITS.pageEntries || tailBytes + bytes >= LIMITS.pageBytes
   }
 
-  async append({ id, addedInVersion, expiresAt, envelope }: Entry, isNew: boolean): Promise<void> {
-    this.#tail.push({ entry: [id, addedInVersion, envelope.byteLength, expiresAt], envelope })
+  async append({ id, addedInVersion, expiresAt, bytes, envelope }: Entry, isNew: boolean): Promise<void> {
+    this.#tail.push({ entry: [id, addedInVersion, bytes, expiresAt], envelope })
     this.#count += 1
     if (isNew) this.#add({ kind: 'message', id, bytes: envelope })
     if (this.#tail.length >= LIMITS.pageEntries || this.tailBytes >= LIMITS.pageBytes) await this.#seal()
@@ -164,20 +166,18 @@ export class CollectionBuilder {
  */
 export async function appendMessages(
   root: MessagesRoot,
-  messages: { id: Uint8Array; envelope: Uint8Array; body: { expiresAt: number } }[],
+  messages: VerifiedMessage[],
   addedInVersion: number,
   nowMs: number,
   read: BlockReader,
   retention: Retention = RETENTION,
 ): Promise<{ collection: MessageCollection; blocks: Block[] }> {
-  const bytes = messages.reduce((sum, { envelope }) => sum + envelope.byteLength, 0)
+  const entries = messages.map((message) => entryOf(message, addedInVersion))
+  const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0)
   const seals = CollectionBuilder.sealsWith(root, messages.length, bytes)
   const builder = await CollectionBuilder.from(root, read, seals ? await loadSpine(root, read) : undefined)
   if (seals) builder.dropExpired(nowMs)
-  for (const { id, envelope, body } of messages) {
-    if (!builder.hasInTail(id))
-      await builder.append({ id, addedInVersion, expiresAt: body.expiresAt, envelope }, true)
-  }
+  for (const entry of entries) if (!builder.hasInTail(entry.id)) await builder.append(entry, true)
   if (seals) builder.trim(retention)
   return builder.finish()
 }

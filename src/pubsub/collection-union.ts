@@ -236,7 +236,7 @@ async function walkSide(
   for (const ref of refs) await walk(ref)
   for (const [id, addedInVersion, bytes, expiresAt] of root.tail) {
     const entry = await toEntry(root.topic, addedInVersion, await read({ kind: 'message', id }))
-    isSound &&= entry.envelope.byteLength === bytes && entry.expiresAt === expiresAt
+    isSound &&= entry.bytes === bytes && entry.expiresAt === expiresAt
     add(entry)
   }
   return isSound

@@ -13,7 +13,7 @@ import {
   toHex,
 } from '../dht/index.ts'
 import { mapAhead } from './ahead.ts'
-import { openMessage } from './message.ts'
+import { openMessage, type VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 
 /**
@@ -29,6 +29,8 @@ export interface Entry {
   /** Stamped by the commit that added it; not signed, and raised when a merge brings it to the other side. */
   addedInVersion: number
   expiresAt: number
+  /** Of the envelope, and of the payload that it names: what it takes at a holder. */
+  bytes: number
   envelope: Uint8Array
 }
 
@@ -48,8 +50,13 @@ const pageRef = v.strictObject({
 })
 export type PageRef = v.InferOutput<typeof pageRef>
 
-/** [message id, addedInVersion, envelope bytes, expiresAt] */
-const tailEntry = v.strictTuple([objectId, version, integer(1, LIMITS.maxEnvelopeBytes), timestampMs])
+/** [message id, addedInVersion, bytes of envelope and payload, expiresAt] */
+const tailEntry = v.strictTuple([
+  objectId,
+  version,
+  integer(1, LIMITS.maxEnvelopeBytes + LIMITS.maxPayloadBytes),
+  timestampMs,
+])
 export type TailEntry = v.InferOutput<typeof tailEntry>
 
 const rootSchema = v.strictObject({
@@ -130,9 +137,13 @@ export async function toEntry(
   addedInVersion: number,
   envelope: Uint8Array,
 ): Promise<Entry> {
-  const { id, body } = await openMessage(envelope, topicKey)
-  return { id, addedInVersion, expiresAt: body.expiresAt, envelope }
+  return entryOf(await openMessage(envelope, topicKey), addedInVersion)
 }
+
+export const entryOf = ({ id, envelope, body }: VerifiedMessage, addedInVersion: number): Entry => ({
+  ...{ id, addedInVersion, expiresAt: body.expiresAt, envelope },
+  bytes: envelope.byteLength + (body.payload?.bytes ?? 0),
+})
 
 function requireTopic(topicKey: Uint8Array, topic: Uint8Array): void {
   if (!equalBytes(topic, topicKey)) throw new StickyError('WRONG_TOPIC', 'Messages of another topic.')
@@ -172,10 +183,8 @@ export async function openIndex(
 
 export const readTail = (tail: TailEntry[], read: BlockReader): Promise<Entry[]> =>
   Promise.all(
-    tail.map(async ([id, addedInVersion, , expiresAt]) => ({
-      id,
-      addedInVersion,
-      expiresAt,
+    tail.map(async ([id, addedInVersion, bytes, expiresAt]) => ({
+      ...{ id, addedInVersion, expiresAt, bytes },
       envelope: await read({ kind: 'message', id }),
     })),
   )

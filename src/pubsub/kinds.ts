@@ -60,7 +60,7 @@ function hashed(
 const payloadLinks = (envelopes: Uint8Array[]): BlockRef[] =>
   envelopes.flatMap((envelope) => {
     const payload = payloadOf(envelope)
-    return payload === undefined ? [] : [ref('payload', payload.id)]
+    return payload === undefined ? [] : [{ ...ref('payload', payload.id), byteLength: payload.bytes }]
   })
 
 function page(verified: VerifiedMessages, newestMs: () => number): BlockKind {

@@ -29,6 +29,9 @@ import { LIMITS } from './options.ts'
 
 const SIGNATURE_DOMAIN = 'sticky-pubsub/message/1'
 
+/** What fits into the envelope is there: each payload is a block more to fetch, and those of a full topic must be few enough. */
+const payloadBytes = integer(LIMITS.maxInlineBytes + 1, LIMITS.maxPayloadBytes)
+
 const bodySchema = v.pipe(
   v.strictObject({
     v: v.literal(1),
@@ -46,7 +49,7 @@ const bodySchema = v.pipe(
     /** The application's value as DAG-CBOR … */
     data: v.exactOptional(bytesUpTo(LIMITS.maxInlineBytes)),
     /** … or the block that holds it. */
-    payload: v.exactOptional(v.strictObject({ id: objectId, bytes: integer(1, LIMITS.maxPayloadBytes) })),
+    payload: v.exactOptional(v.strictObject({ id: objectId, bytes: payloadBytes })),
   }),
   v.check((body) => (body.data === undefined) !== (body.payload === undefined), 'data or payload, not both'),
   v.check(

@@ -2,8 +2,8 @@ import type { Entry, LeveledRef, Spine } from './collection.ts'
 import { LIMITS } from './options.ts'
 
 /**
- * How much a topic keeps. It is counted in pages: those are full, of messages or of bytes, so that their number bounds
- * both, and it is known without reading any. Here is decided what is old enough to be let go of; a collection trims whole
+ * How much a topic keeps. It is counted in pages: those are full, of messages or of bytes, payloads among them, so that
+ * their number bounds both, and it is known without reading any. Here is decided what is old enough to be let go of; a collection trims whole
  * pages and indexes from its oldest end when it writes its spine, and a union only recognises what one side has trimmed.
  */
 
@@ -34,11 +34,11 @@ export const beginsBehind = (spine: Spine, version: number, retention: Retention
 /** As every honest holder seals it. With pages of one message somebody could make a topic full of nothing. */
 export const isFullPage = (entries: Entry[]): boolean =>
   entries.length === LIMITS.pageEntries ||
-  entries.reduce((sum, { envelope }) => sum + envelope.byteLength, 0) >= LIMITS.pageBytes
+  entries.reduce((sum, { bytes }) => sum + bytes, 0) >= LIMITS.pageBytes
 
 /** So that those of a full page weigh a page at least. */
-export const weightOf = ({ envelope }: Pick<Entry, 'envelope'>): number =>
-  Math.max(LIMITS.pageBytes / LIMITS.pageEntries, envelope.byteLength)
+export const weightOf = ({ bytes }: Pick<Entry, 'bytes'>): number =>
+  Math.max(LIMITS.pageBytes / LIMITS.pageEntries, bytes)
 
 export const keptWeight = ({ keptPages }: Retention): number => keptPages * LIMITS.pageBytes
 

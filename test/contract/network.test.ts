@@ -41,7 +41,7 @@ describe('libp2p network', () => {
   afterAll(() => net?.stop(), 20_000)
 
   const rawStream = () =>
-    a.libp2p.dialProtocol(b.libp2p.peerId, LINK_PROTOCOL, { signal: AbortSignal.timeout(5_000) })
+    a.libp2p.dialProtocol(b.libp2p.peerId, LINK_PROTOCOL, { signal: AbortSignal.timeout(15_000) })
 
   it('closes a link whose peer announces an oversize frame, before the frame is there', async () => {
     let closed = 0
@@ -131,7 +131,7 @@ describe('libp2p network', () => {
       const closest = await a.network.closestPeers(Uint8Array.of(1), {
         count: 8,
         minDurable: 3,
-        signal: AbortSignal.timeout(5_000),
+        signal: AbortSignal.timeout(15_000),
       })
       expect(closest.map(({ nodeId }) => nodeId)).toContain(c.network.self)
     }, patience)
@@ -143,7 +143,7 @@ describe('libp2p network', () => {
   })
 
   it('answers with itself, or nobody, before it has joined', async () => {
-    const options = { count: 8, minDurable: 3, signal: AbortSignal.timeout(5_000) }
+    const options = { count: 8, minDurable: 3, signal: AbortSignal.timeout(15_000) }
     const holder = await net.add('durable', { join: false })
     const own = { nodeId: holder.network.self, durable: true }
     expect(await holder.network.closestPeers(Uint8Array.of(1), options)).toEqual([own])
@@ -154,13 +154,13 @@ describe('libp2p network', () => {
   it('the bridge refuses a node it has not admitted, and takes it once it has', async () => {
     const stranger = await net.add('fleeting', { admit: false, join: false })
     const dial = () =>
-      stranger.libp2p.dial(net.bridge.getMultiaddrs(), { signal: AbortSignal.timeout(5_000) })
+      stranger.libp2p.dial(net.bridge.getMultiaddrs(), { signal: AbortSignal.timeout(15_000) })
     // the dialler may finish its half of the handshake before it is refused
     await dial().catch(() => undefined)
     await vi.waitFor(() => expect(stranger.libp2p.getConnections().length).toBe(0), patience)
     expect(net.bridge.getConnections(stranger.libp2p.peerId).length).toBe(0)
     net.admitted.add(stranger.network.self)
-    await joinDht(stranger.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(5_000) })
+    await joinDht(stranger.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(15_000) })
     expect(net.bridge.getConnections(stranger.libp2p.peerId).length).toBe(1)
   })
 
@@ -174,7 +174,7 @@ describe('libp2p network', () => {
     const far = await net.add('client')
     const events = { onFrame: () => undefined, onClose: () => undefined }
     const link = await far.network.openLink(hidden.network.self, events, {
-      signal: AbortSignal.timeout(5_000),
+      signal: AbortSignal.timeout(15_000),
     })
     const [connection] = far.libp2p.getConnections(hidden.libp2p.peerId)
     expect(connection?.remoteAddr.toString()).toContain('/p2p-circuit')

@@ -59,7 +59,7 @@ const pass = (identity: Identity, invitation?: string) =>
   passChallenge({
     url: `ws://127.0.0.1:${bridge.port}/auth`,
     identity,
-    signal: AbortSignal.timeout(5_000),
+    signal: AbortSignal.timeout(15_000),
     ...(invitation === undefined ? {} : { invitation }),
   })
 const refusal = (reason: string) => ({ name: 'StickyError', code: 'ADMISSION_REFUSED', reason })

@@ -37,7 +37,7 @@ const pass = (identity: Identity, more: object = {}) =>
   passChallenge({
     url: `ws://127.0.0.1:${bridge.port}/auth`,
     identity,
-    signal: AbortSignal.timeout(5_000),
+    signal: AbortSignal.timeout(15_000),
     ...more,
   })
 const metric = async (name: string): Promise<number> => {

@@ -43,7 +43,7 @@ const pass = (url: string, more: { signal?: AbortSignal } = {}) =>
     url,
     identity: client,
     expectedServerId: real.nodeId,
-    signal: AbortSignal.timeout(5_000),
+    signal: AbortSignal.timeout(15_000),
     ...more,
   })
 const send = (socket: WebSocket, frame: object) => socket.send(JSON.stringify(frame))

@@ -75,7 +75,7 @@ beforeEach(async () => {
   const seed = new Uint8Array(32).fill(67)
   const { nodeId } = await identityFromSeed(seed)
   light = await createLightNetwork({ nodeId, seed, options: LIMITS })
-  await light.join(String(liar.getMultiaddrs()[0]), String(liar.peerId), AbortSignal.timeout(5_000))
+  await light.join(String(liar.getMultiaddrs()[0]), String(liar.peerId), AbortSignal.timeout(15_000))
 })
 afterEach(async () => {
   await light?.close()
@@ -193,7 +193,7 @@ describe('a peer', () => {
     const opening = light.openLink(
       idOf(0),
       { onFrame: () => undefined, onClose: () => undefined },
-      { signal: AbortSignal.timeout(5_000) },
+      { signal: AbortSignal.timeout(15_000) },
     )
     await expect(opening).rejects.toMatchObject({ code: 'UNREACHABLE' })
     await isWell()
@@ -223,7 +223,7 @@ describe('a peer', () => {
     connection?.muxer.sendGoAway()
     await vi.waitFor(() => expect(changes).toBeGreaterThan(before))
     await vi.waitFor(() => expect(connection?.status).not.toBe('open'))
-    await light.join(String(liar.getMultiaddrs()[0]), String(liar.peerId), AbortSignal.timeout(5_000))
+    await light.join(String(liar.getMultiaddrs()[0]), String(liar.peerId), AbortSignal.timeout(15_000))
     await isWell()
   })
 
@@ -311,7 +311,7 @@ describe('a holder among others that names forty nodes that are not there, close
       })
       try {
         net.admitted.add(nodeId)
-        await node.join(net.bridgeAddress, String(net.bridge.peerId), AbortSignal.timeout(5_000))
+        await node.join(net.bridgeAddress, String(net.bridge.peerId), AbortSignal.timeout(15_000))
         const within = { signal: AbortSignal.timeout(20_000) }
         const named = await node.closestPeers(key, { count: 16, minDurable: 6, ...within })
         const ids = named.map((peer) => peer.nodeId)

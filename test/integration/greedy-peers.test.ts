@@ -99,7 +99,7 @@ describe('a message that names a payload which nobody sends', () => {
       })
     const bad = await messageOf(identity, topicKey, {
       writer: new Uint8Array(8).fill(1),
-      payload: { id: new Uint8Array(32).fill(7), bytes: 5 },
+      payload: { id: new Uint8Array(32).fill(7), bytes: 20_000 },
     })
     const good = await Promise.all(
       Array.from({ length: 50 }, (_, i) =>

@@ -25,7 +25,7 @@ it('a connection that died without a word is replaced when a link is opened', as
   const address = multiaddr(`/ip4/127.0.0.1/tcp/${proxy.port}/ws/p2p/${b.libp2p.peerId}`)
   await a.libp2p.peerStore.merge(b.libp2p.peerId, { multiaddrs: [address] })
   const before = await a.libp2p.dial(address)
-  const open = () => a.network.openLink(b.network.self, silent, { signal: AbortSignal.timeout(5_000) })
+  const open = () => a.network.openLink(b.network.self, silent, { signal: AbortSignal.timeout(15_000) })
   await open()
   expect(a.libp2p.getConnections(b.libp2p.peerId)).toHaveLength(1)
   proxy.stallStanding()
@@ -49,7 +49,7 @@ it('all connections to a peer that died without a word are replaced, not one at 
   const dead = [await a.libp2p.dial(address), await a.libp2p.dial(address, { force: true })]
   expect(a.libp2p.getConnections(b.libp2p.peerId)).toHaveLength(2)
   proxy.stallStanding()
-  const link = await a.network.openLink(b.network.self, silent, { signal: AbortSignal.timeout(5_000) })
+  const link = await a.network.openLink(b.network.self, silent, { signal: AbortSignal.timeout(15_000) })
   expect(dead.map(({ status }) => status)).not.toContain('open')
   link.close()
 })

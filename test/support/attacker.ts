@@ -25,7 +25,7 @@ export class Attacker {
         attacker.closed = true
       },
     }
-    attacker.#link = await network.openLink(victim, events, { signal: AbortSignal.timeout(5_000) })
+    attacker.#link = await network.openLink(victim, events, { signal: AbortSignal.timeout(15_000) })
     if (greet) attacker.send(encode(HELLO))
     return attacker
   }

@@ -54,7 +54,8 @@ export class Line {
   ): Promise<void> {
     const { world } = this
     for (const message of messages) world.verified.add(message)
-    const delta = encodeDelta({ nowMs: world.nowMs, messages, payloads: [], statements })
+    const payloads = world.payloadsOf(messages)
+    const delta = encodeDelta({ nowMs: world.nowMs, messages, payloads, statements })
     const own = this.isEmpty ? undefined : this.head
     this.head = world.keep(await world.kind.apply(topicKey, own, delta, read, 'peer'))
     for (const { id, body } of messages) this.messages.set(toHex(id), body.expiresAt)

@@ -13,10 +13,15 @@ const LINES = 3
 const MINUTE_MS = 60_000
 const SHORT_MS = 10 * MINUTE_MS
 
-export type TrimStep =
-  | { op: 'publish'; line: number; count: number; perCommit: number; kind: 'small' | 'large' | 'short' }
-  | { op: 'take'; line: number; from: number }
-  | { op: 'wait'; ms: number }
+interface Publish {
+  op: 'publish'
+  line: number
+  count: number
+  perCommit: number
+  kind: 'small' | 'large' | 'huge' | 'short'
+}
+
+export type TrimStep = Publish | { op: 'take'; line: number; from: number } | { op: 'wait'; ms: number }
 
 export interface TrimProgram {
   /** Messages from before the replicas parted. */
@@ -28,12 +33,12 @@ export interface TrimProgram {
 const line = fc.integer({ min: 0, max: LINES - 1 })
 const perCommit = fc.constantFrom(1, 9, 64, 100)
 const count = fc.constantFrom(1, 30, 64, 65, 140, 300, 420)
-const publish: fc.Arbitrary<TrimStep> = fc.record({
+const publish: fc.Arbitrary<Publish> = fc.record({
   op: fc.constant('publish' as const),
   line,
   count,
   perCommit: fc.constantFrom(9, 64, 100),
-  kind: fc.constantFrom('small', 'small', 'small', 'large', 'short'),
+  kind: fc.constantFrom('small', 'small', 'small', 'large', 'huge', 'short'),
 })
 const take: fc.Arbitrary<TrimStep> = fc.record({ op: fc.constant('take' as const), line, from: line })
 const wait: fc.Arbitrary<TrimStep> = fc.record({
@@ -80,6 +85,17 @@ export const FAR_APART: TrimProgram = {
 /** A page is sealed at 128 KiB too: 15 of these. */
 const LARGE = encode(new Uint8Array(9_000))
 const LARGE_PER_COMMIT = 20
+/** Or of three of these, which lie beside it. */
+const HUGE = encode(new Uint8Array(60_000))
+const HUGE_PER_COMMIT = 3
+
+const kinds: Record<Publish['kind'], { most: number; mostAtOnce: number; ttlMs: number; data?: Uint8Array }> =
+  {
+    small: { most: 420, mostAtOnce: 100, ttlMs: LONG_MS },
+    short: { most: 420, mostAtOnce: 100, ttlMs: SHORT_MS },
+    large: { most: 90, mostAtOnce: LARGE_PER_COMMIT, ttlMs: LONG_MS, data: LARGE },
+    huge: { most: 24, mostAtOnce: HUGE_PER_COMMIT, ttlMs: LONG_MS, data: HUGE },
+  }
 
 async function run(lines: Line[], step: TrimStep): Promise<void> {
   const world = (lines[0] as Line).world
@@ -90,11 +106,10 @@ async function run(lines: Line[], step: TrimStep): Promise<void> {
   }
   if (step.op !== 'publish') return
   const one = lines[step.line] as Line
-  const isLarge = step.kind === 'large'
-  const atOnce = isLarge ? Math.min(step.perCommit, LARGE_PER_COMMIT) : step.perCommit
-  for (let left = isLarge ? Math.min(step.count, 90) : step.count; left > 0; left -= atOnce) {
-    const ttlMs = step.kind === 'short' ? SHORT_MS : LONG_MS
-    await one.commit(await one.write(Math.min(left, atOnce), ttlMs, isLarge ? LARGE : undefined))
+  const { most, mostAtOnce, ttlMs, data } = kinds[step.kind]
+  const atOnce = Math.min(step.perCommit, mostAtOnce)
+  for (let left = Math.min(step.count, most); left > 0; left -= atOnce) {
+    await one.commit(await one.write(Math.min(left, atOnce), ttlMs, data))
     world.nowMs += 1
   }
 }

@@ -64,11 +64,8 @@ export async function expectTruth({ world, coordinator }: Line): Promise<void> {
   for (const [id, stamp, bytes, expiresAt] of root.tail) {
     const envelope = await world.read({ kind: 'message', id })
     const message = await openMessage(envelope)
-    expect([toHex(message.id), envelope.byteLength, message.body.expiresAt]).toEqual([
-      toHex(id),
-      bytes,
-      expiresAt,
-    ])
+    const length = envelope.byteLength + (message.body.payload?.bytes ?? 0)
+    expect([toHex(message.id), length, message.body.expiresAt]).toEqual([toHex(id), bytes, expiresAt])
     stamps.push(stamp)
   }
   expect(root.count).toBe(stamps.length)

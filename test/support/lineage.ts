@@ -1,4 +1,4 @@
-import { toHex } from '../../src/dht/codec.ts'
+import { sha256, toHex } from '../../src/dht/codec.ts'
 import { StickyError } from '../../src/dht/errors.ts'
 import { type Identity, identityFromSeed } from '../../src/dht/identity.ts'
 import type { BlockKind, BlockReader, BlockRef, Change, HeadKind } from '../../src/dht/kinds.ts'
@@ -38,6 +38,8 @@ export function client(n: number): Promise<Identity> {
 export class World {
   readonly blocks = new Map<string, Uint8Array>()
   readonly reads: BlockRef[] = []
+  /** Data that is too large for an envelope, by its id. */
+  readonly payloads = new Map<string, Uint8Array>()
   readonly verified = new VerifiedMessages(100_000)
   readonly kind: HeadKind
   readonly blockKinds: Map<string, BlockKind>
@@ -66,11 +68,16 @@ export class World {
     own: Uint8Array | undefined,
     messages: VerifiedMessage[],
     statements: VerifiedStatement[] = [],
-    payloads: Uint8Array[] = [],
+    payloads = this.payloadsOf(messages),
   ): Promise<Uint8Array> {
     for (const message of messages) this.verified.add(message)
     const delta = encodeDelta({ nowMs: this.nowMs, messages, payloads, statements })
     return this.keep(await this.kind.apply(topicKey, own, delta, this.read, 'peer'))
+  }
+
+  payloadsOf(messages: VerifiedMessage[]): Uint8Array[] {
+    const named = messages.flatMap(({ body }) => (body.payload ? [toHex(body.payload.id)] : []))
+    return named.flatMap((id) => this.payloads.get(id) ?? [])
   }
 
   async join(a: Uint8Array, b: Uint8Array): Promise<Uint8Array> {
@@ -116,7 +123,7 @@ export class World {
     return new Set((await listSubscribers(subscribers, nowMs, this.read)).map(({ nodeId }) => nodeId))
   }
 
-  message(sequence: number, options: MessageOptions = {}): Promise<VerifiedMessage> {
+  async message(sequence: number, options: MessageOptions = {}): Promise<VerifiedMessage> {
     const {
       publisher = 0,
       writer = 0,
@@ -124,6 +131,9 @@ export class World {
       data = new Uint8Array([0x01]),
       lapsed = false,
     } = options
+    const isLarge = data.byteLength > LIMITS.maxInlineBytes
+    const id = isLarge ? await sha256(data) : undefined
+    if (id !== undefined) this.payloads.set(toHex(id), data)
     return createMessage({
       topicKey,
       identity: publishers[publisher] as Identity,
@@ -132,7 +142,7 @@ export class World {
       lapsed,
       publishedAt: this.nowMs,
       ttlMs,
-      data,
+      ...(id === undefined ? { data } : { payload: { id, bytes: data.byteLength } }),
     })
   }
 

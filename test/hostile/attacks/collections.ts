@@ -1,6 +1,6 @@
 import { encode, identityFromSeed, sha256, toHex } from '../../../src/dht/index.ts'
 import { emptyCoordinator } from '../../../src/pubsub/coordinator.ts'
-import { createMessage, type VerifiedMessage } from '../../../src/pubsub/message.ts'
+import { createMessage, type NewMessage, type VerifiedMessage } from '../../../src/pubsub/message.ts'
 import { COORDINATOR, LIMITS } from '../../../src/pubsub/options.ts'
 import { createStatement } from '../../../src/pubsub/subscription-statement.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
@@ -35,7 +35,12 @@ interface Content {
 /** Makes the collections of a head for one topic. */
 type Make = (blocks: Blocks, topicKey: Uint8Array, stage: Stage) => Promise<Content>
 
-const message = ({ attacker }: Stage, topicKey: Uint8Array, sequence = 1): Promise<VerifiedMessage> =>
+const message = (
+  { attacker }: Stage,
+  topicKey: Uint8Array,
+  content: Pick<NewMessage, 'data' | 'payload'> = { data: encode('hostile') },
+  sequence = 1,
+): Promise<VerifiedMessage> =>
   createMessage({
     topicKey,
     identity: attacker.identity,
@@ -43,7 +48,7 @@ const message = ({ attacker }: Stage, topicKey: Uint8Array, sequence = 1): Promi
     sequence,
     publishedAt: Date.now(),
     ttlMs: 60_000,
-    data: encode('hostile'),
+    ...content,
   })
 
 const offerOf = async (stage: Stage, topicKey: Uint8Array, make: Make) => {
@@ -117,6 +122,24 @@ const inTail = async (blocks: Blocks, topic: Uint8Array, inside: VerifiedMessage
   return { messages: await blocks.add({ v: 1, topic, count: 1, spine: null, tail: [entry] }) }
 }
 
+const DATA = new Uint8Array(20_000)
+
+/** Pages are full by what their messages say, so that a topic could be made full of nothing. */
+const namesOf =
+  (...lengths: number[]): Make =>
+  async (blocks, topic, stage) => {
+    const payload = encode(DATA)
+    const id = blocks.put(await sha256(payload), payload)
+    const messages = await Promise.all(
+      lengths.map((bytes, i) => message(stage, topic, { payload: { id, bytes } }, i + 1)),
+    )
+    const tail = messages.map((inside, i) => {
+      blocks.put(inside.id, inside.envelope)
+      return [inside.id, 1, inside.envelope.byteLength + (lengths[i] ?? 0), inside.body.expiresAt]
+    })
+    return { messages: await blocks.add({ v: 1, topic, count: tail.length, spine: null, tail }) }
+  }
+
 export const collectionAttacks: Attack[] = [
   ...both('subscribers that hang in 16 places each', 'MALFORMED', bombOfSubscribers),
   ...both('messages that hang in 64 places each', 'MALFORMED', bombOfMessages),
@@ -143,6 +166,17 @@ export const collectionAttacks: Attack[] = [
     const children = [leaf, ...Array(15).fill(null)]
     return { subscribers: await blocks.add({ v: 1, topic, depth: 0, count: 65, children }) }
   }),
+  ...both('a payload that is shorter than its message says', 'MALFORMED', namesOf(131_072)),
+  {
+    name: 'a payload that is here, and shorter than its message says',
+    expected: 'MALFORMED',
+    mayStore: true, // before the attack
+    act: async (stage) => {
+      await stage.target.pubsub.publish(stage.topic, DATA)
+      return offerOf(stage, stage.topicKey, namesOf(131_072))
+    },
+  },
+  ...both('a payload of two lengths', 'MALFORMED', namesOf(20_003, 131_072)),
   {
     // later it would be sealed into a page by its claimed size
     name: 'a message that claims to be smaller than it is, as the first head',

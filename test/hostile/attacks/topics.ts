@@ -168,6 +168,15 @@ export const messageAttacks: Attack[] = [
     },
   },
   {
+    name: 'a payload that fits into the message',
+    expected: 'MALFORMED',
+    act: async (stage) => {
+      const bytes = encode(new Uint8Array(LIMITS.maxInlineBytes - 3))
+      const payload = { id: await sha256(bytes), bytes: bytes.byteLength }
+      return publish(stage, [await message(stage, { payload })], { payloads: [bytes] })
+    },
+  },
+  {
     name: 'a payload that does not come with it',
     expected: 'MALFORMED',
     act: async (stage) => publish(stage, [await message(stage, { payload: { id: ID, bytes: 20_000 } })]),

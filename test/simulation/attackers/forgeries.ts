@@ -3,6 +3,7 @@ import {
   type Entry,
   emptyRoot,
   entriesAfter,
+  entryOf,
   loadMessages,
   type MessagesRoot,
 } from '../../../src/pubsub/collection.ts'
@@ -75,13 +76,6 @@ async function trueEntries({ coordinator, read }: Truth): Promise<Entry[]> {
     entries.push(entry)
   return entries
 }
-
-const entryOf = ({ id, envelope, body }: VerifiedMessage, addedInVersion: number): Entry => ({
-  id,
-  envelope,
-  addedInVersion,
-  expiresAt: body.expiresAt,
-})
 
 /** A head whose messages are these and no others. `claims`: it says that the true state went before. */
 async function headOver(

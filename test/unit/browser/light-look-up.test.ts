@@ -58,7 +58,7 @@ async function find(target: Uint8Array, { dead = new Set(), lie = () => undefine
     if (dead.has(peer)) throw new Error('nobody there')
     return lie(peer) ?? near(target, tables.get(peer) ?? [], KNOWN)
   }
-  const signal = AbortSignal.timeout(5_000)
+  const signal = AbortSignal.timeout(15_000)
   const found = await lookUp({ target, seeds: [['node 0']], ask, placeOf, signal, options: OPTIONS })
   return { found, asked, mostAtOnce }
 }
@@ -114,7 +114,7 @@ describe('a look-up', () => {
     const init = {
       target: targets[0] as Uint8Array,
       placeOf,
-      signal: AbortSignal.timeout(5_000),
+      signal: AbortSignal.timeout(15_000),
       options: OPTIONS,
     }
     const ask = async (peer: string) => {

@@ -99,17 +99,23 @@ describe('a topic', () => {
     }
   })
 
-  it('is bounded in bytes by the same number of pages', async () => {
+  it.each([
+    ['in envelopes', LIMITS.maxInlineBytes - 3, 15, 6, 90],
+    ['in payloads', 60_000, 3, 8, 18],
+    ['in payloads that fill a page each', LIMITS.maxPayloadBytes - 5, 1, 12, 6],
+  ])('is bounded in bytes by the same number of pages: %s', async (_where, length, atOnce, commits, most) => {
     const line = new Line(new World(SMALL), 0)
-    const data = encode(new Uint8Array(LIMITS.maxInlineBytes - 3))
-    for (let i = 0; i < 6; i++) await line.commit(await line.write(15, undefined, data))
+    const data = encode(new Uint8Array(length))
+    for (let i = 0; i < commits; i++) await line.commit(await line.write(atOnce, undefined, data))
     const entries = await line.world.entries(line.head)
-    const bytes = entries.reduce((sum, { envelope }) => sum + envelope.byteLength, 0)
+    const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0)
+    expect(bytes).toBeGreaterThan(entries.length * length)
     expect(await pagesOf(line)).toBe(SMALL.keptPages + SMALL.slackPages)
-    expect(entries.length).toBeLessThan(90)
+    expect(entries.length).toBeLessThan(most)
     expect(bytes).toBeLessThan(
-      (SMALL.keptPages + SMALL.slackPages + 1) * (pageBytes + LIMITS.maxEnvelopeBytes),
+      (SMALL.keptPages + SMALL.slackPages + 1) * (pageBytes + LIMITS.maxEnvelopeBytes + length),
     )
+    await line.world.kind.checkLinked(topicKey, line.head, line.world.read)
   })
 
   it('that a merge has made too long is trimmed when only a subscription is renewed, too', async () => {
