@@ -149,11 +149,17 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
 
   goLive(): void {
     this.#live = true
-    if (!this.#options.strict) return
-    for (const { publisher, writer, open, floor, hasToldFloor, lacks } of this.#writers.values())
-      for (const { from, to } of open)
-        if (to < floor && !hasToldFloor && lacks !== undefined)
-          this.#report({ publisher, writer, fromSequence: from, toSequence: to, reason: lacks })
+    for (const writer of this.#writers.values())
+      for (const gap of this.#tellBelowFloor(writer)) this.#report(gap)
+  }
+
+  /** Once: what an earlier run has found missing, and had no time to tell, is told when the writer is heard of again. */
+  #tellBelowFloor(tracked: TrackedWriter<T>): ReleasedGap[] {
+    const { publisher, writer, open, floor, hasToldFloor, lacks: reason } = tracked
+    tracked.hasToldFloor = true
+    if (!this.#options.strict || hasToldFloor || reason === undefined) return []
+    const holes = open.filter(({ to }) => to < floor)
+    return holes.map(({ from, to }) => ({ publisher, writer, fromSequence: from, toSequence: to, reason }))
   }
 
   known(): KnownWriter[] {
@@ -169,6 +175,12 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const writer = this.#writers.heard(message, (known) =>
       known === undefined ? this.#begin(message) : this.#goOn(message, known),
     )
+    const untold = this.#live ? this.#tellBelowFloor(writer) : []
+    const offered = this.#take(writer, message, nowMs)
+    return untold.length === 0 ? offered : { ...offered, gaps: [...untold, ...offered.gaps] }
+  }
+
+  #take(writer: TrackedWriter<T>, message: T, nowMs: number): Offered<T> {
     const { sequence } = message
     if (sequence < writer.next) return this.#offerLate(writer, message)
     if (sequence === writer.next) {
@@ -218,6 +230,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const mayBeTrimmed = trimmed === 'since'
     return {
       ...makeWriter<T>({ publisher, writer }, { floor, next: floor, open }),
+      hasToldFloor: this.#live, // nothing is missing there, or it was told before the writer was forgotten
       lacks: wasGone ? undefined : mayBeTrimmed ? 'trimmed' : 'expired',
       mayHaveExpired: this.#live ? wasGone : (this.#earlier?.mayHaveExpired ?? false),
       mayBeTrimmed,

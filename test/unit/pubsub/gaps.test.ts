@@ -332,6 +332,23 @@ describe('gap tracker of a reader that comes back', () => {
     expect(gapsOf(told)).toEqual([])
   })
 
+  it('is told what an earlier run found missing and had no time to tell, before anything of it comes', () => {
+    const t = tracker({}, false)
+    offer(t, 4)
+    const next = back(t, { hasTold: false })
+    next.goLive() // nothing was heard of that writer yet
+    expect(next.release(0).gaps).toEqual([])
+    const late = offer(next, 1)
+    expect(numbers(late.deliver)).toEqual([1])
+    expect(late.gaps).toEqual([
+      expect.objectContaining({ ...of('p'), fromSequence: 1, toSequence: 3, reason: 'expired' }),
+    ])
+    for (const n of [2, 5, 3]) expect(offer(next, n)).toMatchObject({ gaps: [], duplicate: false })
+    const told = back(t)
+    told.goLive()
+    expect(offer(told, 1).gaps).toEqual([])
+  })
+
   it('keeps writers that say nothing, over any number of restarts, the longest silent first', () => {
     const t = tracker()
     for (const publisher of ['a', 'b', 'c']) offer(t, 1, publisher)
