@@ -324,6 +324,8 @@ export const SCHEDULES: Record<string, Schedule> = {
   S12: {
     about: 'two of these at the same time, two or three times',
     needs: {},
+    // a partition may last through all of them: whom a holder could not reach for that long it asks again within a minute
+    settleMs: 30_000,
     faults: combined,
   },
   expiry: {
