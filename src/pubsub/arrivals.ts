@@ -49,7 +49,6 @@ export class Arrivals {
     const { from, strict } = init
     const earlier = from && {
       writers: from.writers,
-      hasTold: from.joined,
       mayHaveExpired: nowMs - from.readAtMs > LIMITS.graceMs - LIMITS.maxAheadMs,
     }
     this.#tracker = createTracker({ strict, patienceMs: init.options.gapPatienceMs }, earlier)

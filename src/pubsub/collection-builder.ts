@@ -16,7 +16,9 @@ import {
 } from './collection.ts'
 import type { VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
-import { pagesAt, RETENTION, type Retention } from './retention.ts'
+import { isPageful, pagesAt, RETENTION, type Retention } from './retention.ts'
+
+const sizeOf = ([, , bytes]: TailEntry) => ({ bytes })
 
 /** Builds a collection by appending: the same entries after the same start give the same bytes at every node. */
 export class CollectionBuilder {
@@ -52,21 +54,16 @@ export class CollectionBuilder {
     return this.#tail.some(({ entry }) => equalBytes(entry[0], id))
   }
 
-  get tailBytes(): number {
-    return this.#tail.reduce((sum, { entry }) => sum + entry[2], 0)
-  }
-
   /** Whether the next entry will make it necessary to know the spine. */
-  static sealsWith(root: MessagesRoot, entries: number, bytes: number): boolean {
-    const tailBytes = root.tail.reduce((sum, entry) => sum + entry[2], 0)
-    return root.tail.length + entries >= LIMITS.pageEntries || tailBytes + bytes >= LIMITS.pageBytes
+  static sealsWith(root: MessagesRoot, entries: Entry[]): boolean {
+    return isPageful([...root.tail.map(sizeOf), ...entries])
   }
 
   async append({ id, addedInVersion, expiresAt, bytes, envelope }: Entry, isNew: boolean): Promise<void> {
     this.#tail.push({ entry: [id, addedInVersion, bytes, expiresAt], envelope })
     this.#count += 1
     if (isNew) this.#add({ kind: 'message', id, bytes: envelope })
-    if (this.#tail.length >= LIMITS.pageEntries || this.tailBytes >= LIMITS.pageBytes) await this.#seal()
+    if (isPageful(this.#tail.map(({ entry: added }) => sizeOf(added)))) await this.#seal()
   }
 
   #add(block: Block): void {
@@ -173,8 +170,7 @@ export async function appendMessages(
   retention: Retention = RETENTION,
 ): Promise<{ collection: MessageCollection; blocks: Block[] }> {
   const entries = messages.map((message) => entryOf(message, addedInVersion))
-  const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0)
-  const seals = CollectionBuilder.sealsWith(root, messages.length, bytes)
+  const seals = CollectionBuilder.sealsWith(root, entries)
   const builder = await CollectionBuilder.from(root, read, seals ? await loadSpine(root, read) : undefined)
   if (seals) builder.dropExpired(nowMs)
   for (const entry of entries) if (!builder.hasInTail(entry.id)) await builder.append(entry, true)

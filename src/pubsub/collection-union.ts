@@ -37,8 +37,10 @@ import {
 } from './collection-prefix.ts'
 import { leaveOutRepeated } from './collection-repeated.ts'
 import { openMessage } from './message.ts'
+import { LIMITS } from './options.ts'
 import {
   isFullPage,
+  isPageful,
   keptWeight,
   leftOut,
   outlived,
@@ -200,6 +202,10 @@ interface Visitor {
   onGone(ref: LeveledRef): void
 }
 
+/** What is full is sealed at once: on top of more, the next commit would make a page or an index that nobody takes. */
+const isUnsealed = ({ tail }: MessagesRoot, { levels }: Spine): boolean =>
+  !isPageful(tail.map(([, , bytes]) => ({ bytes }))) && levels.every(({ length }) => length < LIMITS.fanOut)
+
 /** Gives every entry that is not gone; true when references and stamps are what an honest holder writes. */
 async function walkSide(
   refs: LeveledRef[],
@@ -211,7 +217,7 @@ async function walkSide(
   { onEntry, onGone }: Visitor,
 ): Promise<boolean> {
   const sealedCount = spine.levels.flat().reduce((sum, { count }) => sum + count, 0)
-  let isSound = root.count === sealedCount + root.tail.length
+  let isSound = root.count === sealedCount + root.tail.length && isUnsealed(root, spine)
   let last = floor
   const add = (entry: Entry) => {
     isSound &&= last <= entry.addedInVersion && entry.addedInVersion <= version

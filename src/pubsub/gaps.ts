@@ -156,8 +156,8 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
   /** Once: what an earlier run has found missing, and had no time to tell, is told when the writer is heard of again. */
   #tellBelowFloor(tracked: TrackedWriter<T>): ReleasedGap[] {
     const { publisher, writer, open, floor, hasToldFloor, lacks: reason } = tracked
-    tracked.hasToldFloor = true
     if (!this.#options.strict || hasToldFloor || reason === undefined) return []
+    tracked.hasToldFloor = true
     const holes = open.filter(({ to }) => to < floor)
     return holes.map(({ from, to }) => ({ publisher, writer, fromSequence: from, toSequence: to, reason }))
   }
@@ -229,8 +229,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
     const wasGone = trimmed === 'before'
     const mayBeTrimmed = trimmed === 'since'
     return {
-      ...makeWriter<T>({ publisher, writer }, { floor, next: floor, open }),
-      hasToldFloor: this.#live, // nothing is missing there, or it was told before the writer was forgotten
+      ...makeWriter<T>({ publisher, writer }, { floor, hasToldFloor: !begins, next: floor, open }),
       lacks: wasGone ? undefined : mayBeTrimmed ? 'trimmed' : 'expired',
       mayHaveExpired: this.#live ? wasGone : (this.#earlier?.mayHaveExpired ?? false),
       mayBeTrimmed,
@@ -239,9 +238,9 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
 
   /** One that an earlier run knew goes on where it was. */
   #goOn(message: T, known: KnownWriter): TrackedWriter<T> {
-    const { hasTold = false, mayHaveExpired = false } = this.#earlier ?? {}
+    const { mayHaveExpired = false } = this.#earlier ?? {}
     const mayBeTrimmed = this.#wasTrimmed === 'since'
-    return { ...makeWriter<T>(message, known), hasToldFloor: hasTold, mayHaveExpired, mayBeTrimmed }
+    return { ...makeWriter<T>(message, known), mayHaveExpired, mayBeTrimmed }
   }
 
   /** Below what was delivered: fills a released hole, comes from below the floor, contradicts, or is a duplicate. */
@@ -268,7 +267,7 @@ class SequenceTracker<T extends Numbered> implements Tracker<T> {
 
   /** What lies below where the writer began is told when the history ends, and before that where some of it comes late. */
   #untold(writer: TrackedWriter<T>, { from, to }: Hole): ReleasedGap | undefined {
-    if (this.#live || !this.#options.strict || to >= writer.floor || writer.hasToldFloor) return undefined
+    if (!this.#options.strict || to >= writer.floor || writer.hasToldFloor) return undefined
     writer.hasToldFloor = true
     const { publisher, writer: name } = writer
     return { publisher, writer: name, fromSequence: from, toSequence: to, reason: 'withheld' }

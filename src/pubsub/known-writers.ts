@@ -13,6 +13,8 @@ export interface KnownWriter {
   name: string
   /** The number with which it began for this reader; what is lower was not asked for, or was gone. */
   floor: number
+  /** What lies below the floor was told to be missing, or is no news. */
+  hasToldFloor: boolean
   /** Everything below has been delivered, given up, or lies in `open`. */
   next: number
   /** Numbers below `next` that were never delivered, oldest first. */
@@ -23,8 +25,6 @@ export interface KnownWriter {
 export interface EarlierRun {
   /** The longest silent first. */
   writers: KnownWriter[]
-  /** It had told of everything that its writers lacked from before they began for it. */
-  hasTold: boolean
   /** It is so long ago that what is missing may have expired since, and left the collection. */
   mayHaveExpired: boolean
 }
@@ -42,7 +42,10 @@ export interface WriterPlace {
 export const writerName = ({ publisher, writer }: Pick<WriterPlace, 'publisher' | 'writer'>): string =>
   publisher.slice(0, 16) + writer
 
-/** The same writers, had these messages not come, in this order. One that is not known yet begins with the lowest of them. */
+/**
+ * The same writers, had these messages not come, in this order. One that is not known yet begins with the lowest of them, of
+ * which nothing below was told.
+ */
 export function hadNotCome(writers: KnownWriter[], messages: WriterPlace[]): KnownWriter[] {
   const known = new Map(writers.map((writer) => [writer.name, { ...writer, open: [...writer.open] }]))
   const begun = new Map<string, KnownWriter>()
@@ -52,7 +55,7 @@ export function hadNotCome(writers: KnownWriter[], messages: WriterPlace[]): Kno
     const writer = known.get(name)
     if (writer === undefined) {
       const floor = Math.min(sequence, begun.get(name)?.floor ?? sequence)
-      begun.set(name, { name, floor, next: floor, open: belowOf(floor) })
+      begun.set(name, { name, floor, hasToldFloor: false, next: floor, open: belowOf(floor) })
       continue
     }
     if (writer.open.some((hole) => isIn(hole, sequence))) continue // named twice: two iterations have not come to it

@@ -31,14 +31,26 @@ export const beginsBehind = (spine: Spine, version: number, retention: Retention
   return oldest !== undefined && oldest.firstVersion > version && isFull(spine, retention)
 }
 
-/** As every honest holder seals it. With pages of one message somebody could make a topic full of nothing. */
-export const isFullPage = (entries: Entry[]): boolean =>
-  entries.length === LIMITS.pageEntries ||
-  entries.reduce((sum, { bytes }) => sum + bytes, 0) >= LIMITS.pageBytes
+const bytesOf = (entries: Pick<Entry, 'bytes'>[]): number =>
+  entries.reduce((sum, { bytes }) => sum + bytes, 0)
 
-/** So that those of a full page weigh a page at least. */
-export const weightOf = ({ bytes }: Pick<Entry, 'bytes'>): number =>
-  Math.max(LIMITS.pageBytes / LIMITS.pageEntries, bytes)
+/** What has so many entries of so many bytes is a page, not a tail. */
+export const isPageful = (entries: Pick<Entry, 'bytes'>[]): boolean =>
+  entries.length >= LIMITS.pageEntries || bytesOf(entries) >= LIMITS.pageBytes
+
+/**
+ * As every honest holder seals it: full, and not so before its last entry came. With pages of one message somebody could
+ * make a topic full of nothing, and with larger ones full of more than a replica takes.
+ */
+export const isFullPage = (entries: Entry[]): boolean =>
+  isPageful(entries) && !isPageful(entries.slice(0, -1))
+
+/**
+ * What an entry counts in a join: in a page that is full of envelopes they weigh a page at least. Payloads count nothing
+ * here, since many messages may name the same one, and what a join has kept too much of a commit trims.
+ */
+export const weightOf = ({ envelope }: Pick<Entry, 'envelope'>): number =>
+  Math.max(LIMITS.pageBytes / LIMITS.pageEntries, envelope.byteLength)
 
 export const keptWeight = ({ keptPages }: Retention): number => keptPages * LIMITS.pageBytes
 

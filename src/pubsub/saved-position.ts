@@ -60,10 +60,10 @@ export const fewestMoves = (places: Pick<Place, 'moves'>[]): number =>
 
 const sequence = integer(1, Number.MAX_SAFE_INTEGER)
 
-/** [name, floor, next, and from and to of each hole] */
+/** [name, floor, whether what is below was told, next, and from and to of each hole] */
 const writerSchema = v.pipe(
-  v.tupleWithRest([bytesOf(16), sequence, sequence], sequence),
-  v.check(([, floor, next, ...bounds]) => {
+  v.tupleWithRest([bytesOf(16), sequence, v.boolean(), sequence], sequence),
+  v.check(([, floor, , next, ...bounds]) => {
     if (floor > next || bounds.length % 2 !== 0) return false
     const inOrder = bounds.every((bound, i) => i === 0 || bound > (bounds[i - 1] as number) - (i % 2))
     return inOrder && (bounds.at(-1) ?? 0) < next
@@ -96,9 +96,10 @@ export function encodePosition(topicKey: Uint8Array, position: SavedPosition): s
     joined,
     last: Number.isSafeInteger(last) ? last : Number.MAX_SAFE_INTEGER,
     readAt: readAtMs,
-    writers: bounded(writers).map(({ name, floor, next, open }) => [
+    writers: bounded(writers).map(({ name, floor, hasToldFloor, next, open }) => [
       fromHex(name),
       floor,
+      hasToldFloor,
       next,
       ...open.flatMap(({ from, to }) => [from, to]),
     ]),
@@ -120,9 +121,10 @@ export function decodePosition(topicKey: Uint8Array, text: unknown): SavedPositi
     joined,
     last,
     readAtMs: readAt,
-    writers: value.writers.map(([name, floor, next, ...bounds]) => ({
+    writers: value.writers.map(([name, floor, hasToldFloor, next, ...bounds]) => ({
       name: toHex(name),
       floor,
+      hasToldFloor,
       next,
       open: holesOf(bounds),
     })),

@@ -18,7 +18,7 @@ export interface TrackedWriter<T> {
   open: Hole[]
   /** The number with which it began for this reader. */
   floor: number
-  /** What lies below the floor was told, by an earlier run or as some of it came late. */
+  /** What lies below the floor was told, by an earlier run or by this one. */
   hasToldFloor: boolean
   /** Why it lacks that; undefined where it is no news, because the topic had trimmed it before the reader first came. */
   lacks: 'expired' | 'trimmed' | undefined
@@ -35,10 +35,11 @@ export interface TrackedWriter<T> {
 /** Heard of for the first time in this run. */
 export function makeWriter<T>(
   { publisher, writer }: WriterName,
-  { floor, next, open }: Omit<KnownWriter, 'name'>,
+  { floor, hasToldFloor, next, open }: Omit<KnownWriter, 'name'>,
 ): TrackedWriter<T> {
-  const why = { hasToldFloor: false, lacks: 'expired' as const, mayHaveExpired: false, mayBeTrimmed: false }
-  return { publisher, writer, floor, next, open: [...open], ...why, held: new Map(), waitingSinceMs: 0 }
+  const why = { lacks: 'expired' as const, mayHaveExpired: false, mayBeTrimmed: false }
+  const place = { floor, hasToldFloor, next, open: [...open] }
+  return { publisher, writer, ...place, ...why, held: new Map(), waitingSinceMs: 0 }
 }
 
 export interface WriterBounds {
@@ -100,7 +101,8 @@ export class TrackedWriters<T> {
   known(): KnownWriter[] {
     const awake = [...this.#awake.values()].map((writer) => {
       const { floor, next, open } = writer
-      return { name: writerName(writer), floor, next, open: open.map((hole) => ({ ...hole })) }
+      const hasToldFloor = writer.hasToldFloor || writer.lacks === undefined
+      return { name: writerName(writer), floor, hasToldFloor, next, open: open.map((hole) => ({ ...hole })) }
     })
     return [...this.#asleep.values(), ...awake]
   }

@@ -1,15 +1,21 @@
 import { describe, expect, it } from 'vitest'
 import { encode, sha256, toHex } from '../../../src/dht/codec.ts'
 import {
+  decodeIndex,
   decodeRoot,
   decodeSpine,
+  type Entry,
+  entryOf,
+  loadSpine,
   type MessagesRoot,
   type PageRef,
+  pageRefOf,
   type Spine,
 } from '../../../src/pubsub/collection.ts'
 import { type Coordinator, decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
+import type { VerifiedMessage } from '../../../src/pubsub/message.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
-import { sequences, World } from '../../support/lineage.ts'
+import { sequences, topicKey, World } from '../../support/lineage.ts'
 
 /** What an editor without a key can do to a head: rewrite everything that is not signed. */
 
@@ -38,6 +44,9 @@ async function edited(world: World, head: Uint8Array, edit: Edit): Promise<Uint8
   const changed = { ...coordinator, messages, version: coordinator.version + 1 }
   return encode(edit.coordinator?.(changed) ?? changed)
 }
+
+const rootOf = async (world: World, head: Uint8Array): Promise<MessagesRoot> =>
+  decodeRoot(await world.read({ kind: 'messages', id: decodeCoordinator(head).messages as Uint8Array }))
 
 const everyRef = (spine: Spine, change: (ref: PageRef) => PageRef): Spine => ({
   ...spine,
@@ -114,7 +123,7 @@ describe('a head that an editor has rewritten', () => {
     )
     const [loose, indexed] = levels as [PageRef[], PageRef[]]
     const index = await world.read({ kind: 'index', id: (indexed[0] as PageRef).id })
-    const { refs } = (await import('../../../src/pubsub/collection.ts')).decodeIndex(index)
+    const { refs } = decodeIndex(index)
     const opened = await store(world, 'spine', { ...spine, levels: [refs] })
     const extra = await world.message(1, { writer: 7 })
     world.blocks.set(`message/${toHex(extra.id)}`, extra.envelope)
@@ -132,6 +141,72 @@ describe('a head that an editor has rewritten', () => {
     expect(loose.length).toBe(2)
     const next = await world.apply(joined, await world.messages(66 * 64 + 6, 64))
     expect(await world.entries(next)).toHaveLength(67 * 64 + 6)
+  })
+
+  describe('leaves open what is full, one version above a true head', () => {
+    /** Honest heads of pages and a tail as large as can be, and one message that belongs behind it. */
+    async function oneMore(
+      count: number,
+      data: Uint8Array,
+    ): Promise<{ world: World; head: Uint8Array; more: VerifiedMessage }> {
+      const world = new World()
+      let head: Uint8Array | undefined
+      for (let i = 1; i <= count; i++) head = await world.apply(head, await world.messages(i, 1, { data }))
+      const more = await world.message(count + 1, { data })
+      world.blocks.set(`message/${toHex(more.id)}`, more.envelope)
+      return { world, head: head as Uint8Array, more }
+    }
+    const behind = (root: MessagesRoot, { addedInVersion, ...entry }: Entry): MessagesRoot => ({
+      ...root,
+      count: root.count + 1,
+      tail: [...root.tail, [entry.id, addedInVersion, entry.bytes, entry.expiresAt]],
+    })
+    /** Whoever has it instead of a true one can go on, and so can whoever joins it. */
+    async function expectMended(world: World, head: Uint8Array, forged: Uint8Array, count: number) {
+      await expect(world.kind.checkLinked(topicKey, forged, world.read)).rejects.toMatchObject({
+        code: 'MALFORMED',
+      })
+      const joined = await world.join(head, forged)
+      expect(toHex(joined)).not.toBe(toHex(forged))
+      expect(toHex(await world.join(forged, head))).toBe(toHex(joined))
+      await isWhole(world, joined, count)
+      const next = await world.apply(joined, await world.messages(count + 1, 2))
+      await isWhole(world, next, count + 2)
+      await world.kind.checkLinked(topicKey, next, world.read)
+    }
+
+    it.each([
+      ['a tail of 64', LIMITS.pageEntries - 1, encode('small')],
+      ['a tail of more bytes than a page', 12, encode(new Uint8Array(LIMITS.maxInlineBytes - 3))],
+    ])('%s', async (_, count, data) => {
+      const { world, head, more } = await oneMore(count, data)
+      const { version } = decodeCoordinator(head)
+      const forged = await edited(world, head, { root: (root) => behind(root, entryOf(more, version + 1)) })
+      await expectMended(world, head, forged, count + 1)
+    })
+
+    it('a level of 64 pages', async () => {
+      const data = encode(new Uint8Array(LIMITS.maxPayloadBytes - 5)) // one fills a page
+      const { world, head } = await oneMore(LIMITS.fanOut, data)
+      const { levels } = await loadSpine(await rootOf(world, head), world.read)
+      const index = await world.read({ kind: 'index', id: levels[1]?.[0]?.id as Uint8Array })
+      const { refs } = decodeIndex(index)
+      const forged = await edited(world, head, { spine: (spine) => ({ ...spine, levels: [refs] }) })
+      await expectMended(world, head, forged, LIMITS.fanOut)
+    })
+
+    it('a page that goes on behind what makes it full', async () => {
+      const data = encode(new Uint8Array(60_000))
+      const { world, head } = await oneMore(6, data)
+      const { version } = decodeCoordinator(head)
+      const entries = await world.entries(head)
+      const page = { v: 1, topic: topicKey, entries: entries.map((e) => [e.addedInVersion, e.envelope]) }
+      const ref = pageRefOf(await store(world, 'page', page), entries)
+      expect(entries).toHaveLength(6)
+      const forged = await edited(world, head, { spine: (spine) => ({ ...spine, levels: [[ref]] }) })
+      expect(decodeCoordinator(forged).version).toBe(version + 1)
+      await expectMended(world, head, forged, 6)
+    })
   })
 
   it('jumps its version: its messages are taken, its number is not', async () => {

@@ -224,10 +224,7 @@ describe('gap tracker of a reader that comes back', () => {
     id = `${publisher}${sequence}`,
   ) => t.offer({ id, sequence, ...of(publisher) })
   const back = (t: ReturnType<typeof tracker>, changes: Partial<EarlierRun> = {}) =>
-    createTracker<Numbered>(
-      { patienceMs: 100 },
-      { writers: t.known(), hasTold: true, mayHaveExpired: false, ...changes },
-    )
+    createTracker<Numbered>({ patienceMs: 100 }, { writers: t.known(), mayHaveExpired: false, ...changes })
   const gapsOf = (t: ReturnType<typeof tracker>) => {
     const gaps = t.release(Number.POSITIVE_INFINITY).gaps
     t.goLive()
@@ -324,10 +321,10 @@ describe('gap tracker of a reader that comes back', () => {
   it('is told what a writer lacked from before, unless it was told then', () => {
     const t = tracker({}, false)
     offer(t, 7)
-    const untold = back(t, { hasTold: false })
+    const untold = back(t)
     offer(untold, 8)
     expect(gapsOf(untold)).toEqual([[1, 6, 'expired']])
-    const told = back(t)
+    const told = back(untold)
     offer(told, 8)
     expect(gapsOf(told)).toEqual([])
   })
@@ -335,18 +332,33 @@ describe('gap tracker of a reader that comes back', () => {
   it('is told what an earlier run found missing and had no time to tell, before anything of it comes', () => {
     const t = tracker({}, false)
     offer(t, 4)
-    const next = back(t, { hasTold: false })
-    next.goLive() // nothing was heard of that writer yet
-    expect(next.release(0).gaps).toEqual([])
+    const silent = back(t)
+    silent.goLive() // nothing was heard of that writer, in the run after it either
+    expect(silent.release(0).gaps).toEqual([])
+    const next = back(silent)
+    next.goLive()
     const late = offer(next, 1)
     expect(numbers(late.deliver)).toEqual([1])
     expect(late.gaps).toEqual([
       expect.objectContaining({ ...of('p'), fromSequence: 1, toSequence: 3, reason: 'expired' }),
     ])
     for (const n of [2, 5, 3]) expect(offer(next, n)).toMatchObject({ gaps: [], duplicate: false })
-    const told = back(t)
-    told.goLive()
-    expect(offer(told, 1).gaps).toEqual([])
+  })
+
+  it('is not told twice, nor what was no news', () => {
+    const t = tracker({}, false)
+    offer(t, 7)
+    expect(offer(t, 5).gaps.map(({ reason }) => reason)).toEqual(['withheld'])
+    t.readTrimmed('before')
+    offer(t, 9, 'full')
+    const next = back(t)
+    for (const [n, publisher] of [
+      [8, 'p'],
+      [10, 'full'],
+    ] as const)
+      offer(next, n, publisher)
+    expect(gapsOf(next)).toEqual([])
+    expect(offer(next, 2).gaps).toEqual([])
   })
 
   it('keeps writers that say nothing, over any number of restarts, the longest silent first', () => {

@@ -16,6 +16,7 @@ const nameOf = (publisher: number, writer = 0) =>
 const writer = (n: number, changes: Partial<KnownWriter> = {}): KnownWriter => ({
   name: nameOf(n),
   floor: 1,
+  hasToldFloor: false,
   next: 5,
   open: [],
   ...changes,
@@ -35,6 +36,7 @@ const position = (changes: Partial<SavedPosition> = {}): SavedPosition => ({
     writer(1),
     writer(2, {
       floor: 4,
+      hasToldFloor: true,
       next: 12,
       open: [
         { from: 1, to: 3 },
@@ -159,7 +161,7 @@ describe('what was taken and not given', () => {
 
   it('begins its writer where nothing of it was given', () => {
     expect(hadNotCome([], [place(6), place(8), place(7)])).toEqual([
-      { name: nameOf(1), floor: 6, next: 6, open: [{ from: 1, to: 5 }] },
+      { name: nameOf(1), floor: 6, hasToldFloor: false, next: 6, open: [{ from: 1, to: 5 }] },
     ])
   })
 
