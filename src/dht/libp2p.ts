@@ -156,8 +156,8 @@ export class Libp2pNetwork implements PeerNetwork {
 
   async #start(): Promise<void> {
     this.#libp2p.addEventListener('peer:identify', this.#identified)
-    for (const [target, event] of this.#topologyEvents())
-      target.addEventListener(event, this.#topologyChanged)
+    this.#libp2p.addEventListener('peer:disconnect', this.#disconnected)
+    for (const [target, event] of this.#tableEvents()) target.addEventListener(event, this.#topologyChanged)
     const { maxLinkStreams } = this.#options
     await this.#libp2p.handle(
       LINK_PROTOCOL,
@@ -172,8 +172,9 @@ export class Libp2pNetwork implements PeerNetwork {
 
   /** Takes no more links and tells no more changes. Open links live as long as the libp2p node. */
   async close(): Promise<void> {
-    for (const [target, event] of this.#topologyEvents())
+    for (const [target, event] of this.#tableEvents())
       target.removeEventListener(event, this.#topologyChanged)
+    this.#libp2p.removeEventListener('peer:disconnect', this.#disconnected)
     this.#libp2p.removeEventListener('peer:identify', this.#identified)
     this.#stopMeeting()
     this.#topologyTimer?.clear()
@@ -342,8 +343,18 @@ export class Libp2pNetwork implements PeerNetwork {
     return asking
   }
 
-  readonly #identified = ({ detail }: CustomEvent<IdentifyResult>): void =>
-    remember(this.#profiles, detail.peerId.toString(), profileOf(detail.protocols), this.#options)
+  /** Each new connection is. A peer that stores nothing is in no replica set: for it nothing is looked up anew. */
+  readonly #identified = ({ detail }: CustomEvent<IdentifyResult>): void => {
+    const nodeId = detail.peerId.toString()
+    const before = this.#profiles.get(nodeId)
+    const profile = profileOf(detail.protocols)
+    remember(this.#profiles, nodeId, profile, this.#options)
+    if (before?.stores || profile.stores) this.#topologyChanged()
+  }
+
+  readonly #disconnected = ({ detail }: CustomEvent<PeerId>): void => {
+    if (this.#profiles.get(detail.toString())?.stores !== false) this.#topologyChanged()
+  }
 
   async #rank(peerId: PeerId, target: Uint8Array): Promise<Ranked | undefined> {
     const profile = await this.profile(peerId)
@@ -357,16 +368,11 @@ export class Libp2pNetwork implements PeerNetwork {
     return { nodeId, durable: profile.durable, distance: distanceBetween(position, target) }
   }
 
-  #topologyEvents(): Array<[EventTarget, string]> {
+  #tableEvents(): Array<[EventTarget, string]> {
     const { kad, kadDurable } = this.#libp2p.services
-    const node = this.#libp2p as unknown as EventTarget
-    const own = ['peer:identify', 'peer:connect', 'peer:disconnect']
-    return [
-      ...own.map((event): [EventTarget, string] => [node, event]),
-      ...[kad, kadDurable].flatMap((service) =>
-        ['peer:add', 'peer:remove'].map((event): [EventTarget, string] => [routingTable(service), event]),
-      ),
-    ]
+    return [kad, kadDurable].flatMap((service) =>
+      ['peer:add', 'peer:remove'].map((event): [EventTarget, string] => [routingTable(service), event]),
+    )
   }
 
   readonly #topologyChanged = (): void => {

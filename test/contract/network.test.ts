@@ -142,6 +142,36 @@ describe('libp2p network', () => {
     await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
   })
 
+  it('tells nothing when one comes and goes that stores nothing', async () => {
+    const quiet = await startLibp2pNet(['durable'], { topologyDebounceMs: 0 })
+    try {
+      const [holder] = quiet.peers as [TestPeer]
+      await vi.waitFor(
+        async () => expect(await holder.network.profile(quiet.bridge.peerId)).toBeDefined(),
+        patience,
+      )
+      let changes = 0
+      holder.network.onTopologyChange(() => void changes++)
+      const client = await quiet.add('client', { join: false })
+      await client.libp2p.dial(holder.libp2p.getMultiaddrs())
+      const profile = () => holder.network.profile(client.libp2p.peerId)
+      await vi.waitFor(
+        async () => expect(await profile()).toEqual({ stores: false, durable: false }),
+        patience,
+      )
+      const connections = () => holder.libp2p.getConnections(client.libp2p.peerId)
+      await client.libp2p.stop()
+      await vi.waitFor(() => expect(connections()).toEqual([]), patience)
+      await setTimeout(1) // a timer of 0 ms ends before it
+      expect(changes).toBe(0)
+      const other = await quiet.add('fleeting', { join: false })
+      await other.libp2p.dial(holder.libp2p.getMultiaddrs())
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(0), patience)
+    } finally {
+      await quiet.stop()
+    }
+  })
+
   it('answers with itself, or nobody, before it has joined', async () => {
     const options = { count: 8, minDurable: 3, signal: AbortSignal.timeout(15_000) }
     const holder = await net.add('durable', { join: false })
