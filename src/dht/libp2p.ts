@@ -6,6 +6,7 @@ import { choose, distanceBetween, type Ranked } from './closest.ts'
 import { sha256 } from './codec.ts'
 import type { NodeId } from './identity.ts'
 import { linkOver, StreamLink } from './libp2p-link.ts'
+import { type LookUpOptions, LookUps } from './libp2p-look-up.ts'
 import { keepMeeting } from './libp2p-meet.ts'
 import { NeededPeers } from './libp2p-needed.ts'
 import { peersOf } from './libp2p-peers.ts'
@@ -68,13 +69,9 @@ export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
   }
 }
 
-export interface Libp2pNetworkOptions {
+export interface Libp2pNetworkOptions extends LookUpOptions {
   /** Topology events that come together are told as one. */
   topologyDebounceMs: number
-  /** With at most so many peers known, the routing tables hold them all and no look-up is made: one bucket's size. */
-  smallNetworkPeers: number
-  /** A look-up that takes longer is cut off; what it found so far is used. */
-  lookUpTimeoutMs: number
   /** Streams of the link protocol one connection may open at once; the rpc layer above keeps fewer. */
   maxLinkStreams: number
   /** A connection on which a stream takes longer to open counts as dead; half of what a link may take to open. */
@@ -87,8 +84,10 @@ export interface Libp2pNetworkOptions {
 
 export const DEFAULT_LIBP2P_NETWORK_OPTIONS: Libp2pNetworkOptions = {
   topologyDebounceMs: 100,
-  smallNetworkPeers: 20,
+  smallNetworkPeers: 19, // one less than a bucket's size, which is also what a look-up finds
   lookUpTimeoutMs: 5_000,
+  maxLookUps: 8,
+  lookUpReuseMs: 10_000,
   maxLinkStreams: 8,
   stalledConnectionMs: 2_500,
   identifyTimeoutMs: 1_000,
@@ -102,9 +101,6 @@ export interface Libp2pNetworkInit {
   runtime?: Runtime
   options?: Partial<Libp2pNetworkOptions>
 }
-
-/** Where a peer lies in the key space, as kad-dht places it: SHA-256 of the multihash in its id. */
-const positionOf = (peerId: PeerId): Promise<Uint8Array> => sha256(peerId.toMultihash().bytes)
 
 export interface PeerProfile {
   stores: boolean
@@ -140,6 +136,8 @@ export class Libp2pNetwork implements PeerNetwork {
   #topologyTimer: Timer | undefined
   readonly #stopMeeting: () => void
   readonly #needed: NeededPeers
+  /** In the DHT of all who store, and in that of the durable ones. */
+  readonly #lookUps: LookUps[]
 
   constructor(init: Libp2pNetworkInit) {
     this.#libp2p = init.libp2p
@@ -149,6 +147,9 @@ export class Libp2pNetwork implements PeerNetwork {
     this.#runtime = init.runtime ?? systemRuntime
     this.#options = { ...DEFAULT_LIBP2P_NETWORK_OPTIONS, ...init.options }
     this.#needed = new NeededPeers(this.#libp2p, this.#runtime)
+    const { kad, kadDurable } = this.#libp2p.services
+    const positionOf = (peerId: PeerId) => this.#positionOf(peerId)
+    this.#lookUps = [kad, kadDurable].map((one) => new LookUps(one, positionOf, this.#runtime, this.#options))
     this.#stopMeeting = keepMeeting(this.#libp2p, this.#runtime)
     this.#started = this.#start()
     this.#started.catch(() => undefined) // told by the first operation, which waits for it
@@ -211,10 +212,13 @@ export class Libp2pNetwork implements PeerNetwork {
       signal.throwIfAborted()
       await this.#started
       const known = this.#knownPeers()
-      if (known.size > this.#options.smallNetworkPeers)
-        for (const peerId of await this.#lookUp(key, signal)) known.set(peerId.toString(), peerId)
-      known.delete(this.self)
       const target = await sha256(key)
+      const wanted = [count, minDurable].map((most) => Math.ceil(most / 2)) // the others are to take their places
+      const found = this.#lookUps.map((one, i) =>
+        one.find({ key, target, needed: wanted[i] as number, signal }),
+      )
+      for (const peerId of (await Promise.all(found)).flat()) known.set(peerId.toString(), peerId)
+      known.delete(this.self)
       const ranked = await Promise.all([...known.values()].map((peerId) => this.#rank(peerId, target)))
       signal.throwIfAborted()
       const holders = ranked.filter((peer) => peer !== undefined)
@@ -295,27 +299,6 @@ export class Libp2pNetwork implements PeerNetwork {
     return new Map([...tables, ...this.#libp2p.getPeers()].map((peerId) => [peerId.toString(), peerId]))
   }
 
-  /** Asks both DHTs. A failed or slow look-up gives what it found: the routing tables answer for the rest. */
-  async #lookUp(key: Uint8Array, signal: AbortSignal): Promise<PeerId[]> {
-    const found: PeerId[] = []
-    const limit = new AbortController()
-    const timer = this.#runtime.setTimer(() => limit.abort(), this.#options.lookUpTimeoutMs)
-    const onAbort = () => limit.abort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    const ask = async (kad: KadDHT) => {
-      if (routingTable(kad).size === 0) return // a query with nobody to ask would wait for somebody
-      for await (const event of kad.getClosestPeers(key, { signal: limit.signal })) {
-        if (event.name === 'FINAL_PEER') found.push(event.peer.id)
-      }
-    }
-    const { kad, kadDurable } = this.#libp2p.services
-    await Promise.allSettled([ask(kad), ask(kadDurable)])
-    timer.clear()
-    signal.removeEventListener('abort', onAbort)
-    signal.throwIfAborted()
-    return found
-  }
-
   /** What a peer told of itself. Undefined when it has told nothing and is not connected, or does not answer. */
   async profile(peerId: PeerId): Promise<PeerProfile | undefined> {
     const nodeId = peerId.toString()
@@ -362,10 +345,16 @@ export class Libp2pNetwork implements PeerNetwork {
   }
 
   async #ranked(peerId: PeerId, profile: PeerProfile, target: Uint8Array): Promise<Ranked> {
+    const distance = distanceBetween(await this.#positionOf(peerId), target)
+    return { nodeId: peerId.toString(), durable: profile.durable, distance }
+  }
+
+  /** Where a peer lies in the key space, as kad-dht places it: SHA-256 of the multihash in its id. */
+  async #positionOf(peerId: PeerId): Promise<Uint8Array> {
     const nodeId = peerId.toString()
-    const position = this.#positions.get(nodeId) ?? (await positionOf(peerId))
+    const position = this.#positions.get(nodeId) ?? (await sha256(peerId.toMultihash().bytes))
     remember(this.#positions, nodeId, position, this.#options)
-    return { nodeId, durable: profile.durable, distance: distanceBetween(position, target) }
+    return position
   }
 
   #tableEvents(): Array<[EventTarget, string]> {

@@ -1,11 +1,13 @@
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { equalBytes } from '../../src/dht/codec.ts'
 import { nodeIdOf } from '../../src/dht/identity.ts'
 import { LINK_PROTOCOL, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
 import { joinDht } from '../../src/dht/libp2p-join.ts'
 import { FrameReader, MAX_BUFFERED_BYTES } from '../../src/dht/libp2p-link.ts'
 import { type ReservationStore, reservationStore } from '../../src/dht/libp2p-relay.ts'
 import { type Link, MAX_FRAME_BYTES, type PeerNetwork } from '../../src/dht/network.ts'
+import { routingTable } from '../../src/dht/routing-table.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
 import { type NetworkFixture, networkSuite } from './network-suite.ts'
@@ -172,6 +174,33 @@ describe('libp2p network', () => {
     }
   })
 
+  it('looks nobody up who is in its routing tables, however many clients it has', async () => {
+    const clients: NodeRole[] = ['client', 'client', 'client']
+    const others = ['the bridge', 'the durable node']
+    for (const [smallNetworkPeers, looksUp] of [
+      [others.length, false],
+      [others.length - 1, true],
+    ] as const) {
+      const crowded = await startLibp2pNet(['durable', 'durable', ...clients], { smallNetworkPeers })
+      try {
+        const [holder, other] = crowded.peers as [TestPeer, TestPeer]
+        const { kad } = holder.libp2p.services
+        const connected = () => holder.libp2p.getPeers()
+        await vi.waitFor(() => expect(connected()).toHaveLength(others.length + clients.length), patience)
+        await vi.waitFor(() => expect(routingTable(kad).size).toBe(others.length), patience)
+        const looking = vi.spyOn(kad, 'getClosestPeers')
+        const key = Uint8Array.of(1)
+        const signal = AbortSignal.timeout(15_000)
+        const closest = await holder.network.closestPeers(key, { count: 8, minDurable: 3, signal })
+        const nodes = [holder.network.self, other.network.self]
+        expect(closest.map(({ nodeId }) => nodeId).toSorted()).toEqual(nodes.toSorted())
+        expect(looking.mock.calls.some(([wanted]) => equalBytes(wanted, key))).toBe(looksUp)
+      } finally {
+        await crowded.stop()
+      }
+    }
+  }, 30_000)
+
   it('answers with itself, or nobody, before it has joined', async () => {
     const options = { count: 8, minDurable: 3, signal: AbortSignal.timeout(15_000) }
     const holder = await net.add('durable', { join: false })
@@ -203,9 +232,9 @@ describe('libp2p network', () => {
     }))
     const far = await net.add('client')
     const events = { onFrame: () => undefined, onClose: () => undefined }
-    const link = await far.network.openLink(hidden.network.self, events, {
-      signal: AbortSignal.timeout(15_000),
-    })
+    const open = () =>
+      far.network.openLink(hidden.network.self, events, { signal: AbortSignal.timeout(15_000) })
+    const link = await vi.waitFor(open, patience) // its neighbours may not have heard of it yet
     const [connection] = far.libp2p.getConnections(hidden.libp2p.peerId)
     expect(connection?.remoteAddr.toString()).toContain('/p2p-circuit')
     expect(connection?.limits).toBeDefined()

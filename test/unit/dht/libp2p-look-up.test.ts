@@ -1,0 +1,155 @@
+import { createHash } from 'node:crypto'
+import type { PeerId } from '@libp2p/interface'
+import type { KadDHT } from '@libp2p/kad-dht'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { distanceBetween } from '../../../src/dht/closest.ts'
+import { compareBytes } from '../../../src/dht/codec.ts'
+import { type LookUpOptions, LookUps } from '../../../src/dht/libp2p-look-up.ts'
+import { ManualRuntime } from '../../support/manual-runtime.ts'
+
+/** As many as one look-up of kad-dht finds. */
+const BUCKET = 20
+const REPLICAS = 8
+const OPTIONS: LookUpOptions = {
+  smallNetworkPeers: BUCKET - 1,
+  lookUpTimeoutMs: 5_000,
+  maxLookUps: 8,
+  lookUpReuseMs: 10_000,
+}
+
+const placeOf = (text: string): Uint8Array => createHash('sha256').update(text).digest()
+
+/** A DHT of so many peers, in which a look-up finds those that are closest. */
+class Network {
+  readonly runtime = new ManualRuntime()
+  readonly places: Map<string, Uint8Array>
+  readonly looked: string[] = []
+  underWay = 0
+  mostUnderWay = 0
+  /** Given: look-ups go on until then, or until they are cut off. */
+  until: Promise<void> = Promise.resolve()
+  readonly lookUps: LookUps
+
+  constructor(size: number, options: Partial<LookUpOptions> = {}) {
+    const peers = Array.from({ length: size }, (_, i) => `peer ${size}/${i}`)
+    this.places = new Map(peers.map((peer) => [peer, placeOf(peer)]))
+    const network = this
+    const kad = {
+      routingTable: { size },
+      async *getClosestPeers(key: Uint8Array, { signal }: { signal: AbortSignal }) {
+        const name = Buffer.from(key).toString()
+        network.looked.push(name)
+        network.underWay += 1
+        network.mostUnderWay = Math.max(network.mostUnderWay, network.underWay)
+        const cut = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+        await Promise.race([network.until, cut])
+        network.underWay -= 1
+        for (const id of network.closest(name).slice(0, signal.aborted ? 3 : BUCKET))
+          yield { name: 'FINAL_PEER', peer: { id } }
+      },
+    }
+    const positionOf = async (peer: PeerId) => this.places.get(String(peer)) as Uint8Array
+    this.lookUps = new LookUps(kad as unknown as KadDHT, positionOf, this.runtime, { ...OPTIONS, ...options })
+  }
+
+  /** Nearest first. */
+  closest(key: string, peers: Iterable<string> = this.places.keys()): string[] {
+    const target = placeOf(key)
+    const ranked = [...peers].map((peer) => ({
+      peer,
+      distance: distanceBetween(this.places.get(peer) as Uint8Array, target),
+    }))
+    return ranked.sort((a, b) => compareBytes(a.distance, b.distance)).map(({ peer }) => peer)
+  }
+
+  async find(key: string, signal = new AbortController().signal): Promise<string[]> {
+    const request = { key: Buffer.from(key), target: placeOf(key), needed: REPLICAS, signal }
+    return this.closest(key, (await this.lookUps.find(request)).map(String))
+  }
+}
+
+/** Keys as one node holds them: all in the same 32nd of the key space. */
+function keysNear(place: string, count: number): string[] {
+  const [first = 0] = placeOf(place)
+  const keys: string[] = []
+  for (let i = 0; keys.length < count; i++)
+    if ((placeOf(`key ${i}`)[0] as number) >> 3 === first >> 3) keys.push(`key ${i}`)
+  return keys
+}
+
+describe('what one look-up found', () => {
+  it('answers for the keys beside it: those of one holder take a few', async () => {
+    const network = new Network(300)
+    const keys = keysNear('a holder', 200)
+    const found = await Promise.all(keys.map((key) => network.find(key)))
+    for (const [i, key] of keys.entries())
+      expect(found[i]?.slice(0, REPLICAS)).toEqual(network.closest(key).slice(0, REPLICAS))
+    expect(network.looked.length).toBeLessThan(20)
+  })
+
+  it('never gives another set than a look-up of the key itself', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: BUCKET, max: 400 }), fc.integer(), async (size, seed) => {
+        const network = new Network(size)
+        const keys = Array.from({ length: 100 }, (_, i) => `${seed} ${i}`)
+        for (const key of keys) {
+          const found = await network.find(key)
+          expect(found.slice(0, REPLICAS)).toEqual(network.closest(key).slice(0, REPLICAS))
+        }
+        return network.looked.length <= keys.length
+      }),
+      { numRuns: 20 },
+    )
+  })
+
+  it('is forgotten after a while', async () => {
+    const network = new Network(300)
+    await network.find('a')
+    await network.find('a')
+    expect(network.looked).toEqual(['a'])
+    network.runtime.advance(OPTIONS.lookUpReuseMs + 1)
+    await network.find('a')
+    expect(network.looked).toEqual(['a', 'a'])
+  })
+
+  it('answers for nobody else where it was cut off', async () => {
+    const network = new Network(300)
+    network.until = new Promise(() => undefined)
+    const first = network.find('a')
+    network.runtime.advance(OPTIONS.lookUpTimeoutMs)
+    expect(await first).toHaveLength(3)
+    network.until = Promise.resolve()
+    expect(await network.find('a')).toHaveLength(BUCKET)
+    expect(network.looked).toEqual(['a', 'a'])
+  })
+})
+
+describe('look-ups', () => {
+  it('are so many at a time, and all have their turn', async () => {
+    const network = new Network(2_000)
+    const keys = Array.from({ length: 100 }, (_, i) => `far ${i}`)
+    const found = await Promise.all(keys.map((key) => network.find(key)))
+    for (const peers of found) expect(peers).toHaveLength(BUCKET)
+    expect(network.looked.length).toBeGreaterThan(OPTIONS.maxLookUps)
+    expect(network.mostUnderWay).toBe(OPTIONS.maxLookUps)
+  })
+
+  it('are not needed where the routing table holds everybody', async () => {
+    const network = new Network(BUCKET - 1)
+    expect(await network.find('a')).toEqual([])
+    expect(network.looked).toEqual([])
+  })
+
+  it('are over for who does not want them any more, also before their turn', async () => {
+    const network = new Network(300, { maxLookUps: 1 })
+    network.until = new Promise(() => undefined)
+    const all = new AbortController()
+    const asked = ['a', 'b'].map((key) => network.find(key, all.signal))
+    all.abort(new Error('over'))
+    const [first, second] = await Promise.allSettled(asked)
+    expect(first).toMatchObject({ status: 'fulfilled' }) // what it had found by then
+    expect(second).toMatchObject({ status: 'rejected', reason: { message: 'over' } })
+    expect(network.looked).toEqual(['a'])
+  })
+})
