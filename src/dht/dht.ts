@@ -1,6 +1,8 @@
 import { AntiEntropy } from './anti-entropy.ts'
 import { askInTurn } from './ask-in-turn.ts'
+import { sha256 } from './codec.ts'
 import { asStickyError, StickyError } from './errors.ts'
+import { HeadComparer } from './head-comparer.ts'
 import { serveRecords } from './holder.ts'
 import type { NodeId } from './identity.ts'
 import type { BlockKind, BlockReader, BlockRef, HeadKind } from './kinds.ts'
@@ -28,6 +30,12 @@ export interface DhtInit {
   stages?: StageTimers
 }
 
+/** A head that a holder is thought to have; to ask whether it has may wait so long for other such questions to it. */
+export interface ExpectedHead {
+  head: Uint8Array
+  gatherMs: number
+}
+
 /** This room's parts, wired together. Pubsub speaks to these and to nothing below them. */
 export class Dht {
   readonly network: PeerNetwork
@@ -37,6 +45,7 @@ export class Dht {
   readonly rpc: Rpc
   readonly replicas: Replicas
   readonly store: RecordStore
+  readonly #comparer: HeadComparer
   readonly #antiEntropy: AntiEntropy | undefined
   readonly #topologyListeners = new Set<() => void>()
   readonly #startedAtMs: number
@@ -52,6 +61,7 @@ export class Dht {
     this.stages = init.stages ?? new StageTimers(this.runtime)
     this.rpc = new Rpc(this.network, this.runtime, this.options, this.stages)
     this.replicas = new Replicas(this.network, this.rpc, this.runtime, this.options)
+    this.#comparer = new HeadComparer(this.rpc, this.runtime)
     this.store = new RecordStore({
       storage: init.storage,
       runtime: this.runtime,
@@ -105,7 +115,16 @@ export class Dht {
   }
 
   /** The head one holder has now, null when it holds none. Throws what `verify` of its kind throws. */
-  async headAt(kind: string, key: Uint8Array, peer: NodeId): Promise<Uint8Array | null> {
+  async headAt(
+    kind: string,
+    key: Uint8Array,
+    peer: NodeId,
+    expected?: ExpectedHead,
+  ): Promise<Uint8Array | null> {
+    if (expected !== undefined && peer !== this.self) {
+      const { head, gatherMs } = expected
+      if (!(await this.#comparer.differs(peer, kind, key, await sha256(head), gatherMs))) return head
+    }
     const { head } = await this.rpc.request(peer, recordMethods.head, { kind, key })
     if (head !== null) await this.store.headKind(kind).verify(key, head)
     return head
@@ -213,6 +232,7 @@ export class Dht {
     this.#closed = true
     this.#sweepTimer?.clear()
     this.replicas.close()
+    this.#comparer.close()
     this.rpc.close()
     await this.#antiEntropy?.close()
     await this.#sweeping

@@ -1,4 +1,12 @@
-import { type BlockReader, type Dht, type HeadAnswer, type NodeId, StickyError, toHex } from '../dht/index.ts'
+import {
+  type BlockReader,
+  type Dht,
+  type ExpectedHead,
+  type HeadAnswer,
+  type NodeId,
+  StickyError,
+  toHex,
+} from '../dht/index.ts'
 import { mapAhead } from './ahead.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
 import { Arrivals, type Arrived } from './arrivals.ts'
@@ -59,6 +67,8 @@ export class TopicReader {
   readonly #arrivals: Arrivals
   readonly #request: Request
   readonly #position: Position
+  /** What a replica showed last: the next one probably shows the same. */
+  #shown: Uint8Array | undefined
   #joined = false
   #prepared: Prepared | undefined
   #readAtMs: number
@@ -261,12 +271,21 @@ export class TopicReader {
 
   /** Undefined where a peer has nothing of the topic. */
   async coordinatorAt(peer: NodeId): Promise<Coordinator | undefined> {
-    const head = await this.#headAt(peer, false)
+    const { dht, topicKey } = this.#init
+    const head = await dht.headAt(COORDINATOR, topicKey, peer, this.#expectedHead())
     if (head === null) return undefined
+    this.#shown = head
     const coordinator = decodeCoordinator(head)
     const { messages } = coordinator
-    if (messages !== null && this.#position.hasSeen(messages)) this.#readAtMs = this.#init.dht.runtime.now()
+    if (messages !== null && this.#position.hasSeen(messages)) this.#readAtMs = dht.runtime.now()
     return coordinator
+  }
+
+  /** None where something was pushed since: the replicas have another one then. */
+  #expectedHead(): ExpectedHead | undefined {
+    const head = this.#shown
+    if (head === undefined || decodeCoordinator(head).version < this.position) return undefined
+    return { head, gatherMs: this.#init.options.checkIntervalMs * GATHER_SHARE }
   }
 
   /**
@@ -352,6 +371,9 @@ const placeOf = ({ body }: VerifiedMessage, moves: number): Place => ({
   sequence: body.sequence,
   moves,
 })
+
+/** A periodic check waits this part of its interval for those of other topics, which then go in one request. */
+const GATHER_SHARE = 1 / 5
 
 /** Messages whose data is fetched at once: 2 MiB at most. */
 const READ_AHEAD_MESSAGES = 16

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { DEFAULT_DHT_OPTIONS, identityFromSeed, StickyError, toHex } from '../../src/dht/index.ts'
+import { recordMethods } from '../../src/dht/wire.ts'
 import { DEFAULT_PUBSUB_OPTIONS, LIMITS } from '../../src/pubsub/options.ts'
 import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
 import { createStatement } from '../../src/pubsub/subscription-statement.ts'
@@ -314,5 +315,51 @@ describe('a subscriber that acknowledges nothing', () => {
     await publish([11])
     await publish([1], 'hall')
     await net.until(() => neighbour.seen.includes(11) && other.seen.length === 1, SOON_MS)
+  })
+})
+
+describe('the look of many subscriptions at their replicas', () => {
+  const TOPICS = 40
+  const topics = Array.from({ length: TOPICS }, (_, i) => `room ${i}`)
+  const { checkIntervalMs } = DEFAULT_PUBSUB_OPTIONS
+
+  const subscribed = async () => {
+    await net.holder() // the other one that is looked at
+    const client = await net.client()
+    const all: Reader[] = []
+    for (const topic of topics) {
+      await publish(['first'], topic)
+      all.push(await reader(topic, client))
+    }
+    return { client, all }
+  }
+  const begun = ({ pubsub }: OutboxClient, { name }: { name: string }) =>
+    pubsub.counters().rpc.methods[name]?.begun ?? 0
+
+  it('is a few requests, and none for a head, where nothing happens', async () => {
+    const { client } = await subscribed()
+    await net.pass(3 * checkIntervalMs) // each has seen a head by then
+    const before = [begun(client, recordMethods.compare), begun(client, recordMethods.head)] as const
+    const rounds = 4
+    await net.pass(rounds * checkIntervalMs)
+    // two replicas, and at most one question a fifth of the interval, where one by one it were 80 an interval
+    expect(begun(client, recordMethods.compare) - before[0]).toBeLessThanOrEqual(2 * 5 * rounds + 2)
+    expect(begun(client, recordMethods.compare) - before[0]).toBeGreaterThan(rounds)
+    expect(begun(client, recordMethods.head) - before[1]).toBe(0)
+  })
+
+  it('still finds what no push has brought, in the topic where that is', async () => {
+    const { client, all } = await subscribed()
+    await net.pass(3 * checkIntervalMs)
+    for (const { pubsub } of net.net.nodes) {
+      const { rpc } = pubsub.dht
+      const request = rpc.request.bind(rpc)
+      rpc.request = (to, method, ...rest) =>
+        method.name === topicMethods.push.name ? Promise.resolve({} as never) : request(to, method, ...rest)
+    }
+    await publish(['second'], 'room 7')
+    await net.until(() => all[7]?.seen.length === 2, 3 * checkIntervalMs)
+    for (const [i, { seen }] of all.entries()) expect(seen).toEqual(i === 7 ? ['first', 'second'] : ['first'])
+    expect(client.pubsub.counters().subscribed.ways.push).toBe(0)
   })
 })
