@@ -11,6 +11,7 @@ import {
   endingOnAbort,
   hardenedListeners,
   PING_STREAMS,
+  PINGS,
   sparingYamux,
 } from '../dht/index.ts'
 import {
@@ -100,6 +101,7 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
       inboundUpgradeTimeout: options.inboundUpgradeTimeoutMs ?? 10_000,
       maxIncomingPendingConnections: options.maxPendingInboundConnections ?? 256,
     },
+    connectionMonitor: PINGS,
     services: {
       ping: ping(PING_STREAMS),
       identify: identify(),

@@ -15,17 +15,12 @@ import {
   keepNewest,
   listenOnRelay,
   PING_STREAMS,
+  PINGS,
   sparingYamux,
 } from '../dht/index.ts'
 import { defaultMaxConnections, keepBounded } from './connections.ts'
 import { keepDirect } from './direct.ts'
 import { installWebRtcRaceFix } from './webrtc-race.ts'
-
-/**
- * A peer that has gone without a word is noticed after 30 s at most. One that is merely slow for a while is spared: without
- * a relay nobody could dial it again.
- */
-const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000 } }
 
 /**
  * A way to another tab is a handshake with it through the relay, then a WebRTC one: ten round trips, on a phone's network six

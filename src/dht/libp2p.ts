@@ -51,6 +51,13 @@ export type DhtLibp2p = Libp2p<DhtServices>
  */
 export const PING_STREAMS = { maxOutboundStreams: 4, maxInboundStreams: 8 }
 
+/**
+ * Of libp2p's monitor, on every connection of every node. A peer that has gone without a word is noticed after 30 s at most.
+ * One that is merely slow for a while is spared: a tab without a relay could not be dialled again, and where many lose their
+ * connections to a busy node at once, their handshakes keep it busy.
+ */
+export const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000 } }
+
 /** The two DHT services of a node. The libp2p node must also run ping, identify and identifyPush. */
 export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
   const service = (name: string, protocol: string, mode: DhtMode) =>

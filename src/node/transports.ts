@@ -13,6 +13,7 @@ import {
   keepNewest,
   keepReservations,
   PING_STREAMS,
+  PINGS,
   sparingYamux,
 } from '../dht/index.ts'
 import { connectWebSocket } from './websocket.ts'
@@ -51,6 +52,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
       inboundConnectionThreshold: options.inboundConnectionsPerSecondPerHost ?? 1_000,
       maxIncomingPendingConnections: options.maxPendingInboundConnections ?? 256,
     },
+    connectionMonitor: PINGS,
     services: {
       ping: ping(PING_STREAMS),
       identify: identify(),
