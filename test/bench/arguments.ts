@@ -21,7 +21,7 @@ ${WORKLOADS.map(({ id, title }) => `  ${id.padEnd(7)} ${title}`).join('\n')}
   --full           topics of 100,000 messages too
   --json FILE      also write all measurements there
   --html FILE      also write a page with tables and plots there
-  --profile DIR    write processor profiles of our storing nodes in W1 and W2 there, and say where their time went
+  --profile DIR    write processor profiles of our storing nodes in W1, W2 and W5 there, and say where their time went
   --help
 
 Payloads are the lines of the chat log that STICKY_CHAT_LOG names (.ndjson.gz), else generated ones of the same lengths.

@@ -34,9 +34,9 @@ export function targetsOf(record: BenchRecord): Target[] {
     add(`W5, ${row.scenario}: all received, to gossipsub’s`, row.ratios.get('gossipsub'), 2)
   for (const row of look.rows('W6', METRICS.wall))
     add(`W6, ${row.scenario}: all received, to gossipsub’s`, row.ratios.get('gossipsub'), 1)
-  for (const row of look.rows('W5', 'idle afterwards: memory of the largest node'))
+  for (const row of look.rows('W5', 'idle: memory of the largest node'))
     add(`an idle node with ${row.scenario}: memory`, ours(row), 200, 'MB')
-  for (const row of look.rows('W5', 'idle afterwards: processor, the busiest node'))
+  for (const row of look.rows('W5', 'idle: processor, the busiest node'))
     add(`an idle node with ${row.scenario}: processor`, ours(row), 1, '%')
   return targets
 }

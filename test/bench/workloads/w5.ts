@@ -1,8 +1,10 @@
+import { setTimeout } from 'node:timers/promises'
 import type { Crowd } from '../crowd.ts'
 import {
   type Bench,
   METRICS,
   noter,
+  profiled,
   promiseTimes,
   verify,
   type Workload,
@@ -13,7 +15,10 @@ import {
 const ID = 'W5'
 /** Publishes of the one publisher on their way at once. */
 const OPEN = 100
-const IDLE_MS = 5_000
+/** Until what follows on the publishes is over: offers, and a round in which holders compare. */
+const SETTLE_MS = 30_000
+/** Two such rounds. */
+const IDLE_MS = 60_000
 
 /** One publisher, one subscriber of all the topics. */
 export const w5: Workload = {
@@ -33,8 +38,11 @@ export const w5: Workload = {
       note('subscribing, one after the other', 'ms', performance.now() - startMs)
       const jobs = topics.map((topic, i) => ({ topic, number: i + 1 }))
       const arriving = crowd.arrivals(1)
-      const published = await crowd.publish(0, jobs, OPEN)
-      await arriving
+      const published = await profiled(bench, 'w5', async () => {
+        const published = await crowd.publish(0, jobs, OPEN)
+        await arriving
+        return published
+      })
       const arrivals = await crowd.take()
       verify(bench, ID, scenario, arrivals, jobs)
       note(METRICS.wall, 'ms', wallMs(arrivals, published))
@@ -48,14 +56,15 @@ export const w5: Workload = {
 
 /** What a node that holds all these topics uses while nothing happens. */
 async function idle(bench: Bench, crowd: Crowd, scenario: string): Promise<void> {
+  if ((await crowd.usage()).cpuMs.length === 0) return
+  await setTimeout(SETTLE_MS)
   const before = await crowd.usage()
-  if (before.cpuMs.length === 0) return
   const startMs = performance.now()
-  await new Promise((resolve) => setTimeout(resolve, IDLE_MS))
+  await profiled(bench, 'w5-idle', () => setTimeout(IDLE_MS))
   const { cpuMs, memoryBytes } = await crowd.usage()
   const tookMs = performance.now() - startMs
   const shares = cpuMs.map((ms, i) => (100 * (ms - (before.cpuMs[i] as number))) / tookMs)
   const note = noter(bench, ID, scenario)
-  note('idle afterwards: memory of the largest node', 'MB', Math.max(...memoryBytes) / 1e6)
-  note('idle afterwards: processor, the busiest node', '%', Math.max(...shares))
+  note('idle: memory of the largest node', 'MB', Math.max(...memoryBytes) / 1e6)
+  note('idle: processor, the busiest node', '%', Math.max(...shares))
 }
