@@ -14,7 +14,10 @@ export interface LookUpOptions {
   smallNetworkPeers: number
   /** A look-up that takes longer is cut off; what it found so far is used. */
   lookUpTimeoutMs: number
-  /** At the same time in one DHT; the others wait, and mostly need none of their own then. */
+  /**
+   * At the same time in one DHT; the others wait, and mostly need none of their own then. One at first, twice as many with
+   * each that ends by itself, and one again after one that was cut off: where there is too much to do, more is no help.
+   */
   maxLookUps: number
   /** So long what was found answers for the keys beside it. */
   lookUpReuseMs: number
@@ -45,7 +48,11 @@ export class LookUps {
   readonly #runtime: Runtime
   readonly #options: LookUpOptions
   #regions: Region[] = []
-  #running = 0
+  /** Of the last region: others are about as large. At first one look-up has to tell. */
+  #usualBits = 0
+  #atOnce = 1
+  /** What is being looked up. */
+  readonly #running = new Set<Uint8Array>()
   #waiting: (() => void)[] = []
 
   constructor(
@@ -68,7 +75,7 @@ export class LookUps {
       if (routingTable(this.#kad).size <= this.#options.smallNetworkPeers) return []
       const region = this.#regionOf(request)
       if (region !== undefined) return region.peers
-      if (this.#running < this.#options.maxLookUps) return this.#lookUp(request)
+      if (this.#mayBegin(request)) return this.#lookUp(request)
       await new Promise<void>((resolve) => this.#waiting.push(resolve))
     }
   }
@@ -83,24 +90,38 @@ export class LookUps {
     )
   }
 
-  async #lookUp({ key, target, signal }: LookUpRequest): Promise<PeerId[]> {
+  /** Not beside one that will probably answer for it. */
+  #mayBegin({ target }: LookUpRequest): boolean {
+    const running = [...this.#running]
+    return (
+      running.length < this.#atOnce && running.every((other) => commonBits(other, target) < this.#usualBits)
+    )
+  }
+
+  async #lookUp(request: LookUpRequest): Promise<PeerId[]> {
+    const { key, target, needed, signal } = request
     const limit = new AbortController()
     const stop = () => limit.abort()
     const timer = this.#runtime.setTimer(stop, this.#options.lookUpTimeoutMs)
     signal.addEventListener('abort', stop, { once: true })
-    this.#running += 1
+    this.#running.add(target)
     const peers: PeerId[] = []
+    let answersFor: Region | undefined
     try {
       for await (const event of this.#kad.getClosestPeers(key, { signal: limit.signal }))
         if (event.name === 'FINAL_PEER') peers.push(event.peer.id)
-      if (!limit.signal.aborted) await this.#keep(target, peers)
+      if (!limit.signal.aborted) answersFor = this.#keep(await this.#regionAround(target, peers))
     } catch {
       // the routing tables answer for the rest
     } finally {
       timer.clear()
       signal.removeEventListener('abort', stop)
-      this.#running -= 1
-      const waiting = this.#waiting
+      // where one answers for nobody else, nobody waits for it
+      if (answersFor !== undefined)
+        this.#usualBits = answersFor.members >= needed ? answersFor.bits : Number.POSITIVE_INFINITY
+      this.#atOnce = answersFor === undefined ? 1 : Math.min(2 * this.#atOnce, this.#options.maxLookUps)
+      this.#running.delete(target)
+      const waiting = this.#waiting.reverse() // for what is asked last somebody waits; the others have what they had
       this.#waiting = []
       for (const goOn of waiting) goOn()
     }
@@ -108,15 +129,20 @@ export class LookUps {
   }
 
   /** The farthest one found may have neighbours that were not; who shares more bits with the target than it has none. */
-  async #keep(target: Uint8Array, peers: PeerId[]): Promise<void> {
+  async #regionAround(target: Uint8Array, peers: PeerId[]): Promise<Region> {
     const positions = await Promise.all(peers.map(this.#positionOf))
     const shared = positions.map((position) => commonBits(position, target))
     const bits = Math.min(...shared) + 1
     const members = shared.filter((count) => count >= bits).length
-    const nowMs = this.#runtime.monotonicNow()
-    this.#regions = this.#regions.filter(({ atMs }) => atMs >= nowMs - this.#options.lookUpReuseMs)
+    return { target, bits, members, peers, atMs: this.#runtime.monotonicNow() }
+  }
+
+  #keep(region: Region): Region {
+    const oldestMs = region.atMs - this.#options.lookUpReuseMs
+    this.#regions = this.#regions.filter(({ atMs }) => atMs >= oldestMs)
     if (this.#regions.length >= MAX_REGIONS) this.#regions.shift()
-    this.#regions.push({ target, bits, members, peers, atMs: nowMs })
+    this.#regions.push(region)
+    return region
   }
 }
 

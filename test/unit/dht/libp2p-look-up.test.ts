@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { PeerId } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { distanceBetween } from '../../../src/dht/closest.ts'
 import { compareBytes } from '../../../src/dht/codec.ts'
 import { type LookUpOptions, LookUps } from '../../../src/dht/libp2p-look-up.ts'
@@ -78,6 +78,14 @@ function keysNear(place: string, count: number): string[] {
   return keys
 }
 
+/** One in each 16th of the key space. */
+function keysApart(): string[] {
+  const places = Array.from({ length: 500 }, (_, i) => `place ${i}`)
+  return [...Map.groupBy(places, (place) => (placeOf(place)[0] as number) >> 4).values()].flatMap(
+    ([first]) => first ?? [],
+  )
+}
+
 describe('what one look-up found', () => {
   it('answers for the keys beside it: those of one holder take a few', async () => {
     const network = new Network(300)
@@ -85,7 +93,7 @@ describe('what one look-up found', () => {
     const found = await Promise.all(keys.map((key) => network.find(key)))
     for (const [i, key] of keys.entries())
       expect(found[i]?.slice(0, REPLICAS)).toEqual(network.closest(key).slice(0, REPLICAS))
-    expect(network.looked.length).toBeLessThan(20)
+    expect(network.looked.length).toBeLessThan(5)
   })
 
   it('never gives another set than a look-up of the key itself', async () => {
@@ -133,6 +141,38 @@ describe('look-ups', () => {
     for (const peers of found) expect(peers).toHaveLength(BUCKET)
     expect(network.looked.length).toBeGreaterThan(OPTIONS.maxLookUps)
     expect(network.mostUnderWay).toBe(OPTIONS.maxLookUps)
+  })
+
+  it('do not wait for one another where none answers for others', async () => {
+    const network = new Network(300)
+    const needed = BUCKET + 1 // more than one look-up finds
+    const signal = new AbortController().signal
+    const find = (key: string) =>
+      network.lookUps.find({ key: Buffer.from(key), target: placeOf(key), needed, signal })
+    for (const key of ['one', 'tells', 'at first']) await find(key)
+    await Promise.all(keysNear('a holder', 50).map(find))
+    expect(network.mostUnderWay).toBe(OPTIONS.maxLookUps)
+    expect(network.looked).toHaveLength(53)
+  })
+
+  it('are one at a time again once one was cut off, the last one asked for first', async () => {
+    const network = new Network(2_000)
+    const keys = keysApart()
+    for (const key of keys) await network.find(key)
+    network.runtime.advance(OPTIONS.lookUpReuseMs + 1)
+    network.until = new Promise(() => undefined)
+    const [last, lastButOne, ...others] = keys as [string, string, ...string[]]
+    const first = others.slice(0, OPTIONS.maxLookUps).map((key) => network.find(key))
+    expect(network.underWay).toBe(OPTIONS.maxLookUps)
+    const later = [lastButOne, last].map((key) => network.find(key))
+    network.runtime.advance(OPTIONS.lookUpTimeoutMs)
+    await Promise.all(first)
+    await vi.waitFor(() => expect(network.looked.at(-1)).toBe(last))
+    expect(network.underWay).toBe(1)
+    network.runtime.advance(OPTIONS.lookUpTimeoutMs)
+    await vi.waitFor(() => expect(network.looked.at(-1)).toBe(lastButOne))
+    network.runtime.advance(OPTIONS.lookUpTimeoutMs)
+    await Promise.all(later)
   })
 
   it('are not needed where the routing table holds everybody', async () => {
