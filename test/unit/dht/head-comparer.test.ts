@@ -31,7 +31,7 @@ const expecting = (key: Uint8Array, at = holder) =>
   client.dht.headAt(KIND, key, at.nodeId, { head, gatherMs: GATHER_MS })
 /** Until all that waits for others to be asked with it waits in the same gathering. */
 const gathered = () => new Promise((resolve) => setTimeout(resolve, 0))
-const after = async <T>(asking: Promise<T>): Promise<T> => {
+const onceGathered = async <T>(asking: Promise<T>): Promise<T> => {
   asking.catch(() => undefined)
   await gathered()
   net.runtime.advance(GATHER_MS)
@@ -41,19 +41,19 @@ const strange = async (n: number) => sha256(Uint8Array.of(n >> 8, n & 255))
 
 describe('an expected head', () => {
   it('that the holder has is asked for by its hash, and not sent', async () => {
-    expect(await after(expecting(topicKey))).toBe(head)
+    expect(await onceGathered(expecting(topicKey))).toBe(head)
     expect(asked()).toEqual({ compares: 1, heads: 0 })
   })
 
   it('that the holder has no more is followed by the one that it has', async () => {
     await holder.commit()
-    expect(await after(expecting(topicKey))).toEqual(await holder.head())
+    expect(await onceGathered(expecting(topicKey))).toEqual(await holder.head())
     expect(await holder.head()).not.toEqual(head)
     expect(asked()).toEqual({ compares: 1, heads: 1 })
   })
 
   it('of what the holder does not have is none', async () => {
-    expect(await after(expecting(await strange(1)))).toBeNull()
+    expect(await onceGathered(expecting(await strange(1)))).toBeNull()
     expect(asked()).toEqual({ compares: 1, heads: 1 })
   })
 
@@ -100,7 +100,7 @@ describe('an expected head', () => {
 
   it('cannot be had from who is not there, nor when the node closes meanwhile', async () => {
     net.hub.peers.delete(holder.nodeId)
-    expect(await codeOf(after(expecting(topicKey)))).toBe('UNREACHABLE')
+    expect(await codeOf(onceGathered(expecting(topicKey)))).toBe('UNREACHABLE')
     const asking = codeOf(expecting(topicKey))
     await gathered()
     const { waiting } = net.runtime
