@@ -10,16 +10,14 @@ import type { Runtime } from './runtime.ts'
  */
 
 export interface LookUpOptions {
-  /** With at most so many peers in a routing table it holds them all, and nothing is looked up. */
-  smallNetworkPeers: number
-  /** A look-up that takes longer is cut off; what it found so far is used. */
+  /** A look-up that takes longer is cut off; who has answered by then counts as found. */
   lookUpTimeoutMs: number
   /**
    * At the same time in one DHT; the others wait, and mostly need none of their own then. One at first, twice as many with
    * each that ends by itself, and one again after one that was cut off: where there is too much to do, more is no help.
    */
   maxLookUps: number
-  /** So long what was found answers for the keys beside it. */
+  /** So long what was found answers for the keys beside it, unless peers come or go. */
   lookUpReuseMs: number
 }
 
@@ -42,6 +40,9 @@ export interface LookUpRequest {
   signal: AbortSignal
 }
 
+/** A bucket of kad-dht: its look-ups give so many peers where there are as many. */
+export const BUCKET_PEERS = 20
+
 export class LookUps {
   readonly #kad: KadDHT
   readonly #positionOf: (peerId: PeerId) => Promise<Uint8Array>
@@ -53,7 +54,8 @@ export class LookUps {
   #atOnce = 1
   /** What is being looked up. */
   readonly #running = new Set<Uint8Array>()
-  #waiting: (() => void)[] = []
+  /** To be called when one has ended, in the order in which they came. */
+  readonly #waiting = new Set<() => void>()
 
   constructor(
     kad: KadDHT,
@@ -67,17 +69,41 @@ export class LookUps {
     this.#options = options
   }
 
-  /** Beside what the routing table has. Throws the signal's reason. */
+  /** Beside what the routing table has; nobody where its turn did not come within a look-up's time. Throws the signal's reason. */
   async find(request: LookUpRequest): Promise<PeerId[]> {
-    for (;;) {
-      request.signal.throwIfAborted()
-      // a query with nobody to ask would wait for somebody
-      if (routingTable(this.#kad).size <= this.#options.smallNetworkPeers) return []
-      const region = this.#regionOf(request)
-      if (region !== undefined) return region.peers
-      if (this.#mayBegin(request)) return this.#lookUp(request)
-      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    const patience = new AbortController()
+    const timer = this.#runtime.setTimer(() => patience.abort(), this.#options.lookUpTimeoutMs)
+    const over = AbortSignal.any([request.signal, patience.signal])
+    try {
+      for (;;) {
+        request.signal.throwIfAborted()
+        // a query with nobody to ask would wait for somebody
+        if (over.aborted || routingTable(this.#kad).size === 0) return []
+        const region = this.#regionOf(request)
+        if (region !== undefined) return region.peers
+        if (this.#mayBegin(request)) return this.#lookUp(request)
+        await this.#nextEnd(over)
+      }
+    } finally {
+      timer.clear()
     }
+  }
+
+  /** Peers came or went: what was found may miss somebody. */
+  forget(): void {
+    this.#regions = []
+  }
+
+  #nextEnd(over: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const goOn = () => {
+        over.removeEventListener('abort', goOn)
+        this.#waiting.delete(goOn)
+        resolve()
+      }
+      over.addEventListener('abort', goOn)
+      this.#waiting.add(goOn)
+    })
   }
 
   #regionOf({ target, needed }: LookUpRequest): Region | undefined {
@@ -85,7 +111,7 @@ export class LookUps {
     return this.#regions.findLast(
       (region) =>
         region.atMs >= oldestMs &&
-        region.members >= needed &&
+        answersFor(region, needed) &&
         commonBits(region.target, target) >= region.bits,
     )
   }
@@ -98,56 +124,66 @@ export class LookUps {
     )
   }
 
-  async #lookUp(request: LookUpRequest): Promise<PeerId[]> {
-    const { key, target, needed, signal } = request
+  async #lookUp({ key, target, needed, signal }: LookUpRequest): Promise<PeerId[]> {
     const limit = new AbortController()
     const stop = () => limit.abort()
     const timer = this.#runtime.setTimer(stop, this.#options.lookUpTimeoutMs)
     signal.addEventListener('abort', stop, { once: true })
     this.#running.add(target)
-    const peers: PeerId[] = []
-    let answersFor: Region | undefined
+    const answered: PeerId[] = []
+    const closest: PeerId[] = []
+    let region: Region | undefined
     try {
       for await (const event of this.#kad.getClosestPeers(key, { signal: limit.signal }))
-        if (event.name === 'FINAL_PEER') peers.push(event.peer.id)
-      if (!limit.signal.aborted) answersFor = this.#keep(await this.#regionAround(target, peers))
+        if (event.name === 'PEER_RESPONSE') answered.push(event.from)
+        else if (event.name === 'FINAL_PEER') closest.push(event.peer.id)
+      if (!limit.signal.aborted) region = await this.#regionAround(target, closest)
     } catch {
-      // the routing tables answer for the rest
+      // it was cut off before it could tell who of them are the closest
     } finally {
       timer.clear()
       signal.removeEventListener('abort', stop)
-      // where one answers for nobody else, nobody waits for it
-      if (answersFor !== undefined)
-        this.#usualBits = answersFor.members >= needed ? answersFor.bits : Number.POSITIVE_INFINITY
-      this.#atOnce = answersFor === undefined ? 1 : Math.min(2 * this.#atOnce, this.#options.maxLookUps)
       this.#running.delete(target)
-      const waiting = this.#waiting.reverse() // for what is asked last somebody waits; the others have what they had
-      this.#waiting = []
-      for (const goOn of waiting) goOn()
+      this.#learn(region, needed)
+      for (const goOn of [...this.#waiting]) goOn()
     }
-    return peers
+    return region === undefined ? answered : closest
   }
 
-  /** The farthest one found may have neighbours that were not; who shares more bits with the target than it has none. */
+  /**
+   * The farthest one found may have neighbours that were not; who shares more bits with the target than it has none. Fewer
+   * than a bucket holds are all that there are.
+   */
   async #regionAround(target: Uint8Array, peers: PeerId[]): Promise<Region> {
     const positions = await Promise.all(peers.map(this.#positionOf))
     const shared = positions.map((position) => commonBits(position, target))
-    const bits = Math.min(...shared) + 1
+    const areAll = peers.length < BUCKET_PEERS && routingTable(this.#kad).size < BUCKET_PEERS
+    const bits = areAll ? 0 : Math.min(...shared) + 1
     const members = shared.filter((count) => count >= bits).length
     return { target, bits, members, peers, atMs: this.#runtime.monotonicNow() }
   }
 
-  #keep(region: Region): Region {
+  #learn(region: Region | undefined, needed: number): void {
+    if (region === undefined) {
+      this.#atOnce = 1
+      return
+    }
+    this.#atOnce = Math.min(2 * this.#atOnce, this.#options.maxLookUps)
+    // where one answers for nobody else, nobody waits for it
+    this.#usualBits = answersFor(region, needed) ? region.bits : Number.POSITIVE_INFINITY
     const oldestMs = region.atMs - this.#options.lookUpReuseMs
     this.#regions = this.#regions.filter(({ atMs }) => atMs >= oldestMs)
     if (this.#regions.length >= MAX_REGIONS) this.#regions.shift()
     this.#regions.push(region)
-    return region
   }
 }
 
 /** Of a network of 4,000 peers there are about as many. */
 const MAX_REGIONS = 256
+
+/** Not more than half of a bucket can be asked for: that is what a region has in the mean. */
+const answersFor = ({ bits, members }: Region, needed: number): boolean =>
+  bits === 0 || members >= Math.min(needed, BUCKET_PEERS / 2)
 
 /** How many bits two places have in common before the first in which they differ. */
 function commonBits(a: Uint8Array, b: Uint8Array): number {

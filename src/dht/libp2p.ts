@@ -6,7 +6,7 @@ import { choose, distanceBetween, type Ranked } from './closest.ts'
 import { sha256 } from './codec.ts'
 import type { NodeId } from './identity.ts'
 import { linkOver, StreamLink } from './libp2p-link.ts'
-import { type LookUpOptions, LookUps } from './libp2p-look-up.ts'
+import { BUCKET_PEERS, type LookUpOptions, type LookUpRequest, LookUps } from './libp2p-look-up.ts'
 import { keepMeeting } from './libp2p-meet.ts'
 import { NeededPeers } from './libp2p-needed.ts'
 import { peersOf } from './libp2p-peers.ts'
@@ -52,11 +52,17 @@ export type DhtLibp2p = Libp2p<DhtServices>
 export const PING_STREAMS = { maxOutboundStreams: 4, maxInboundStreams: 8 }
 
 /**
- * Of libp2p's monitor, on every connection of every node. A peer that has gone without a word is noticed after 30 s at most.
- * One that is merely slow for a while is spared: a tab without a relay could not be dialled again, and where many lose their
+ * Of libp2p's monitor, on every connection of every node. A peer that has gone without a word is noticed after 30 s, and after
+ * a minute where others are slow too. One that is merely slow for a while is spared: a tab without a relay could not be dialled again, and where many lose their
  * connections to a busy node at once, their handshakes keep it busy.
  */
-export const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000 } }
+export const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000, maxTimeout: 40_000 } }
+
+/**
+ * Of one peer in a look-up, its dial included. Half of the time of the whole look-up: with kad-dht's own 5 s and more, one
+ * peer that says nothing would have every look-up cut off that meets it.
+ */
+const QUESTIONS = { minTimeout: 2_500, maxTimeout: 2_500 }
 
 /** The two DHT services of a node. The libp2p node must also run ping, identify and identifyPush. */
 export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
@@ -66,6 +72,7 @@ export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
       clientMode: mode === 'client',
       peerInfoMapper: passthroughMapper, // the default drops private addresses
       initialQuerySelfInterval: 100,
+      networkDialTimeout: QUESTIONS,
       logPrefix: `libp2p:sticky-${name}`,
       datastorePrefix: `/sticky-${name}`,
       metricsPrefix: `sticky_${name.replace('-', '_')}`,
@@ -79,6 +86,8 @@ export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
 export interface Libp2pNetworkOptions extends LookUpOptions {
   /** Topology events that come together are told as one. */
   topologyDebounceMs: number
+  /** With at most so many peers in the routing table of all who store, it holds them all and nothing is looked up. */
+  smallNetworkPeers: number
   /** Streams of the link protocol one connection may open at once; the rpc layer above keeps fewer. */
   maxLinkStreams: number
   /** A connection on which a stream takes longer to open counts as dead; half of what a link may take to open. */
@@ -91,7 +100,7 @@ export interface Libp2pNetworkOptions extends LookUpOptions {
 
 export const DEFAULT_LIBP2P_NETWORK_OPTIONS: Libp2pNetworkOptions = {
   topologyDebounceMs: 100,
-  smallNetworkPeers: 19, // one less than a bucket's size, which is also what a look-up finds
+  smallNetworkPeers: BUCKET_PEERS - 1,
   lookUpTimeoutMs: 5_000,
   maxLookUps: 8,
   lookUpReuseMs: 10_000,
@@ -218,13 +227,10 @@ export class Libp2pNetwork implements PeerNetwork {
     try {
       signal.throwIfAborted()
       await this.#started
-      const known = this.#knownPeers()
       const target = await sha256(key)
-      const wanted = [count, minDurable].map((most) => Math.ceil(most / 2)) // the others are to take their places
-      const found = this.#lookUps.map((one, i) =>
-        one.find({ key, target, needed: wanted[i] as number, signal }),
-      )
-      for (const peerId of (await Promise.all(found)).flat()) known.set(peerId.toString(), peerId)
+      const found = await this.#lookUp({ key, target, signal }, [count, minDurable])
+      const known = new Map(found.map((peerId) => [peerId.toString(), peerId]))
+      for (const peerId of this.#knownPeers()) known.set(peerId.toString(), peerId)
       known.delete(this.self)
       const ranked = await Promise.all([...known.values()].map((peerId) => this.#rank(peerId, target)))
       signal.throwIfAborted()
@@ -297,13 +303,22 @@ export class Libp2pNetwork implements PeerNetwork {
   }
 
   /** Routing tables and connections: in a small network every node sees the same set without asking anyone. */
-  #knownPeers(): Map<NodeId, PeerId> {
+  #knownPeers(): PeerId[] {
     const { kad, kadDurable } = this.#libp2p.services
     const tables = [kad, kadDurable].flatMap((service) => {
       const table = routingTable(service)
       return table.closestPeers(new Uint8Array(32), { count: table.size })
     })
-    return new Map([...tables, ...this.#libp2p.getPeers()].map((peerId) => [peerId.toString(), peerId]))
+    return [...tables, ...this.#libp2p.getPeers()]
+  }
+
+  /** In both DHTs; `counts`: how many are asked for in each, of which the second half only take the places of others. */
+  async #lookUp(request: Omit<LookUpRequest, 'needed'>, counts: number[]): Promise<PeerId[]> {
+    if (routingTable(this.#libp2p.services.kad).size <= this.#options.smallNetworkPeers) return []
+    const found = await Promise.all(
+      this.#lookUps.map((one, i) => one.find({ ...request, needed: Math.ceil((counts[i] ?? 0) / 2) })),
+    )
+    return found.flat()
   }
 
   /** What a peer told of itself. Undefined when it has told nothing and is not connected, or does not answer. */
@@ -374,6 +389,7 @@ export class Libp2pNetwork implements PeerNetwork {
   readonly #topologyChanged = (): void => {
     this.#topologyTimer ??= this.#runtime.setTimer(() => {
       this.#topologyTimer = undefined
+      for (const one of this.#lookUps) one.forget()
       this.#onTopologyChange?.()
     }, this.#options.topologyDebounceMs)
   }

@@ -307,7 +307,7 @@ describe('a holder among others that names forty nodes that are not there, close
       const node = await createLightNetwork({
         nodeId,
         seed,
-        options: { ...LIMITS, lookUpTimeoutMs: 500, bucketPeers: 0 },
+        options: { ...LIMITS, lookUpTimeoutMs: 1_500, bucketPeers: 0 },
       })
       try {
         net.admitted.add(nodeId)

@@ -2,17 +2,14 @@ import { createHash } from 'node:crypto'
 import type { PeerId } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
 import fc from 'fast-check'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { distanceBetween } from '../../../src/dht/closest.ts'
 import { compareBytes } from '../../../src/dht/codec.ts'
-import { type LookUpOptions, LookUps } from '../../../src/dht/libp2p-look-up.ts'
+import { BUCKET_PEERS, type LookUpOptions, LookUps } from '../../../src/dht/libp2p-look-up.ts'
 import { ManualRuntime } from '../../support/manual-runtime.ts'
 
-/** As many as one look-up of kad-dht finds. */
-const BUCKET = 20
 const REPLICAS = 8
 const OPTIONS: LookUpOptions = {
-  smallNetworkPeers: BUCKET - 1,
   lookUpTimeoutMs: 5_000,
   maxLookUps: 8,
   lookUpReuseMs: 10_000,
@@ -31,9 +28,12 @@ class Network {
   until: Promise<void> = Promise.resolve()
   readonly lookUps: LookUps
 
-  constructor(size: number, options: Partial<LookUpOptions> = {}) {
-    const peers = Array.from({ length: size }, (_, i) => `peer ${size}/${i}`)
-    this.places = new Map(peers.map((peer) => [peer, placeOf(peer)]))
+  constructor(size: number, options: Partial<LookUpOptions> = {}, isTaken = (_place: Uint8Array) => true) {
+    this.places = new Map()
+    for (let i = 0; this.places.size < size; i++) {
+      const place = placeOf(`peer ${size}/${i}`)
+      if (isTaken(place)) this.places.set(`peer ${size}/${i}`, place)
+    }
     const network = this
     const kad = {
       routingTable: { size },
@@ -43,9 +43,11 @@ class Network {
         network.underWay += 1
         network.mostUnderWay = Math.max(network.mostUnderWay, network.underWay)
         const cut = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+        yield { name: 'PEER_RESPONSE', from: network.closest(name)[0] }
         await Promise.race([network.until, cut])
         network.underWay -= 1
-        for (const id of network.closest(name).slice(0, signal.aborted ? 3 : BUCKET))
+        signal.throwIfAborted()
+        for (const id of network.closest(name).slice(0, BUCKET_PEERS))
           yield { name: 'FINAL_PEER', peer: { id } }
       },
     }
@@ -98,7 +100,7 @@ describe('what one look-up found', () => {
 
   it('never gives another set than a look-up of the key itself', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: BUCKET, max: 400 }), fc.integer(), async (size, seed) => {
+      fc.asyncProperty(fc.integer({ min: BUCKET_PEERS + 1, max: 400 }), fc.integer(), async (size, seed) => {
         const network = new Network(size)
         const keys = Array.from({ length: 100 }, (_, i) => `${seed} ${i}`)
         for (const key of keys) {
@@ -121,14 +123,31 @@ describe('what one look-up found', () => {
     expect(network.looked).toEqual(['a', 'a'])
   })
 
+  it('is forgotten when peers came or went', async () => {
+    const network = new Network(300)
+    await network.find('a')
+    network.lookUps.forget()
+    await network.find('a')
+    expect(network.looked).toEqual(['a', 'a'])
+  })
+
+  it('answers for all keys where it is fewer peers than a bucket holds, for no others where a part is missing', async () => {
+    const small = new Network(BUCKET_PEERS - 1)
+    for (const key of keysApart()) expect(await small.find(key)).toEqual(small.closest(key))
+    expect(small.looked).toHaveLength(1)
+    const full = new Network(BUCKET_PEERS)
+    for (const key of keysApart()) expect(await full.find(key)).toEqual(full.closest(key))
+    expect(full.looked.length).toBeGreaterThan(1)
+  })
+
   it('answers for nobody else where it was cut off', async () => {
     const network = new Network(300)
     network.until = new Promise(() => undefined)
     const first = network.find('a')
     network.runtime.advance(OPTIONS.lookUpTimeoutMs)
-    expect(await first).toHaveLength(3)
+    expect(await first).toEqual(network.closest('a').slice(0, 1)) // who had answered
     network.until = Promise.resolve()
-    expect(await network.find('a')).toHaveLength(BUCKET)
+    expect(await network.find('a')).toHaveLength(BUCKET_PEERS)
     expect(network.looked).toEqual(['a', 'a'])
   })
 })
@@ -138,45 +157,54 @@ describe('look-ups', () => {
     const network = new Network(2_000)
     const keys = Array.from({ length: 100 }, (_, i) => `far ${i}`)
     const found = await Promise.all(keys.map((key) => network.find(key)))
-    for (const peers of found) expect(peers).toHaveLength(BUCKET)
+    for (const peers of found) expect(peers).toHaveLength(BUCKET_PEERS)
     expect(network.looked.length).toBeGreaterThan(OPTIONS.maxLookUps)
     expect(network.mostUnderWay).toBe(OPTIONS.maxLookUps)
   })
 
   it('do not wait for one another where none answers for others', async () => {
-    const network = new Network(300)
-    const needed = BUCKET + 1 // more than one look-up finds
-    const signal = new AbortController().signal
-    const find = (key: string) =>
-      network.lookUps.find({ key: Buffer.from(key), target: placeOf(key), needed, signal })
-    for (const key of ['one', 'tells', 'at first']) await find(key)
-    await Promise.all(keysNear('a holder', 50).map(find))
+    const [first = 0] = placeOf('a holder')
+    let neighbours = 0
+    const isFar = ([place = 0]: Uint8Array) => place >> 7 !== first >> 7
+    const network = new Network(60, {}, (place) => isFar(place) || neighbours++ < REPLICAS - 1)
+    for (const key of keysNear('a holder', 3)) await network.find(key)
+    expect(network.looked).toHaveLength(3)
+    await Promise.all(keysNear('a holder', 50).map((key) => network.find(key)))
     expect(network.mostUnderWay).toBe(OPTIONS.maxLookUps)
     expect(network.looked).toHaveLength(53)
   })
 
-  it('are one at a time again once one was cut off, the last one asked for first', async () => {
+  it('are one at a time again once one was cut off, the one that has waited longest first', async () => {
     const network = new Network(2_000)
     const keys = keysApart()
     for (const key of keys) await network.find(key)
-    network.runtime.advance(OPTIONS.lookUpReuseMs + 1)
+    network.lookUps.forget()
     network.until = new Promise(() => undefined)
-    const [last, lastButOne, ...others] = keys as [string, string, ...string[]]
-    const first = others.slice(0, OPTIONS.maxLookUps).map((key) => network.find(key))
+    const first = keys.slice(0, OPTIONS.maxLookUps).map((key) => network.find(key))
     expect(network.underWay).toBe(OPTIONS.maxLookUps)
-    const later = [lastButOne, last].map((key) => network.find(key))
-    network.runtime.advance(OPTIONS.lookUpTimeoutMs)
+    network.runtime.advance(OPTIONS.lookUpTimeoutMs - 1)
+    const later = keys.slice(OPTIONS.maxLookUps).map((key) => network.find(key))
+    network.runtime.advance(1)
     await Promise.all(first)
-    await vi.waitFor(() => expect(network.looked.at(-1)).toBe(last))
+    expect(network.looked.slice(-1)).toEqual(keys.slice(OPTIONS.maxLookUps, OPTIONS.maxLookUps + 1))
     expect(network.underWay).toBe(1)
-    network.runtime.advance(OPTIONS.lookUpTimeoutMs)
-    await vi.waitFor(() => expect(network.looked.at(-1)).toBe(lastButOne))
     network.runtime.advance(OPTIONS.lookUpTimeoutMs)
     await Promise.all(later)
   })
 
-  it('are not needed where the routing table holds everybody', async () => {
-    const network = new Network(BUCKET - 1)
+  it('keep nobody waiting for longer than they may take, however many there are', async () => {
+    const network = new Network(2_000)
+    network.until = new Promise(() => undefined)
+    const all = Array.from({ length: 1_000 }, (_, i) => network.find(`far ${i}`))
+    network.runtime.advance(OPTIONS.lookUpTimeoutMs)
+    const found = await Promise.all(all)
+    expect(network.looked).toHaveLength(1)
+    expect(found.filter((peers) => peers.length === 0)).toHaveLength(999) // the routing table has to answer
+    expect(network.runtime.waiting).toBe(0)
+  })
+
+  it('are not made with nobody to ask', async () => {
+    const network = new Network(0)
     expect(await network.find('a')).toEqual([])
     expect(network.looked).toEqual([])
   })
@@ -185,11 +213,13 @@ describe('look-ups', () => {
     const network = new Network(300, { maxLookUps: 1 })
     network.until = new Promise(() => undefined)
     const all = new AbortController()
-    const asked = ['a', 'b'].map((key) => network.find(key, all.signal))
+    const second = new AbortController()
+    const asked = [network.find('a', all.signal), network.find('b', second.signal)] as const
+    second.abort(new Error('over'))
+    await expect(asked[1]).rejects.toThrow('over')
+    expect(network.underWay).toBe(1)
     all.abort(new Error('over'))
-    const [first, second] = await Promise.allSettled(asked)
-    expect(first).toMatchObject({ status: 'fulfilled' }) // what it had found by then
-    expect(second).toMatchObject({ status: 'rejected', reason: { message: 'over' } })
+    expect(await asked[0]).toHaveLength(1) // who had answered
     expect(network.looked).toEqual(['a'])
   })
 })
