@@ -27,6 +27,7 @@ export class HeadComparer {
   readonly #rpc: Rpc
   readonly #runtime: Runtime
   readonly #gatherings = new Map<string, Gathering>()
+  #closed = false
 
   constructor(rpc: Rpc, runtime: Runtime) {
     this.#rpc = rpc
@@ -34,8 +35,8 @@ export class HeadComparer {
   }
 
   /**
-   * Whether the peer has another head of the record than this one, or none; true also where it does not want to be asked so
-   * often. The question may wait so long for others.
+   * Whether the peer has another head of the record than this one, or none; true also where it is there and does not say. The
+   * question may wait so long for others.
    */
   differs(
     peer: NodeId,
@@ -44,6 +45,7 @@ export class HeadComparer {
     headId: Uint8Array,
     gatherMs: number,
   ): Promise<boolean> {
+    if (this.#closed) return Promise.reject(closed())
     const name = `${kind} ${peer}`
     const gathering = this.#gatherings.get(name) ?? {
       peer,
@@ -75,18 +77,22 @@ export class HeadComparer {
     } catch (error) {
       const failure = asStickyError(error, 'UNREACHABLE')
       for (const { resolve, reject } of questions)
-        if (TOO_OFTEN.has(failure.code)) resolve(true)
-        else reject(failure)
+        if (NOBODY_THERE.has(failure.code)) reject(failure)
+        else resolve(true)
     }
   }
 
   close(): void {
+    this.#closed = true
     for (const { timer, questions } of this.#gatherings.values()) {
       timer.clear()
-      for (const { reject } of questions) reject(new StickyError('CLOSED', 'This node is closed.'))
+      for (const { reject } of questions) reject(closed())
     }
     this.#gatherings.clear()
   }
 }
 
-const TOO_OFTEN: ReadonlySet<ErrorCode> = new Set(['RATE_LIMITED', 'BUSY'])
+const closed = () => new StickyError('CLOSED', 'This node is closed.')
+
+/** Who would not answer another question either. */
+const NOBODY_THERE: ReadonlySet<ErrorCode> = new Set(['UNREACHABLE', 'LINK_CLOSED', 'CLOSED'])

@@ -50,7 +50,8 @@ export function serveRecords(store: RecordStore, rpc: Rpc): void {
   rpc.handle(recordMethods.compare, async (_from, { kind, records }) => {
     const differing: number[] = []
     for (const [i, [key, headId]] of records.entries()) {
-      const own = (await store.record(kind, key)).headId
+      // one that cannot be read now keeps nobody from the others
+      const own = (await store.record(kind, key).catch(() => undefined))?.headId
       if (own === undefined || !equalBytes(own, headId)) differing.push(i)
     }
     return { differing }

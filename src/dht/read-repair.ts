@@ -28,7 +28,7 @@ export class ReadRepair {
 
   /** After it every holder that answered has joined every head that it could; the others' answers are errors. */
   async run(answers: HeadAnswer[]): Promise<void> {
-    await Promise.all(answers.map((answer) => this.#checkGiven(answer)))
+    await this.#checkAll(answers)
     for (;;) {
       const alive = answers.filter(({ error }) => error === undefined)
       const first = mostShown(alive)
@@ -45,6 +45,16 @@ export class ReadRepair {
       for (const { answer, error } of refusals) answer.error = error
       return
     }
+  }
+
+  /** Mostly all show the same head, which is looked at once. */
+  async #checkAll(answers: HeadAnswer[]): Promise<void> {
+    const given = answers.filter(({ head }) => head !== undefined)
+    const check = async ([first, ...others]: HeadAnswer[]) => {
+      await this.#checkGiven(first as HeadAnswer)
+      for (const other of others) Object.assign(other, { head: first?.head, error: first?.error })
+    }
+    await Promise.all([...Map.groupBy(given, ({ head }) => toHex(head as Uint8Array)).values()].map(check))
   }
 
   async #checkGiven(answer: HeadAnswer): Promise<void> {

@@ -11,7 +11,8 @@ import { MAX_REFS_PER_REQUEST } from './wire.ts'
  * request; each block is verified before anybody sees it. A small cache serves what is asked for again.
  */
 
-const MAX_CACHED_BLOCKS = 64
+/** The newest page of a topic in its parts: root, spine, up to 63 messages, and the full pages before it. */
+const MAX_CACHED_BLOCKS = 72
 
 interface Waiting {
   ref: BlockRef

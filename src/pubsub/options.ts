@@ -158,7 +158,8 @@ export interface PubSubOptions {
   renewMs: number
   /**
    * How long a message that overtook another waits for it before the gap is reported. With the longest wait for the
-   * periodic check before it (1.5 × `checkIntervalMs`) less than 15 s, within which everything shall have settled.
+   * periodic check before it (1.5 × `checkIntervalMs`, and a tenth of it to be asked with others) and for the look at what
+   * has waited (1.5 s) less than 15 s, within which everything shall have settled.
    */
   gapPatienceMs: number
   /** Pushes in a row without acknowledgement before a replica lets go of a subscriber, which then attaches anew. */

@@ -67,8 +67,8 @@ export class TopicReader {
   readonly #arrivals: Arrivals
   readonly #request: Request
   readonly #position: Position
-  /** What a replica showed last: the next one probably shows the same. */
-  #shown: Uint8Array | undefined
+  /** What each replica showed last, the latest of them last. Of none it is expected what another showed. */
+  readonly #shown = new Map<NodeId, Uint8Array>()
   #joined = false
   #prepared: Prepared | undefined
   #readAtMs: number
@@ -135,13 +135,16 @@ export class TopicReader {
   }
 
   async #begin(source: NodeId, last: number): Promise<Prepared> {
-    const head = await this.#headAt(source, true)
     const read = this.#blocksOf(source)
-    let entries: Entry[] = []
+    // while the majority is asked: mostly it shows what the source shows, and then that is here already
+    if (last > 0)
+      void this.#headAt(source, false)
+        .then((head) => latestOf(head, last, read))
+        .catch(() => undefined)
+    const head = await this.#headAt(source, true)
+    const entries = await latestOf(head, last, read)
     if (head !== null) {
       const { messages, version } = decodeCoordinator(head)
-      if (messages !== null && last > 0)
-        entries = await entriesBackward(await loadMessages(messages, read), undefined, last, read)
       this.#moveTo(version, messages)
     }
     const places = await Promise.all(
@@ -269,12 +272,14 @@ export class TopicReader {
     return this.position > version + LIMITS.forgedLead
   }
 
-  /** Undefined where a peer has nothing of the topic. */
-  async coordinatorAt(peer: NodeId): Promise<Coordinator | undefined> {
+  /** Undefined where a peer has nothing of the topic. `mayWait`: the question may go with those of other topics. */
+  async coordinatorAt(peer: NodeId, mayWait: boolean): Promise<Coordinator | undefined> {
     const { dht, topicKey } = this.#init
-    const head = await dht.headAt(COORDINATOR, topicKey, peer, this.#expectedHead())
+    const head = await dht.headAt(COORDINATOR, topicKey, peer, mayWait ? this.#expectedAt(peer) : undefined)
+    this.#shown.delete(peer)
     if (head === null) return undefined
-    this.#shown = head
+    this.#shown.set(peer, head)
+    if (this.#shown.size > MAX_SHOWN) this.#shown.delete(this.#shown.keys().next().value as NodeId)
     const coordinator = decodeCoordinator(head)
     const { messages } = coordinator
     if (messages !== null && this.#position.hasSeen(messages)) this.#readAtMs = dht.runtime.now()
@@ -282,8 +287,8 @@ export class TopicReader {
   }
 
   /** None where something was pushed since: the replicas have another one then. */
-  #expectedHead(): ExpectedHead | undefined {
-    const head = this.#shown
+  #expectedAt(peer: NodeId): ExpectedHead | undefined {
+    const head = this.#shown.get(peer)
     if (head === undefined || decodeCoordinator(head).version < this.position) return undefined
     return { head, gatherMs: this.#init.options.checkIntervalMs * GATHER_SHARE }
   }
@@ -362,6 +367,12 @@ export class TopicReader {
   }
 }
 
+async function latestOf(head: Uint8Array | null, last: number, read: BlockReader): Promise<Entry[]> {
+  const messages = head === null ? null : decodeCoordinator(head).messages
+  if (messages === null || last === 0) return []
+  return entriesBackward(await loadMessages(messages, read), undefined, last, read)
+}
+
 /** Before the first move: the head was seen before the history that belongs to it is given. */
 const BEFORE_ALL = -1
 
@@ -373,7 +384,10 @@ const placeOf = ({ body }: VerifiedMessage, moves: number): Place => ({
 })
 
 /** A periodic check waits this part of its interval for those of other topics, which then go in one request. */
-const GATHER_SHARE = 1 / 5
+const GATHER_SHARE = 1 / 10
+
+/** Twice a set: those are asked in turn. */
+const MAX_SHOWN = 16
 
 /** Messages whose data is fetched at once: 2 MiB at most. */
 const READ_AHEAD_MESSAGES = 16

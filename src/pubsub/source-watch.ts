@@ -39,8 +39,9 @@ export class SourceWatch {
     const first = this.#looks % (others.length || 1)
     const inTurn = this.#avoided.last([...others.slice(first), ...others.slice(0, first)], (peer) => peer)
     const ahead = others.filter((nodeId) => nodeId === this.#ahead)
-    for (const peer of [...ahead, ...inTurn]) {
-      const coordinator = await this.#reader.coordinatorAt(peer).catch(() => null)
+    for (const [i, peer] of [...ahead, ...inTurn].entries()) {
+      const mayWait = i === 0 && ahead.length === 0
+      const coordinator = await this.#reader.coordinatorAt(peer, mayWait).catch(() => null)
       if (coordinator === null) return undefined // it cannot be asked: another time
       if (coordinator !== undefined) return { peer, coordinator }
     }

@@ -331,11 +331,15 @@ export class TopicSubscription implements Subscription {
     if (this.#status === 'synced') this.#setStatus('synced') // unless everybody has gone meanwhile
     const set = await dht.replicas.set(topicKey).catch(() => [])
     if (set.length > 0 && !set.some(({ nodeId }) => nodeId === source)) return this.#reattach()
-    const [own, other] = await Promise.all([
-      this.#reader.coordinatorAt(source).then((at) => at?.version ?? 0),
-      this.#watch.look(set, source),
-    ]).catch((): [undefined, undefined] => [undefined, undefined])
+    const looking = this.#watch.look(set, source)
+    const own = await this.#reader.coordinatorAt(source, true).then(
+      (at) => at?.version ?? 0,
+      () => undefined,
+    )
     if (own === undefined) return this.#reattach()
+    // whoever is slow to show what it has does not keep what the source has waiting
+    if (own > this.#reader.position) await this.#serially(() => this.#reader.catchUp(source, false))
+    const other = await looking
     const newest = Math.max(own, other?.coordinator.version ?? 0)
     if (newest > this.#reader.position || this.#reader.isForged(newest))
       await this.#serially(() => this.#reader.catchUp(source, newest > own))

@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { memoryStorage, type Runtime, type Storage, systemRuntime } from '../../src/dht/index.ts'
+import { recordMethods } from '../../src/dht/wire.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
+import { topicMethods } from '../../src/pubsub/wire.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
 
 let net: MemoryNet
@@ -44,6 +46,27 @@ describe('a subscription without the whole history', () => {
     expect(seen.map((message) => message.data)).toEqual([...historic, 4, 5])
     expect(seen.map((message) => message.historic)).toEqual([...historic.map(() => true), false, false])
     expect(ends).toMatchObject([{ count: historic.length }])
+  })
+
+  it('reads the end of the topic at its replica while the others are asked for theirs', async () => {
+    await network(3)
+    const [publisher, subscriber] = [await client(), await client()]
+    for (const n of [1, 2, 3]) await publisher.pubsub.publish('room', n)
+    const { rpc } = subscriber.pubsub.dht
+    const request = rpc.request.bind(rpc)
+    const reading = Promise.withResolvers<void>()
+    let source: string | undefined
+    rpc.request = async (to, method, ...rest) => {
+      if (method.name === topicMethods.attach.name) source = to
+      if (method.name === recordMethods.blocks.name) reading.resolve()
+      if (method.name === recordMethods.head.name && to !== source) await reading.promise
+      return request(to, method, ...rest)
+    }
+    const seen: unknown[] = []
+    const onMessage = ({ data }: Message) => seen.push(data)
+    await subscriber.pubsub.subscribe('room', { history: { last: 2 }, onMessage })
+    await until(() => seen.length === 2)
+    expect(seen).toEqual([2, 3])
   })
 
   it('begins before subscribe resolves though no replica is there at first', async () => {

@@ -16,7 +16,7 @@ const ID = 'W5'
 /** Publishes of the one publisher on their way at once. */
 const OPEN = 100
 /** Until what follows on the publishes is over: offers, and a round in which holders compare. */
-const SETTLE_MS = 30_000
+const SETTLE_MS = 45_000
 /** Two such rounds. */
 const IDLE_MS = 60_000
 

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { sha256, toHex } from '../../../src/dht/codec.ts'
+import { equalBytes, sha256, toHex } from '../../../src/dht/codec.ts'
+import { StickyError } from '../../../src/dht/errors.ts'
 import { MAX_RECORDS_PER_COMPARE, recordMethods } from '../../../src/dht/wire.ts'
 import { DhtNet, type DhtNode } from '../../support/dht-net.ts'
 import { KIND } from '../../support/holder.ts'
@@ -84,7 +85,7 @@ describe('an expected head', () => {
     expect(net.runtime.monotonicNow()).toBe(0)
   })
 
-  it('is asked for whole where the holder does not want to compare so often', async () => {
+  it('is asked for whole where the holder does not want to compare so often, or does not say', async () => {
     const { burst } = compare.quota
     for (let i = 0; i <= burst; i++) {
       const comparing = client.dht.rpc.request(holder.nodeId, compare, { kind: KIND, records: [] })
@@ -96,6 +97,28 @@ describe('an expected head', () => {
     net.runtime.advance(0)
     expect(toHex((await asking) as Uint8Array)).toBe(toHex(head))
     expect(asked()).toEqual({ compares: before.compares + 1, heads: before.heads + 1 })
+    const { rpc } = client.dht
+    const request = rpc.request.bind(rpc)
+    rpc.request = (to, method, ...rest) =>
+      method.name === compare.name
+        ? Promise.reject(new StickyError('TIMEOUT', 'It says nothing.'))
+        : request(to, method, ...rest)
+    expect(toHex((await onceGathered(expecting(topicKey))) as Uint8Array)).toBe(toHex(head))
+  })
+
+  it('of a record that the holder cannot read keeps nobody from the others', async () => {
+    const broken = await strange(1)
+    const { store } = holder.dht
+    const record = store.record.bind(store)
+    store.record = (kind, key) =>
+      equalBytes(key, broken)
+        ? Promise.reject(new StickyError('STORAGE_FAILED', 'The disk is broken.'))
+        : record(kind, key)
+    const both = [codeOf(expecting(broken)), expecting(topicKey)] as const
+    await gathered()
+    net.runtime.advance(GATHER_MS)
+    expect(await both[0]).toBe('STORAGE_FAILED')
+    expect(await both[1]).toBe(head)
   })
 
   it('cannot be had from who is not there, nor when the node closes meanwhile', async () => {
@@ -104,8 +127,10 @@ describe('an expected head', () => {
     const asking = codeOf(expecting(topicKey))
     await gathered()
     const { waiting } = net.runtime
+    const hashing = codeOf(expecting(await strange(1)))
     await client.dht.close()
     expect(await asking).toBe('CLOSED')
+    expect(await hashing).toBe('CLOSED')
     expect(net.runtime.waiting).toBeLessThan(waiting)
   })
 
