@@ -37,6 +37,12 @@ export interface Push {
   entries: [version: number, envelope: Uint8Array][]
 }
 
+/**
+ * The head that a replica is asked about, where the question may go with those of other topics: the one that it showed
+ * itself, or the one that any showed last. What the source has not shown it may withhold.
+ */
+export type Expecting = 'nothing' | 'its own' | 'any'
+
 export interface ReaderInit {
   dht: Dht
   options: PubSubOptions
@@ -67,7 +73,7 @@ export class TopicReader {
   readonly #arrivals: Arrivals
   readonly #request: Request
   readonly #position: Position
-  /** What each replica showed last, the latest of them last. Of none it is expected what another showed. */
+  /** What each replica showed last, the latest of them last. */
   readonly #shown = new Map<NodeId, Uint8Array>()
   #joined = false
   #prepared: Prepared | undefined
@@ -272,10 +278,10 @@ export class TopicReader {
     return this.position > version + LIMITS.forgedLead
   }
 
-  /** Undefined where a peer has nothing of the topic. `mayWait`: the question may go with those of other topics. */
-  async coordinatorAt(peer: NodeId, mayWait: boolean): Promise<Coordinator | undefined> {
+  /** Undefined where a peer has nothing of the topic. */
+  async coordinatorAt(peer: NodeId, expecting: Expecting): Promise<Coordinator | undefined> {
     const { dht, topicKey } = this.#init
-    const head = await dht.headAt(COORDINATOR, topicKey, peer, mayWait ? this.#expectedAt(peer) : undefined)
+    const head = await dht.headAt(COORDINATOR, topicKey, peer, this.#expectedAt(peer, expecting))
     this.#shown.delete(peer)
     if (head === null) return undefined
     this.#shown.set(peer, head)
@@ -287,8 +293,9 @@ export class TopicReader {
   }
 
   /** None where something was pushed since: the replicas have another one then. */
-  #expectedAt(peer: NodeId): ExpectedHead | undefined {
-    const head = this.#shown.get(peer)
+  #expectedAt(peer: NodeId, expecting: Expecting): ExpectedHead | undefined {
+    if (expecting === 'nothing') return undefined
+    const head = expecting === 'its own' ? this.#shown.get(peer) : [...this.#shown.values()].at(-1)
     if (head === undefined || decodeCoordinator(head).version < this.position) return undefined
     return { head, gatherMs: this.#init.options.checkIntervalMs * GATHER_SHARE }
   }

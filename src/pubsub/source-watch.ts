@@ -40,8 +40,11 @@ export class SourceWatch {
     const inTurn = this.#avoided.last([...others.slice(first), ...others.slice(0, first)], (peer) => peer)
     const ahead = others.filter((nodeId) => nodeId === this.#ahead)
     for (const [i, peer] of [...ahead, ...inTurn].entries()) {
-      const mayWait = i === 0 && ahead.length === 0
-      const coordinator = await this.#reader.coordinatorAt(peer, mayWait).catch(() => null)
+      // who is asked after somebody else does not wait for other questions once more
+      const isFirst = i === 0 && ahead.length === 0
+      const coordinator = await this.#reader
+        .coordinatorAt(peer, isFirst ? 'any' : 'nothing')
+        .catch(() => null)
       if (coordinator === null) return undefined // it cannot be asked: another time
       if (coordinator !== undefined) return { peer, coordinator }
     }

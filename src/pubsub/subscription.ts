@@ -332,7 +332,7 @@ export class TopicSubscription implements Subscription {
     const set = await dht.replicas.set(topicKey).catch(() => [])
     if (set.length > 0 && !set.some(({ nodeId }) => nodeId === source)) return this.#reattach()
     const looking = this.#watch.look(set, source)
-    const own = await this.#reader.coordinatorAt(source, true).then(
+    const own = await this.#reader.coordinatorAt(source, 'its own').then(
       (at) => at?.version ?? 0,
       () => undefined,
     )
