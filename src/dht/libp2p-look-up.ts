@@ -71,21 +71,17 @@ export class LookUps {
 
   /** Beside what the routing table has; nobody where its turn did not come within a look-up's time. Throws the signal's reason. */
   async find(request: LookUpRequest): Promise<PeerId[]> {
-    const patience = new AbortController()
-    const timer = this.#runtime.setTimer(() => patience.abort(), this.#options.lookUpTimeoutMs)
-    const over = AbortSignal.any([request.signal, patience.signal])
-    try {
-      for (;;) {
-        request.signal.throwIfAborted()
-        // a query with nobody to ask would wait for somebody
-        if (over.aborted || routingTable(this.#kad).size === 0) return []
-        const region = this.#regionOf(request)
-        if (region !== undefined) return region.peers
-        if (this.#mayBegin(request)) return this.#lookUp(request)
-        await this.#nextEnd(over)
-      }
-    } finally {
-      timer.clear()
+    const endMs = this.#runtime.monotonicNow() + this.#options.lookUpTimeoutMs
+    for (;;) {
+      request.signal.throwIfAborted()
+      // a query with nobody to ask would wait for somebody
+      if (routingTable(this.#kad).size === 0) return []
+      const region = this.#regionOf(request)
+      if (region !== undefined) return region.peers
+      if (this.#mayBegin(request)) return this.#lookUp(request)
+      const leftMs = endMs - this.#runtime.monotonicNow()
+      if (leftMs <= 0) return []
+      await this.#nextEnd(leftMs, request.signal)
     }
   }
 
@@ -94,14 +90,17 @@ export class LookUps {
     this.#regions = []
   }
 
-  #nextEnd(over: AbortSignal): Promise<void> {
+  /** Until a look-up has ended, or that is not to be waited for any more. */
+  #nextEnd(withinMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const goOn = () => {
-        over.removeEventListener('abort', goOn)
+        timer.clear()
+        signal.removeEventListener('abort', goOn)
         this.#waiting.delete(goOn)
         resolve()
       }
-      over.addEventListener('abort', goOn)
+      const timer = this.#runtime.setTimer(goOn, withinMs)
+      signal.addEventListener('abort', goOn)
       this.#waiting.add(goOn)
     })
   }

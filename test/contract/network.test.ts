@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { equalBytes } from '../../src/dht/codec.ts'
 import { nodeIdOf } from '../../src/dht/identity.ts'
-import { LINK_PROTOCOL, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
+import { KAD_PROTOCOL, LINK_PROTOCOL, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
 import { joinDht } from '../../src/dht/libp2p-join.ts'
 import { FrameReader, MAX_BUFFERED_BYTES } from '../../src/dht/libp2p-link.ts'
 import { type ReservationStore, reservationStore } from '../../src/dht/libp2p-relay.ts'
@@ -200,6 +200,37 @@ describe('libp2p network', () => {
       }
     }
   }, 30_000)
+
+  it.each([
+    { who: 'everybody answers', isSilent: false },
+    { who: 'one peer says nothing', isSilent: true },
+  ])(
+    'finds the holders of many keys by one look-up where $who',
+    async ({ isSilent }) => {
+      const all: NodeRole[] = ['durable', 'fleeting', 'durable', 'fleeting', 'fleeting']
+      const asked = await startLibp2pNet(all, { smallNetworkPeers: 0 })
+      try {
+        const [asker, other] = asked.peers as [TestPeer, TestPeer]
+        const { kad } = asker.libp2p.services
+        await vi.waitFor(() => expect(routingTable(kad).size).toBe(all.length), patience) // the bridge among them
+        if (isSilent) {
+          await other.libp2p.unhandle(KAD_PROTOCOL)
+          await other.libp2p.handle(KAD_PROTOCOL, () => undefined)
+        }
+        const looking = vi.spyOn(kad, 'getClosestPeers')
+        const keys = Array.from({ length: 50 }, (_, i) => Uint8Array.of(i))
+        const options = { count: 8, minDurable: 3, signal: AbortSignal.timeout(20_000) }
+        const sets = await Promise.all(keys.map((key) => asker.network.closestPeers(key, options)))
+        const nodes = asked.peers.map(({ network }) => network.self).toSorted()
+        for (const set of sets) expect(set.map(({ nodeId }) => nodeId).toSorted()).toEqual(nodes)
+        const lookUps = looking.mock.calls.filter(([key]) => keys.some((one) => equalBytes(one, key)))
+        expect(lookUps).toHaveLength(1)
+      } finally {
+        await asked.stop()
+      }
+    },
+    30_000,
+  )
 
   it('answers with itself, or nobody, before it has joined', async () => {
     const options = { count: 8, minDurable: 3, signal: AbortSignal.timeout(15_000) }
