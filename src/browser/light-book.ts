@@ -83,6 +83,11 @@ export class LightBook {
     return isOld ? undefined : profile
   }
 
+  /** Who has said of itself that it stores. */
+  holders(): NodeId[] {
+    return [...this.#entries.keys()].filter((peer) => this.profileOf(peer)?.stores)
+  }
+
   /** Its word is missing, or will be too old before long. */
   isDue(peer: NodeId): boolean {
     const profile = this.#entries.get(peer)?.profile

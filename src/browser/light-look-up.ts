@@ -1,4 +1,4 @@
-import { compareBytes, distanceBetween, type NodeId } from '../dht/index.ts'
+import { BUCKET_PEERS, compareBytes, distanceBetween, type Found, type NodeId } from '../dht/index.ts'
 
 /**
  * Kademlia's look-up: those who are close to a key are asked who is closer, until the closest have been asked. Decides
@@ -6,7 +6,7 @@ import { compareBytes, distanceBetween, type NodeId } from '../dht/index.ts'
  * look-up asks and keeps is bounded.
  */
 
-export interface LookUpOptions {
+export interface QuestionOptions {
   /** kad-dht answers with so many at most; fewer are all that there are. */
   bucketPeers: number
   /** Done when so many of the closest have answered: each knows those around it. */
@@ -16,8 +16,8 @@ export interface LookUpOptions {
   questionsAtOnce: number
 }
 
-export const DEFAULT_LOOK_UP_OPTIONS: LookUpOptions = {
-  bucketPeers: 20,
+export const DEFAULT_QUESTION_OPTIONS: QuestionOptions = {
+  bucketPeers: BUCKET_PEERS,
   closestAsked: 6,
   maxQuestions: 24,
   questionsAtOnce: 3,
@@ -32,10 +32,10 @@ export interface LookUpInit {
   placeOf(peer: NodeId): Promise<Uint8Array>
   /** Ends the look-up: it gives what it has found. */
   signal: AbortSignal
-  options: LookUpOptions
+  options: QuestionOptions
 }
 
-interface Found {
+interface Candidate {
   nodeId: NodeId
   distance: Uint8Array
   /** Who has not answered may be named again, and is not asked again. */
@@ -43,9 +43,9 @@ interface Found {
 }
 
 /** Who was named, but for those who do not answer. Nobody where no seed answers. */
-export async function lookUp(init: LookUpInit): Promise<NodeId[]> {
+export async function lookUp(init: LookUpInit): Promise<Found<NodeId>> {
   const { seeds, ask, signal, options } = init
-  const found = new Map<NodeId, Found>()
+  const found = new Map<NodeId, Candidate>()
   const take = async (peers: NodeId[]) => {
     for (const nodeId of peers) {
       if (found.has(nodeId)) continue
@@ -53,7 +53,7 @@ export async function lookUp(init: LookUpInit): Promise<NodeId[]> {
       found.set(nodeId, { nodeId, distance, state: 'named' })
     }
   }
-  const question = async (peer: Found) => {
+  const question = async (peer: Candidate) => {
     peer.state = 'asked'
     try {
       await take(await ask(peer.nodeId))
@@ -63,7 +63,8 @@ export async function lookUp(init: LookUpInit): Promise<NodeId[]> {
   }
   for (const together of seeds)
     if (found.size === 0) await Promise.allSettled(together.map(async (seed) => take(await ask(seed))))
-  if (found.size < options.bucketPeers) return [...found.keys()]
+  if (found.size < options.bucketPeers)
+    return { peers: [...found.keys()], extent: found.size > 0 ? 'all' : 'some' }
   for (let questions = 0; questions < options.maxQuestions && !signal.aborted; ) {
     const next = closest(found, options.closestAsked)
       .filter(({ state }) => state === 'named')
@@ -72,13 +73,14 @@ export async function lookUp(init: LookUpInit): Promise<NodeId[]> {
     questions += next.length
     await Promise.all(next.map(question))
   }
-  return closest(found, MAX_RESULTS).map(({ nodeId }) => nodeId)
+  const peers = closest(found, MAX_RESULTS).map(({ nodeId }) => nodeId)
+  return { peers, extent: signal.aborted ? 'some' : 'closest' }
 }
 
 /** Four times what is asked for: some of them may be no holders. */
 const MAX_RESULTS = 64
 
-const closest = (found: Map<NodeId, Found>, count: number): Found[] =>
+const closest = (found: Map<NodeId, Candidate>, count: number): Candidate[] =>
   [...found.values()]
     .filter(({ state }) => state !== 'silent')
     .sort((a, b) => compareBytes(a.distance, b.distance))

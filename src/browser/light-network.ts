@@ -4,13 +4,19 @@ import {
   type ClosestPeer,
   choose,
   chooseFirst,
+  DEFAULT_LOOK_UP_OPTIONS,
   distanceBetween,
+  type Finder,
+  type FindRequest,
+  findInEach,
   jittered,
   KAD_DURABLE_PROTOCOL,
   KAD_PROTOCOL,
   LINK_PROTOCOL,
   type Link,
   type LinkEvents,
+  type LookUpOptions,
+  LookUps,
   linkOver,
   type NodeId,
   networkError,
@@ -28,7 +34,7 @@ import {
 import { uriOfText } from './light-address.ts'
 import { type BookOptions, DEFAULT_BOOK_OPTIONS, LightBook } from './light-book.ts'
 import { type LightConnection, lightKeyOf } from './light-connection.ts'
-import { DEFAULT_LOOK_UP_OPTIONS, type LookUpOptions, lookUp } from './light-look-up.ts'
+import { DEFAULT_QUESTION_OPTIONS, lookUp, type QuestionOptions } from './light-look-up.ts'
 import { findNodeRequest, readFindNode } from './light-messages.ts'
 import { DEFAULT_POOL_OPTIONS, LightPool, type PoolOptions } from './light-pool.ts'
 
@@ -37,9 +43,7 @@ import { DEFAULT_POOL_OPTIONS, LightPool, type PoolOptions } from './light-pool.
  * nothing for others and nobody can dial it, so it is there as long as it is connected.
  */
 
-export interface LightNetworkOptions extends PoolOptions, LookUpOptions, BookOptions {
-  /** A look-up that takes longer is cut off; what it found so far is used. */
-  lookUpTimeoutMs: number
+export interface LightNetworkOptions extends PoolOptions, LookUpOptions, QuestionOptions, BookOptions {
   /** One question of it, the dial included; and one round of meeting those that are chosen. */
   questionMs: number
   /** A connection on which a stream takes longer to open counts as dead; half of what a link may take to open. */
@@ -54,8 +58,8 @@ export interface LightNetworkOptions extends PoolOptions, LookUpOptions, BookOpt
 export const DEFAULT_LIGHT_NETWORK_OPTIONS: LightNetworkOptions = {
   ...DEFAULT_POOL_OPTIONS,
   ...DEFAULT_LOOK_UP_OPTIONS,
+  ...DEFAULT_QUESTION_OPTIONS,
   ...DEFAULT_BOOK_OPTIONS,
-  lookUpTimeoutMs: 5_000,
   questionMs: 2_500,
   stalledConnectionMs: 2_500,
   topologyDebounceMs: 100,
@@ -95,6 +99,8 @@ export class LightNetwork implements PeerNetwork {
   readonly #options: LightNetworkOptions
   readonly #book: LightBook
   readonly #pool: LightPool
+  /** In the DHT of all who store, and in that of the durable ones. */
+  readonly #lookUps: LookUps<NodeId>[]
   readonly #listeners = new Set<() => void>()
   #accept: ((link: Link) => LinkEvents) | undefined
   #onTopologyChange: (() => void) | undefined
@@ -121,6 +127,9 @@ export class LightNetwork implements PeerNetwork {
       },
       onNews: () => this.#news(),
     })
+    this.#lookUps = [KAD_PROTOCOL, KAD_DURABLE_PROTOCOL].map(
+      (protocol) => new LookUps(this.#finder(protocol), this.#runtime, this.#options),
+    )
   }
 
   onInboundLink(accept: (link: Link) => LinkEvents): void {
@@ -203,13 +212,10 @@ export class LightNetwork implements PeerNetwork {
     try {
       signal.throwIfAborted()
       const target = await sha256(key)
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#options.lookUpTimeoutMs)])
-      const [common, durable] = await Promise.all(
-        [KAD_PROTOCOL, KAD_DURABLE_PROTOCOL].map((protocol) => this.#lookUp(protocol, key, target, limit)),
-      )
+      const [common, durable] = await findInEach(this.#lookUps, { key, target, signal }, [count, minDurable])
       signal.throwIfAborted()
-      const named = { all: new Set([...(common ?? []), ...(durable ?? [])]), durable: new Set(durable) }
-      for (const { peer } of this.#pool.all) if (this.#book.profileOf(peer)?.stores) named.all.add(peer)
+      const all = new Set([...(common ?? []), ...(durable ?? []), ...this.#book.holders()])
+      const named = { all, durable: new Set(durable) }
       return await this.#met(named, target, { count, minDurable, signal })
     } catch (error) {
       throw networkError(error, signal)
@@ -312,21 +318,22 @@ export class LightNetwork implements PeerNetwork {
     link.start(accept(link))
   }
 
-  #lookUp(protocol: string, key: Uint8Array, target: Uint8Array, signal: AbortSignal): Promise<NodeId[]> {
-    const question = findNodeRequest(key)
-    return lookUp({
-      target,
-      seeds: this.#seeds(),
-      ask: (peer) => this.#ask(peer, protocol, question, signal),
-      placeOf: (peer) => this.#book.placeOf(peer),
-      signal,
-      options: this.#options,
-    })
+  #finder(protocol: string): Finder<NodeId> {
+    const placeOf = (peer: NodeId) => this.#book.placeOf(peer)
+    return {
+      placeOf,
+      canAsk: () => this.#seeds().some((together) => together.length > 0),
+      find: ({ key, target, signal }: FindRequest) => {
+        const question = findNodeRequest(key)
+        const ask = (peer: NodeId) => this.#ask(peer, protocol, question, signal)
+        return lookUp({ target, seeds: this.#seeds(), ask, placeOf, signal, options: this.#options })
+      },
+    }
   }
 
   #seeds(): NodeId[][] {
     const { bridgeId } = this.#pool
-    const holders = this.#pool.all.filter(({ peer }) => this.#book.profileOf(peer)?.stores)
+    const holders = this.#pool.all.filter(({ peer }) => this.#mayHold(peer))
     const direct = holders.toSorted((a, b) => Number(a.relayed) - Number(b.relayed)).map(({ peer }) => peer)
     const bridge = bridgeId !== undefined && this.isConnected(bridgeId) ? [bridgeId] : []
     return [bridge, direct.slice(0, MAX_SEEDS)]
@@ -374,6 +381,7 @@ export class LightNetwork implements PeerNetwork {
     if (this.#isClosed) return
     this.#topologyTimer ??= this.#runtime.setTimer(() => {
       this.#topologyTimer = undefined
+      for (const one of this.#lookUps) one.forget()
       this.#onTopologyChange?.()
     }, this.#options.topologyDebounceMs)
   }

@@ -21,8 +21,19 @@ export { NEEDED_VALUE } from './libp2p-needed.ts'
 export { keepNewest } from './libp2p-newest.ts'
 export { type PeerView, peersOf } from './libp2p-peers.ts'
 export { keepReservations, listenOnRelay } from './libp2p-relay.ts'
+export * from './libp2p-services.ts'
 export { sparingYamux } from './libp2p-yamux.ts'
 export { isLocalRequest, isLoopbackName } from './local-request.ts'
+export {
+  BUCKET_PEERS,
+  DEFAULT_LOOK_UP_OPTIONS,
+  type Finder,
+  type FindRequest,
+  type Found,
+  findInEach,
+  type LookUpOptions,
+  LookUps,
+} from './look-ups.ts'
 export * from './measured-storage.ts'
 export * from './measures.ts'
 export * from './memory-storage.ts'

@@ -1,5 +1,5 @@
 import type { Connection } from '@libp2p/interface'
-import type { DhtLibp2p } from './libp2p.ts'
+import type { DhtLibp2p } from './libp2p-services.ts'
 
 /**
  * Asks every open connection for a sign of life, and cuts those that give none until `signal` aborts. After a sleep the

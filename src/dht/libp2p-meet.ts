@@ -1,6 +1,6 @@
 import type { PeerId } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
-import type { DhtLibp2p } from './libp2p.ts'
+import type { DhtLibp2p } from './libp2p-services.ts'
 import { routingTable } from './routing-table.ts'
 import { jittered, type Runtime, type Timer } from './runtime.ts'
 

@@ -1,4 +1,4 @@
-import type { DhtLibp2p } from './libp2p.ts'
+import type { DhtLibp2p } from './libp2p-services.ts'
 
 /**
  * How many connections one peer may have with this node: the newest stay. Those of before are mostly dead without knowing

@@ -1,15 +1,22 @@
-import type { Identify } from '@libp2p/identify'
-import type { IdentifyResult, Libp2p, PeerId, Stream } from '@libp2p/interface'
-import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import type { IdentifyResult, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { choose, distanceBetween, type Ranked } from './closest.ts'
 import { sha256 } from './codec.ts'
 import type { NodeId } from './identity.ts'
+import { KadFinder } from './libp2p-finder.ts'
 import { linkOver, StreamLink } from './libp2p-link.ts'
-import { BUCKET_PEERS, type LookUpOptions, type LookUpRequest, LookUps } from './libp2p-look-up.ts'
 import { keepMeeting } from './libp2p-meet.ts'
 import { NeededPeers } from './libp2p-needed.ts'
 import { peersOf } from './libp2p-peers.ts'
+import { type DhtLibp2p, KAD_DURABLE_PROTOCOL, KAD_PROTOCOL } from './libp2p-services.ts'
+import {
+  BUCKET_PEERS,
+  DEFAULT_LOOK_UP_OPTIONS,
+  type FindRequest,
+  findInEach,
+  type LookUpOptions,
+  LookUps,
+} from './look-ups.ts'
 import {
   type ClosestOptions,
   type ClosestPeer,
@@ -30,58 +37,6 @@ import { type Runtime, systemRuntime, type Timer } from './runtime.ts'
  */
 
 export const LINK_PROTOCOL = '/sticky-pubsub/link/1.0.0'
-/** The DHT of everybody. */
-export const KAD_PROTOCOL = '/sticky-pubsub/kad/1.0.0'
-/** Durable nodes serve it, all others are its clients: the closest durable ones are found however many tabs there are. */
-export const KAD_DURABLE_PROTOCOL = '/sticky-pubsub/kad-durable/1.0.0'
-
-export type DhtMode = 'server' | 'client'
-
-export interface DhtServices extends Record<string, unknown> {
-  identify: Identify
-  kad: KadDHT
-  kadDurable: KadDHT
-}
-
-export type DhtLibp2p = Libp2p<DhtServices>
-
-/**
- * For the ping service of every node. Both DHTs ping a peer before they take it into their tables, and libp2p's own monitor
- * pings each connection; with libp2p's bound of one such stream they fail each other, and whoever failed once is left out.
- */
-export const PING_STREAMS = { maxOutboundStreams: 4, maxInboundStreams: 8 }
-
-/**
- * Of libp2p's monitor, on every connection of every node. A peer that has gone without a word is noticed after 30 s, and
- * after a minute where others are slow too. One that is merely slow for a while is spared: a tab without a relay could not be
- * dialled again, and where many lose their connections to a busy node at once, their handshakes keep it busy.
- */
-export const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000, maxTimeout: 40_000 } }
-
-/**
- * Of one peer in a look-up, its dial included. Half of the time of the whole look-up: with kad-dht's own 5 s and more, one
- * peer that says nothing would have every look-up cut off that meets it.
- */
-const QUESTIONS = { minTimeout: 2_500, maxTimeout: 2_500 }
-
-/** The two DHT services of a node. The libp2p node must also run ping, identify and identifyPush. */
-export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
-  const service = (name: string, protocol: string, mode: DhtMode) =>
-    kadDHT({
-      protocol,
-      clientMode: mode === 'client',
-      peerInfoMapper: passthroughMapper, // the default drops private addresses
-      initialQuerySelfInterval: 100,
-      networkDialTimeout: QUESTIONS,
-      logPrefix: `libp2p:sticky-${name}`,
-      datastorePrefix: `/sticky-${name}`,
-      metricsPrefix: `sticky_${name.replace('-', '_')}`,
-    })
-  return {
-    kad: service('kad', KAD_PROTOCOL, modes.common),
-    kadDurable: service('kad-durable', KAD_DURABLE_PROTOCOL, modes.durable),
-  }
-}
 
 export interface Libp2pNetworkOptions extends LookUpOptions {
   /** Topology events that come together are told as one. */
@@ -99,11 +54,9 @@ export interface Libp2pNetworkOptions extends LookUpOptions {
 }
 
 export const DEFAULT_LIBP2P_NETWORK_OPTIONS: Libp2pNetworkOptions = {
+  ...DEFAULT_LOOK_UP_OPTIONS,
   topologyDebounceMs: 100,
   smallNetworkPeers: BUCKET_PEERS - 1,
-  lookUpTimeoutMs: 5_000,
-  maxLookUps: 8,
-  lookUpReuseMs: 10_000,
   maxLinkStreams: 8,
   stalledConnectionMs: 2_500,
   identifyTimeoutMs: 1_000,
@@ -153,7 +106,7 @@ export class Libp2pNetwork implements PeerNetwork {
   readonly #stopMeeting: () => void
   readonly #needed: NeededPeers
   /** In the DHT of all who store, and in that of the durable ones. */
-  readonly #lookUps: LookUps[]
+  readonly #lookUps: LookUps<PeerId>[]
 
   constructor(init: Libp2pNetworkInit) {
     this.#libp2p = init.libp2p
@@ -164,8 +117,10 @@ export class Libp2pNetwork implements PeerNetwork {
     this.#options = { ...DEFAULT_LIBP2P_NETWORK_OPTIONS, ...init.options }
     this.#needed = new NeededPeers(this.#libp2p, this.#runtime)
     const { kad, kadDurable } = this.#libp2p.services
-    const positionOf = (peerId: PeerId) => this.#positionOf(peerId)
-    this.#lookUps = [kad, kadDurable].map((one) => new LookUps(one, positionOf, this.#runtime, this.#options))
+    const placeOf = (peerId: PeerId) => this.#positionOf(peerId)
+    this.#lookUps = [kad, kadDurable].map(
+      (one) => new LookUps(new KadFinder(one, placeOf), this.#runtime, this.#options),
+    )
     this.#stopMeeting = keepMeeting(this.#libp2p, this.#runtime)
     this.#started = this.#start()
     this.#started.catch(() => undefined) // told by the first operation, which waits for it
@@ -312,13 +267,9 @@ export class Libp2pNetwork implements PeerNetwork {
     return [...tables, ...this.#libp2p.getPeers()]
   }
 
-  /** In both DHTs; `counts`: how many are asked for in each, of which the second half only take the places of others. */
-  async #lookUp(request: Omit<LookUpRequest, 'needed'>, counts: number[]): Promise<PeerId[]> {
+  async #lookUp(request: FindRequest, counts: number[]): Promise<PeerId[]> {
     if (routingTable(this.#libp2p.services.kad).size <= this.#options.smallNetworkPeers) return []
-    const found = await Promise.all(
-      this.#lookUps.map((one, i) => one.find({ ...request, needed: Math.ceil((counts[i] ?? 0) / 2) })),
-    )
-    return found.flat()
+    return (await findInEach(this.#lookUps, request, counts)).flat()
   }
 
   /** What a peer told of itself. Undefined when it has told nothing and is not connected, or does not answer. */

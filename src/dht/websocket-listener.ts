@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { WebSocketServer } from 'ws'
 import { StickyError } from './errors.ts'
-import type { DhtLibp2p } from './libp2p.ts'
+import type { DhtLibp2p } from './libp2p-services.ts'
 import { endOnAbort } from './websocket-abort.ts'
 
 /** What is needed of libp2p's websocket listeners, and libp2p does not offer. */

@@ -1,11 +1,13 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { LightConnection } from '../../src/browser/light-connection.ts'
+import { IDENTIFY_PROTOCOL } from '../../src/browser/light-messages.ts'
 import {
   createLightNetwork,
   type LightNetwork,
   type LightNetworkOptions,
 } from '../../src/browser/light-network.ts'
 import { identityFromSeed, nodeIdOf } from '../../src/dht/identity.ts'
-import { KAD_PROTOCOL } from '../../src/dht/libp2p.ts'
+import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL } from '../../src/dht/libp2p-services.ts'
 import type { Link, LinkEvents } from '../../src/dht/network.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
 import { freePort } from '../support/proxied.ts'
@@ -88,6 +90,35 @@ describe('light network', () => {
     }
     expect(wayTo(light, direct)?.direct).toBe(true)
     expect(wayTo(light, relayed)?.direct).toBe(false)
+  })
+
+  it('asks once in each DHT for many keys, and once more when peers have come or gone', async () => {
+    const asking = vi.spyOn(LightConnection.prototype, 'ask')
+    try {
+      const light = await lightIn(net, { firstWatchMs: 60_000 })
+      await knows(light, [direct, relayed])
+      let changes = 0
+      light.onTopologyChange(() => void changes++)
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(0), patience) // what they said of themselves was news
+      const keys = Array.from({ length: 50 }, (_, i) => Uint8Array.of(i))
+      const lookAll = () =>
+        Promise.all(keys.map((key) => light.closestPeers(key, { count: 8, minDurable: 3, ...within() })))
+      const questions = async () => {
+        asking.mockClear()
+        for (const set of await lookAll()) expect(set).toHaveLength(2)
+        return asking.mock.calls.map(([protocol]) => protocol).toSorted()
+      }
+      expect(await questions()).toEqual([KAD_DURABLE_PROTOCOL, KAD_PROTOCOL].toSorted())
+      expect(await questions()).toEqual([])
+      const before = changes
+      for (const connection of direct.libp2p.getConnections())
+        if (String(connection.remotePeer) === light.self) connection.abort(new Error('lost'))
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
+      const kad = (await questions()).filter((protocol) => protocol !== IDENTIFY_PROTOCOL)
+      expect(kad).toEqual([KAD_DURABLE_PROTOCOL, KAD_PROTOCOL].toSorted())
+    } finally {
+      asking.mockRestore()
+    }
   })
 
   it('has one connection to each peer, however many ask for it at once', async () => {

@@ -21,7 +21,8 @@ import { choose, distanceBetween } from '../../src/dht/closest.ts'
 import { sha256 } from '../../src/dht/codec.ts'
 import { identityFromSeed, nodeIdOf, peerIdBytesOf } from '../../src/dht/identity.ts'
 import { placeOfNode } from '../../src/dht/index.ts'
-import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL, LINK_PROTOCOL } from '../../src/dht/libp2p.ts'
+import { LINK_PROTOCOL } from '../../src/dht/libp2p.ts'
+import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL } from '../../src/dht/libp2p-services.ts'
 import { startLibp2pNet, type TestLibp2pNet } from '../support/libp2p-net.ts'
 
 /** What whoever answers a light node can do to it: bridges and peers that lie, flood, or say nothing. */
@@ -39,6 +40,7 @@ let dialled: number
 const LIMITS: Partial<LightNetworkOptions> = {
   questionMs: 500,
   lookUpTimeoutMs: 2_000,
+  lookUpReuseMs: 0, // each asks anew
   directMs: 200,
   dialMs: 800,
 }

@@ -1,12 +1,8 @@
 import { createBridgeLibp2p } from '../../src/bridge/transports.ts'
 import { identityFromSeed } from '../../src/dht/identity.ts'
-import {
-  createLibp2pNetwork,
-  type DhtLibp2p,
-  type Libp2pNetwork,
-  type Libp2pNetworkOptions,
-} from '../../src/dht/libp2p.ts'
+import { createLibp2pNetwork, type Libp2pNetwork, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
 import { joinDht } from '../../src/dht/libp2p-join.ts'
+import type { DhtLibp2p } from '../../src/dht/libp2p-services.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 
 /** A network of real libp2p nodes on loopback, joined through a bridge that admits whoever the test lets in. */

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { DEFAULT_LOOK_UP_OPTIONS, lookUp } from '../../../src/browser/light-look-up.ts'
+import { DEFAULT_QUESTION_OPTIONS, lookUp } from '../../../src/browser/light-look-up.ts'
 import { distanceBetween } from '../../../src/dht/closest.ts'
 import { compareBytes, sha256 } from '../../../src/dht/codec.ts'
 
 /** Look-ups in networks of which nobody knows all. */
 
-const OPTIONS = DEFAULT_LOOK_UP_OPTIONS
+const OPTIONS = DEFAULT_QUESTION_OPTIONS
 const NODES = 400
 const KNOWN = 20
 
@@ -59,8 +59,15 @@ async function find(target: Uint8Array, { dead = new Set(), lie = () => undefine
     return lie(peer) ?? near(target, tables.get(peer) ?? [], KNOWN)
   }
   const signal = AbortSignal.timeout(15_000)
-  const found = await lookUp({ target, seeds: [['node 0']], ask, placeOf, signal, options: OPTIONS })
-  return { found, asked, mostAtOnce }
+  const { peers: found, extent } = await lookUp({
+    target,
+    seeds: [['node 0']],
+    ask,
+    placeOf,
+    signal,
+    options: OPTIONS,
+  })
+  return { found, extent, asked, mostAtOnce }
 }
 
 const targets = await Promise.all(Array.from({ length: 20 }, (_, i) => sha256(Uint8Array.of(i))))
@@ -68,7 +75,8 @@ const targets = await Promise.all(Array.from({ length: 20 }, (_, i) => sha256(Ui
 describe('a look-up', () => {
   it('finds the closest of 400 nodes, with few questions', async () => {
     for (const target of targets) {
-      const { found, asked, mostAtOnce } = await find(target)
+      const { found, extent, asked, mostAtOnce } = await find(target)
+      expect(extent).toBe('closest')
       expect(found.slice(0, 16)).toEqual(near(target, names, 16))
       expect(asked.length).toBeLessThan(18)
       expect(new Set(asked).size).toBe(asked.length)
@@ -104,10 +112,10 @@ describe('a look-up', () => {
   })
 
   it('asks nobody but the seed where that names all there are', async () => {
-    const { found, asked } = await find(targets[0] as Uint8Array, {
+    const { found, extent, asked } = await find(targets[0] as Uint8Array, {
       lie: () => ['node 1', 'node 2', 'node 1'],
     })
-    expect([found, asked]).toEqual([['node 1', 'node 2'], ['node 0']])
+    expect([found, extent, asked]).toEqual([['node 1', 'node 2'], 'all', ['node 0']])
   })
 
   it('asks the second seeds where the first say nothing, and finds nobody where none does', async () => {
@@ -121,7 +129,9 @@ describe('a look-up', () => {
       if (peer === 'down') throw new Error('down')
       return ['node 1']
     }
-    expect(await lookUp({ ...init, ask, seeds: [['down'], ['node 3']] })).toEqual(['node 1'])
-    expect(await lookUp({ ...init, ask, seeds: [['down'], []] })).toEqual([])
+    const second = await lookUp({ ...init, ask, seeds: [['down'], ['node 3']] })
+    expect(second).toEqual({ peers: ['node 1'], extent: 'all' })
+    const none = await lookUp({ ...init, ask, seeds: [['down'], []] })
+    expect(none).toEqual({ peers: [], extent: 'some' })
   })
 })

@@ -13,7 +13,8 @@ import {
 } from '../../../src/browser/light-messages.ts'
 import { encodeFields, fieldsOf } from '../../../src/browser/light-protobuf.ts'
 import { nodeIdOf, peerIdBytesOf } from '../../../src/dht/identity.ts'
-import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL, LINK_PROTOCOL } from '../../../src/dht/libp2p.ts'
+import { LINK_PROTOCOL } from '../../../src/dht/libp2p.ts'
+import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL } from '../../../src/dht/libp2p-services.ts'
 import { systemRuntime } from '../../../src/dht/runtime.ts'
 
 /** What a light node reads and writes by itself, against the codecs of libp2p that everybody else uses. */

@@ -1,19 +1,19 @@
 import { createHash } from 'node:crypto'
-import type { PeerId } from '@libp2p/interface'
-import type { KadDHT } from '@libp2p/kad-dht'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { distanceBetween } from '../../../src/dht/closest.ts'
 import { compareBytes } from '../../../src/dht/codec.ts'
-import { BUCKET_PEERS, type LookUpOptions, LookUps } from '../../../src/dht/libp2p-look-up.ts'
+import {
+  BUCKET_PEERS,
+  DEFAULT_LOOK_UP_OPTIONS,
+  type Finder,
+  type LookUpOptions,
+  LookUps,
+} from '../../../src/dht/look-ups.ts'
 import { ManualRuntime } from '../../support/manual-runtime.ts'
 
 const REPLICAS = 8
-const OPTIONS: LookUpOptions = {
-  lookUpTimeoutMs: 5_000,
-  maxLookUps: 8,
-  lookUpReuseMs: 10_000,
-}
+const OPTIONS = DEFAULT_LOOK_UP_OPTIONS
 
 const placeOf = (text: string): Uint8Array => createHash('sha256').update(text).digest()
 
@@ -26,7 +26,7 @@ class Network {
   mostUnderWay = 0
   /** Given: look-ups go on until then, or until they are cut off. */
   until: Promise<void> = Promise.resolve()
-  readonly lookUps: LookUps
+  readonly lookUps: LookUps<string>
 
   constructor(size: number, options: Partial<LookUpOptions> = {}, isTaken = (_place: Uint8Array) => true) {
     this.places = new Map()
@@ -34,25 +34,23 @@ class Network {
       const place = placeOf(`peer ${size}/${i}`)
       if (isTaken(place)) this.places.set(`peer ${size}/${i}`, place)
     }
-    const network = this
-    const kad = {
-      routingTable: { size },
-      async *getClosestPeers(key: Uint8Array, { signal }: { signal: AbortSignal }) {
+    const finder: Finder<string> = {
+      canAsk: () => size > 0,
+      placeOf: async (peer) => this.places.get(peer) as Uint8Array,
+      find: async ({ key, signal }) => {
         const name = Buffer.from(key).toString()
-        network.looked.push(name)
-        network.underWay += 1
-        network.mostUnderWay = Math.max(network.mostUnderWay, network.underWay)
+        this.looked.push(name)
+        this.underWay += 1
+        this.mostUnderWay = Math.max(this.mostUnderWay, this.underWay)
         const cut = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
-        yield { name: 'PEER_RESPONSE', from: network.closest(name)[0] }
-        await Promise.race([network.until, cut])
-        network.underWay -= 1
-        signal.throwIfAborted()
-        for (const id of network.closest(name).slice(0, BUCKET_PEERS))
-          yield { name: 'FINAL_PEER', peer: { id } }
+        await Promise.race([this.until, cut])
+        this.underWay -= 1
+        const peers = this.closest(name)
+        if (signal.aborted) return { peers: peers.slice(0, 1), extent: 'some' }
+        return { peers: peers.slice(0, BUCKET_PEERS), extent: size < BUCKET_PEERS ? 'all' : 'closest' }
       },
     }
-    const positionOf = async (peer: PeerId) => this.places.get(String(peer)) as Uint8Array
-    this.lookUps = new LookUps(kad as unknown as KadDHT, positionOf, this.runtime, { ...OPTIONS, ...options })
+    this.lookUps = new LookUps(finder, this.runtime, { ...OPTIONS, ...options })
   }
 
   /** Nearest first. */
@@ -67,7 +65,7 @@ class Network {
 
   async find(key: string, signal = new AbortController().signal): Promise<string[]> {
     const request = { key: Buffer.from(key), target: placeOf(key), needed: REPLICAS, signal }
-    return this.closest(key, (await this.lookUps.find(request)).map(String))
+    return this.closest(key, await this.lookUps.find(request))
   }
 }
 

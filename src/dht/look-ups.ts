@@ -1,12 +1,10 @@
-import type { PeerId } from '@libp2p/interface'
-import type { KadDHT } from '@libp2p/kad-dht'
 import { distanceBetween } from './closest.ts'
-import { routingTable } from './routing-table.ts'
 import type { Runtime } from './runtime.ts'
 
 /**
  * Looks for the peers closest to keys in one DHT. A holder of a thousand records has a thousand keys to look for whenever
  * peers come or go, and a look-up asks twenty peers; but its keys lie close together, so a few look-ups answer for all.
+ * How a DHT is asked comes from the network.
  */
 
 export interface LookUpOptions {
@@ -21,34 +19,59 @@ export interface LookUpOptions {
   lookUpReuseMs: number
 }
 
+export const DEFAULT_LOOK_UP_OPTIONS: LookUpOptions = {
+  lookUpTimeoutMs: 5_000,
+  maxLookUps: 8,
+  lookUpReuseMs: 10_000,
+}
+
+/** One DHT, as a node may ask it. */
+export interface Finder<Peer> {
+  /** Where there is nobody to ask nothing is looked up. */
+  canAsk(): boolean
+  /** Asks until the signal aborts. Does not reject. */
+  find(request: FindRequest): Promise<Found<Peer>>
+  /** Where a peer lies in the key space. */
+  placeOf(peer: Peer): Promise<Uint8Array>
+}
+
+export interface FindRequest {
+  key: Uint8Array
+  /** Where it lies in the key space. */
+  target: Uint8Array
+  signal: AbortSignal
+}
+
+export interface Found<Peer> {
+  /** The closest first, where it is known who they are. */
+  peers: Peer[]
+  /** A whole bucket of the closest, or all that the DHT has; or whoever had answered when it was cut off. */
+  extent: 'closest' | 'all' | 'some'
+}
+
 /** All keys that share their first `bits` bits with `target`: the peers that do so too are known, each of them. */
-interface Region {
+interface Region<Peer> {
   target: Uint8Array
   bits: number
   /** Of the peers, those that lie in it. */
   members: number
-  peers: PeerId[]
+  peers: Peer[]
   atMs: number
 }
 
-export interface LookUpRequest {
-  key: Uint8Array
-  /** Where it lies in the key space. */
-  target: Uint8Array
+export interface LookUpRequest extends FindRequest {
   /** How many peers have to be the right ones. */
   needed: number
-  signal: AbortSignal
 }
 
 /** A bucket of kad-dht: its look-ups give so many peers where there are as many. */
 export const BUCKET_PEERS = 20
 
-export class LookUps {
-  readonly #kad: KadDHT
-  readonly #positionOf: (peerId: PeerId) => Promise<Uint8Array>
+export class LookUps<Peer> {
+  readonly #finder: Finder<Peer>
   readonly #runtime: Runtime
   readonly #options: LookUpOptions
-  #regions: Region[] = []
+  #regions: Region<Peer>[] = []
   /** Of the last region: others are about as large. At first one look-up has to tell. */
   #usualBits = 0
   #atOnce = 1
@@ -57,25 +80,18 @@ export class LookUps {
   /** To be called when one has ended, in the order in which they came. */
   readonly #waiting = new Set<() => void>()
 
-  constructor(
-    kad: KadDHT,
-    positionOf: (peerId: PeerId) => Promise<Uint8Array>,
-    runtime: Runtime,
-    options: LookUpOptions,
-  ) {
-    this.#kad = kad
-    this.#positionOf = positionOf
+  constructor(finder: Finder<Peer>, runtime: Runtime, options: LookUpOptions) {
+    this.#finder = finder
     this.#runtime = runtime
     this.#options = options
   }
 
-  /** Beside what the routing table has; nobody where its turn did not come within a look-up's time. Throws the signal's reason. */
-  async find(request: LookUpRequest): Promise<PeerId[]> {
+  /** Nobody where its turn did not come within a look-up's time: then the caller has to do with whom it knows. Throws the signal's reason. */
+  async find(request: LookUpRequest): Promise<Peer[]> {
     const endMs = this.#runtime.monotonicNow() + this.#options.lookUpTimeoutMs
     for (;;) {
       request.signal.throwIfAborted()
-      // a query with nobody to ask would wait for somebody
-      if (routingTable(this.#kad).size === 0) return []
+      if (!this.#finder.canAsk()) return []
       const region = this.#regionOf(request)
       if (region !== undefined) return region.peers
       if (this.#mayBegin(request)) return this.#lookUp(request)
@@ -105,7 +121,7 @@ export class LookUps {
     })
   }
 
-  #regionOf({ target, needed }: LookUpRequest): Region | undefined {
+  #regionOf({ target, needed }: LookUpRequest): Region<Peer> | undefined {
     const oldestMs = this.#runtime.monotonicNow() - this.#options.lookUpReuseMs
     return this.#regions.findLast(
       (region) =>
@@ -123,22 +139,18 @@ export class LookUps {
     )
   }
 
-  async #lookUp({ key, target, needed, signal }: LookUpRequest): Promise<PeerId[]> {
+  async #lookUp({ needed, ...request }: LookUpRequest): Promise<Peer[]> {
+    const { target, signal } = request
     const limit = new AbortController()
     const stop = () => limit.abort()
     const timer = this.#runtime.setTimer(stop, this.#options.lookUpTimeoutMs)
     signal.addEventListener('abort', stop, { once: true })
     this.#running.add(target)
-    const answered: PeerId[] = []
-    const closest: PeerId[] = []
-    let region: Region | undefined
+    let region: Region<Peer> | undefined
     try {
-      for await (const event of this.#kad.getClosestPeers(key, { signal: limit.signal }))
-        if (event.name === 'PEER_RESPONSE') answered.push(event.from)
-        else if (event.name === 'FINAL_PEER') closest.push(event.peer.id)
-      if (!limit.signal.aborted) region = await this.#regionAround(target, closest)
-    } catch {
-      // it was cut off before it could tell who of them are the closest
+      const found = await this.#finder.find({ ...request, signal: limit.signal })
+      region = await this.#regionAround(target, found)
+      return found.peers
     } finally {
       timer.clear()
       signal.removeEventListener('abort', stop)
@@ -146,23 +158,19 @@ export class LookUps {
       this.#learn(region, needed)
       for (const goOn of [...this.#waiting]) goOn()
     }
-    return region === undefined ? answered : closest
   }
 
-  /**
-   * The farthest one found may have neighbours that were not; who shares more bits with the target than it has none. Fewer
-   * than a bucket holds are all that there are.
-   */
-  async #regionAround(target: Uint8Array, peers: PeerId[]): Promise<Region> {
-    const positions = await Promise.all(peers.map(this.#positionOf))
-    const shared = positions.map((position) => commonBits(position, target))
-    const areAll = peers.length < BUCKET_PEERS && routingTable(this.#kad).size < BUCKET_PEERS
-    const bits = areAll ? 0 : Math.min(...shared) + 1
+  /** The farthest one of a bucket may have neighbours that were not found; who shares more bits with the target than it has none. */
+  async #regionAround(target: Uint8Array, { peers, extent }: Found<Peer>): Promise<Region<Peer> | undefined> {
+    if (extent === 'some') return undefined
+    const places = await Promise.all(peers.slice(0, BUCKET_PEERS).map((peer) => this.#finder.placeOf(peer)))
+    const shared = places.map((place) => commonBits(place, target))
+    const bits = extent === 'all' ? 0 : Math.min(...shared) + 1
     const members = shared.filter((count) => count >= bits).length
     return { target, bits, members, peers, atMs: this.#runtime.monotonicNow() }
   }
 
-  #learn(region: Region | undefined, needed: number): void {
+  #learn(region: Region<Peer> | undefined, needed: number): void {
     if (region === undefined) {
       this.#atOnce = 1
       return
@@ -177,11 +185,22 @@ export class LookUps {
   }
 }
 
+/**
+ * In the DHT of all who store and in that of the durable ones; `counts`: how many are asked for in each, of which the
+ * second half only take the places of others.
+ */
+export const findInEach = <Peer>(
+  lookUps: readonly LookUps<Peer>[],
+  request: FindRequest,
+  counts: readonly number[],
+): Promise<Peer[][]> =>
+  Promise.all(lookUps.map((one, i) => one.find({ ...request, needed: Math.ceil((counts[i] ?? 0) / 2) })))
+
 /** Of a network of 4,000 peers there are about as many. */
 const MAX_REGIONS = 256
 
 /** Not more than half of a bucket can be asked for: that is what a region has in the mean. */
-const answersFor = ({ bits, members }: Region, needed: number): boolean =>
+const answersFor = ({ bits, members }: Region<unknown>, needed: number): boolean =>
   bits === 0 || members >= Math.min(needed, BUCKET_PEERS / 2)
 
 /** How many bits two places have in common before the first in which they differ. */

@@ -1,0 +1,58 @@
+import type { Identify } from '@libp2p/identify'
+import type { Libp2p } from '@libp2p/interface'
+import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+
+/** What the libp2p node of every sticky node runs, and how often it pings. */
+
+/** The DHT of everybody. */
+export const KAD_PROTOCOL = '/sticky-pubsub/kad/1.0.0'
+/** Durable nodes serve it, all others are its clients: the closest durable ones are found however many tabs there are. */
+export const KAD_DURABLE_PROTOCOL = '/sticky-pubsub/kad-durable/1.0.0'
+
+export type DhtMode = 'server' | 'client'
+
+export interface DhtServices extends Record<string, unknown> {
+  identify: Identify
+  kad: KadDHT
+  kadDurable: KadDHT
+}
+
+export type DhtLibp2p = Libp2p<DhtServices>
+
+/**
+ * For the ping service of every node. Both DHTs ping a peer before they take it into their tables, and libp2p's own monitor
+ * pings each connection; with libp2p's bound of one such stream they fail each other, and whoever failed once is left out.
+ */
+export const PING_STREAMS = { maxOutboundStreams: 4, maxInboundStreams: 8 }
+
+/**
+ * Of libp2p's monitor, on every connection of every node. A peer that has gone without a word is noticed after 30 s, and
+ * after a minute where others are slow too. One that is merely slow for a while is spared: a tab without a relay could not be
+ * dialled again, and where many lose their connections to a busy node at once, their handshakes keep it busy.
+ */
+export const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000, maxTimeout: 40_000 } }
+
+/**
+ * Of one peer in a look-up, its dial included. Half of the time of the whole look-up: with kad-dht's own 5 s and more, one
+ * peer that says nothing would have every look-up cut off that meets it.
+ */
+const QUESTIONS = { minTimeout: 2_500, maxTimeout: 2_500 }
+
+/** The two DHT services of a node. The libp2p node must also run ping, identify and identifyPush. */
+export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
+  const service = (name: string, protocol: string, mode: DhtMode) =>
+    kadDHT({
+      protocol,
+      clientMode: mode === 'client',
+      peerInfoMapper: passthroughMapper, // the default drops private addresses
+      initialQuerySelfInterval: 100,
+      networkDialTimeout: QUESTIONS,
+      logPrefix: `libp2p:sticky-${name}`,
+      datastorePrefix: `/sticky-${name}`,
+      metricsPrefix: `sticky_${name.replace('-', '_')}`,
+    })
+  return {
+    kad: service('kad', KAD_PROTOCOL, modes.common),
+    kadDurable: service('kad-durable', KAD_DURABLE_PROTOCOL, modes.durable),
+  }
+}
