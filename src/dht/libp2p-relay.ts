@@ -58,7 +58,8 @@ export function keepReservations(
 ): void {
   const store = reservationStore(libp2p)
   if (store === undefined) return
-  const relayIds = new Set(relays.map((relay) => relay.split('/p2p/').at(-1)))
+  const relayIds = new Set(relays.map(idOfRelay))
+  for (const relayId of relayIds) relaysOf(libp2p).add(relayId)
   const retries = new Map<string, Timer>()
   let stopped = false
   const reserve = async (relay: PeerId, waitMs: number): Promise<void> => {
@@ -83,8 +84,16 @@ export function keepReservations(
 
 const listenedOn = new WeakMap<Libp2p, Set<string | undefined>>()
 
+function relaysOf(libp2p: Libp2p): Set<string | undefined> {
+  const known = listenedOn.get(libp2p) ?? new Set()
+  listenedOn.set(libp2p, known)
+  return known
+}
+
+const idOfRelay = (relay: string): string | undefined => relay.split('/p2p/').at(-1)
+
 /**
- * Makes a node that was started without a relay reachable through this one (a multiaddr), which must have admitted it, and
+ * Makes a node that was started without this relay reachable through it (a multiaddr), which must have admitted it, and
  * keeps it so. Once for each relay; a relay that has come back is `keepReservations`' business. Rejects with UNREACHABLE.
  */
 export async function listenOnRelay(
@@ -92,10 +101,8 @@ export async function listenOnRelay(
   relay: string,
   options: ReservationOptions = DEFAULT_RESERVATION_OPTIONS,
 ): Promise<void> {
-  const relayId = relay.split('/p2p/').at(-1)
-  const known = listenedOn.get(libp2p) ?? new Set()
-  listenedOn.set(libp2p, known)
-  if (known.has(relayId)) return
+  const relayId = idOfRelay(relay)
+  if (relaysOf(libp2p).has(relayId)) return
   const manager = transportManager(libp2p)
   let failure: unknown
   try {
@@ -109,6 +116,5 @@ export async function listenOnRelay(
     await Promise.allSettled(useless.map((one) => one.close())) // each attempt would leave one behind
     throw asStickyError(failure ?? new Error(`${relay} gives no reservation.`), 'UNREACHABLE')
   }
-  known.add(relayId)
   keepReservations(libp2p, [relay], options) // not before: whoever reserves first, it must be the listener
 }

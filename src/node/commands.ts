@@ -23,11 +23,12 @@ async function openNode(
   options: CommonOptions,
   role: 'durable' | 'client',
   directory: string | undefined,
+  output: Output,
   signal: AbortSignal,
   addresses: { listen?: string[]; announce?: string[] } = {},
 ): Promise<StickyNode> {
   const invitation = await resolveInvitation(options.invitation)
-  return createNode({
+  const node = await createNode({
     role,
     signal,
     ...(invitation === undefined ? {} : { invitation }),
@@ -35,6 +36,11 @@ async function openNode(
     ...(directory === undefined ? {} : { directory, passphrase: await passphraseFor(directory, options) }),
     ...addresses,
   })
+  if (node.bridgeProblem !== undefined)
+    output.note(
+      `-- ${node.bridgeProblem.message} Joined through nodes known from before; it is asked again. --`,
+    )
+  return node
 }
 
 /** Between looks for the holders that a node waits for. */
@@ -72,7 +78,7 @@ export async function runNode(
 ): Promise<void> {
   const directory = dataFolder(options, 'node')
   const { listen, announce, metricsPort: port } = options
-  const node = await openNode(options, 'durable', directory, signal, {
+  const node = await openNode(options, 'durable', directory, output, signal, {
     ...(listen ? { listen } : {}),
     ...(announce ? { announce } : {}),
   })
@@ -102,13 +108,17 @@ export async function runNode(
 }
 
 function tellReady(
-  { nodeId, addresses }: StickyNode,
+  { nodeId, addresses, bridgeProblem }: StickyNode,
   data: string,
   metrics: DiagnosticsServer | undefined,
   output: Output,
 ): void {
   output.result(
-    { ...{ event: 'ready', nodeId, addresses, data }, ...(metrics ? { metrics: metrics.url } : {}) },
+    {
+      ...{ event: 'ready', nodeId, addresses, data },
+      ...(metrics ? { metrics: metrics.url } : {}),
+      ...(bridgeProblem ? { bridgeProblem: bridgeProblem.code } : {}),
+    },
     [
       ...[`node ${nodeId}`, `data ${data}`, ...addresses.map((one) => `address ${one}`)],
       ...(metrics ? [`metrics ${metrics.url}/metrics`] : []),
@@ -136,7 +146,7 @@ export async function publish(
     return options.as === undefined ? line : { kind: 'chat', name: options.as, text: line }
   }
   const publishOptions = { signal, ...(options.ttl === undefined ? {} : { ttlMs: options.ttl * 1_000 }) }
-  const node = await openNode(options, 'client', directory, signal)
+  const node = await openNode(options, 'client', directory, output, signal)
   try {
     const send = async (line: string) => {
       const data = toData(line)
@@ -198,7 +208,7 @@ export async function subscribe(
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
-  const node = await openNode(options, 'client', undefined, signal)
+  const node = await openNode(options, 'client', undefined, output, signal)
   try {
     const done = Promise.withResolvers<void>()
     let seen = 0
@@ -248,7 +258,7 @@ export async function history(
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
-  const node = await openNode(options, 'client', undefined, signal)
+  const node = await openNode(options, 'client', undefined, output, signal)
   try {
     const pages: Message[][] = []
     let wanted = options.last ?? Number.POSITIVE_INFINITY
@@ -284,7 +294,7 @@ export async function inspect(
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
-  const node = await openNode(options, 'client', undefined, signal)
+  const node = await openNode(options, 'client', undefined, output, signal)
   try {
     const { pubsub } = node
     const [coordinator, replicas] = await Promise.all([pubsub.loadCoordinator(topic), pubsub.replicas(topic)])

@@ -5,6 +5,7 @@ import {
   type Identity,
   jittered,
   joinDht,
+  listenOnRelay,
   rejoinPauseMs,
   StickyError,
   systemRuntime,
@@ -22,22 +23,29 @@ const MAX_REJOIN_MS = 6_000
 
 export interface Joining {
   bridgeUrl: string
-  bootstrap: Bootstrap
+  /** What the bridge said when the node started. Undefined where it was away. */
+  bootstrap?: Bootstrap
   identity: Identity
   libp2p: DhtLibp2p
+  /** Whether others look for this node: then it is to be reached through the bridge's relay. */
+  stores: boolean
   /** Shown again each time the challenge is passed. */
   invitation?: string
+  /** The bridge has been joined again. */
+  onJoined?(): void
 }
 
 /** Rejects with TIMEOUT after 30 s, with UNREACHABLE when the relay cannot be dialled, or with ABORTED. */
 export async function joinThrough(
-  { bridgeUrl, bootstrap, libp2p }: Joining,
+  libp2p: DhtLibp2p,
+  bridgeUrl: string,
+  { relay }: Bootstrap,
   signal: AbortSignal,
 ): Promise<void> {
   for (let leftMs = JOIN_TIMEOUT_MS; leftMs > 0; leftMs -= ATTEMPT_MS) {
     const attempt = AbortSignal.timeout(ATTEMPT_MS)
     try {
-      return await joinDht(libp2p, [bootstrap.relay], { signal: AbortSignal.any([signal, attempt]) })
+      return await joinDht(libp2p, [relay], { signal: AbortSignal.any([signal, attempt]) })
     } catch (error) {
       if (signal.aborted || !attempt.aborted) throw error
       await Promise.all(
@@ -47,7 +55,7 @@ export async function joinThrough(
   }
   throw new StickyError(
     'TIMEOUT',
-    `The bridge at ${bridgeUrl} answers, but nobody can join through its relay ${bootstrap.relay}: 30 s have passed.`,
+    `The bridge at ${bridgeUrl} answers, but nobody can join through its relay ${relay}: 30 s have passed.`,
   )
 }
 
@@ -62,26 +70,29 @@ export interface RejoinOptions {
  * this; it resolves when no attempt is under way any more.
  */
 export function keepBridge(
-  { bridgeUrl, bootstrap, identity, libp2p, invitation }: Joining,
+  { bridgeUrl, bootstrap, identity, libp2p, stores, invitation, onJoined }: Joining,
   { rejoinMs, maxRejoinMs }: RejoinOptions = { rejoinMs: REJOIN_MS, maxRejoinMs: MAX_REJOIN_MS },
 ): () => Promise<void> {
   const stopped = new AbortController()
   const shown = invitation === undefined ? {} : { invitation }
-  let { serverId } = bootstrap
+  let bridge = bootstrap
   let waitMs = rejoinMs
   let timer: ReturnType<typeof setTimeout> | undefined
   let attempting = Promise.resolve()
 
-  const isConnected = () => libp2p.getConnections().some(({ remotePeer }) => String(remotePeer) === serverId)
+  const isConnected = () =>
+    libp2p.getConnections().some(({ remotePeer }) => String(remotePeer) === bridge?.serverId)
   const rejoin = async () => {
-    const found = await enterBridge(bridgeUrl, identity, stopped.signal, shown)
-    serverId = found.serverId
+    bridge = await enterBridge(bridgeUrl, identity, stopped.signal, shown)
     const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(ATTEMPT_MS)])
-    await joinDht(libp2p, [found.relay], { signal })
+    await joinDht(libp2p, [bridge.relay], { signal })
+    onJoined?.()
   }
   const look = async () => {
     try {
       if (!isConnected()) await rejoin()
+      // a bridge that was away at the start, or has come back as another one
+      if (stores && bridge !== undefined) await listenOnRelay(libp2p, bridge.relay)
       waitMs = rejoinMs
     } catch (error) {
       waitMs = rejoinPauseMs(error, waitMs, maxRejoinMs) // connections to others go on meanwhile

@@ -1,10 +1,15 @@
 import { join } from 'node:path'
 import {
+  asStickyError,
+  type Bootstrap,
   Cleanups,
   createLibp2pNetwork,
+  type DhtLibp2p,
   type DhtOptions,
   enterBridge,
+  type Identity,
   identityFromSeed,
+  joinDht,
   memoryStorage,
   StickyError,
   type Storage,
@@ -13,12 +18,19 @@ import { type PubSubOptions, StickyPubSub } from '../pubsub/index.ts'
 import { useNodeEd25519 } from './ed25519.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { joinThrough, keepBridge } from './keep-bridge.ts'
+import { KnownNodes } from './known-nodes.ts'
 import { openLevelStorage } from './object-store.ts'
 import { useNodeSha256 } from './sha256.ts'
 import { createNodeLibp2p, type NodeRole } from './transports.ts'
 
+/** As long as one attempt by the bridge. */
+const JOIN_KNOWN_MS = 10_000
+
 export interface NodeOptions {
-  /** The bridge to join through, e.g. http://127.0.0.1:8080. Without one the node starts a network of its own. */
+  /**
+   * The bridge to join through, e.g. http://127.0.0.1:8080. Without one the node starts a network of its own. Where it is
+   * away, a node with a `directory` joins through nodes that it knew before, and goes on asking the bridge.
+   */
   bridgeUrl?: string
   /** The text of an invitation, for a bridge that admits no strangers. */
   invitation?: string
@@ -43,6 +55,8 @@ export interface StickyNode extends AsyncDisposable {
   readonly nodeId: string
   readonly pubsub: StickyPubSub
   readonly addresses: string[]
+  /** Why the bridge could not be joined at the start, until it has been. */
+  readonly bridgeProblem: StickyError | undefined
   /** Storing nodes this one knows, itself included where it stores. */
   knownHolders(): Promise<number>
   close(): Promise<void>
@@ -69,16 +83,16 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
   const role = roleOf(options, storage)
   const identity = await identityFromSeed(seed)
   if (signal.aborted) throw new StickyError('ABORTED', 'The start was aborted.', { cause: signal.reason })
+  const known = await KnownNodes.open(storage)
   const shown = invitation === undefined ? {} : { invitation }
-  const bootstrap =
-    bridgeUrl === undefined ? undefined : await enterBridge(bridgeUrl, identity, signal, shown)
+  const way: Way = bridgeUrl === undefined ? {} : await askBridge(bridgeUrl, identity, shown, known, signal)
   const listen = options.listen ?? (role === 'client' ? [] : ['/ip4/127.0.0.1/tcp/0/ws'])
   const libp2p = await createNodeLibp2p({
     seed,
     role,
     listen,
     ...(options.announce ? { announce: options.announce } : {}),
-    ...(bootstrap && role !== 'client' ? { relay: bootstrap.relay } : {}),
+    ...(way.bootstrap && role !== 'client' ? { relay: way.bootstrap.relay } : {}),
   }).catch((error: unknown) => {
     throw listenError(error, listen)
   })
@@ -97,17 +111,24 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
     ...(options.pubsubOptions ? { options: options.pubsubOptions } : {}),
   })
   cleanups.add(() => pubsub.close())
-  if (bridgeUrl !== undefined && bootstrap !== undefined) {
-    const joining = { bridgeUrl, bootstrap, identity, libp2p, ...shown }
-    await joinThrough(joining, signal)
-    cleanups.add(keepBridge(joining))
+  if (bridgeUrl !== undefined) {
+    await joinNetwork(libp2p, bridgeUrl, way, known, signal)
+    const onJoined = () => {
+      delete way.problem
+    }
+    const joined = { bridgeUrl, identity, libp2p, stores: role !== 'client', onJoined }
+    cleanups.add(keepBridge({ ...joined, ...way, ...shown }))
   }
+  if (storage.persistent) cleanups.add(known.keep(libp2p, network))
   const close = () => cleanups.close()
   return {
     nodeId: identity.nodeId,
     pubsub,
     get addresses() {
       return libp2p.getMultiaddrs().map(String)
+    },
+    get bridgeProblem() {
+      return way.problem
     },
     knownHolders: async () => {
       const key = crypto.getRandomValues(new Uint8Array(32))
@@ -121,6 +142,42 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
     close,
     [Symbol.asyncDispose]: close,
   }
+}
+
+/** What the bridge said; or why it could not be asked, where there are others to join through. */
+interface Way {
+  bootstrap?: Bootstrap
+  problem?: StickyError
+}
+
+async function askBridge(
+  bridgeUrl: string,
+  identity: Identity,
+  shown: { invitation?: string },
+  { addresses }: KnownNodes,
+  signal: AbortSignal,
+): Promise<Way> {
+  try {
+    return { bootstrap: await enterBridge(bridgeUrl, identity, signal, shown) }
+  } catch (error) {
+    const problem = asStickyError(error, 'UNREACHABLE')
+    if (!problem.retryable || addresses.length === 0) throw problem
+    return { problem }
+  }
+}
+
+async function joinNetwork(
+  libp2p: DhtLibp2p,
+  bridgeUrl: string,
+  { bootstrap, problem }: Way,
+  { addresses }: KnownNodes,
+  signal: AbortSignal,
+): Promise<void> {
+  if (bootstrap !== undefined) return joinThrough(libp2p, bridgeUrl, bootstrap, signal)
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(JOIN_KNOWN_MS)])
+  await joinDht(libp2p, addresses, { signal: limit }).catch((error: unknown) => {
+    throw signal.aborted ? error : problem // where none of them answers it is the bridge that is missing
+  })
 }
 
 /** Others count on a durable node to have its records after a restart; in memory it holds them like a fleeting one. */

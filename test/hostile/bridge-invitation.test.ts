@@ -263,13 +263,9 @@ describe('a node at a bridge that is invite-only', () => {
     const { url: bridgeUrl, nodeId: serverId, address: relay } = bridge
     await pass(client)
     const libp2p = await createNodeLibp2p({ seed: seed(1), listen: [], role: 'fleeting' })
-    const joining = {
-      bridgeUrl,
-      bootstrap: { serverId, relay, challenge: '/auth' },
-      identity: client,
-      libp2p,
-    }
-    await joinThrough(joining, AbortSignal.timeout(8_000))
+    const bootstrap = { serverId, relay, challenge: '/auth' }
+    await joinThrough(libp2p, bridgeUrl, bootstrap, AbortSignal.timeout(8_000))
+    const joining = { bridgeUrl, bootstrap, identity: client, libp2p, stores: false }
     const stop = keepBridge(joining, { rejoinMs: 20, maxRejoinMs: 200 })
     const isJoined = () => expect(libp2p.getConnections()).toHaveLength(1)
     try {
