@@ -36,7 +36,7 @@ export default defineConfig({
           include: ['test/{unit,contract,integration,hostile}/**/*.test.ts', ...SMALL_PROCESSES],
           setupFiles: ['test/support/seed.ts'],
           maxWorkers: 3, // some of them mostly wait
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -48,7 +48,7 @@ export default defineConfig({
           include: ['test/{cluster,browser}/**/*.test.ts'],
           exclude: SMALL_PROCESSES,
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 1 },
         },
       },
       {
