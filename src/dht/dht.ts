@@ -1,6 +1,6 @@
 import { AntiEntropy } from './anti-entropy.ts'
 import { askInTurn } from './ask-in-turn.ts'
-import { sha256 } from './codec.ts'
+import { equalBytes, sha256 } from './codec.ts'
 import { asStickyError, StickyError } from './errors.ts'
 import { HeadComparer } from './head-comparer.ts'
 import { serveRecords } from './holder.ts'
@@ -148,11 +148,17 @@ export class Dht {
 
   /**
    * The heads of a key at a majority of its holders, with those behind repaired: after this every holder that answered
-   * has joined every head that was found and is one.
+   * has joined every head that was found and is one. `agree`: whether two heads say the same of what the caller reads,
+   * for one that is not interested in all of them; where all agree nothing is repaired.
    */
-  async readHeads(kind: string, key: Uint8Array, signal?: AbortSignal): Promise<HeadAnswer[]> {
+  async readHeads(
+    kind: string,
+    key: Uint8Array,
+    signal?: AbortSignal,
+    agree: (a: Uint8Array, b: Uint8Array) => boolean = equalBytes,
+  ): Promise<HeadAnswer[]> {
     const answers = await this.replicas.heads(kind, key, signal)
-    await new ReadRepair(this.store, this.rpc, kind, key, signal).run(answers)
+    await new ReadRepair(this.store, this.rpc, kind, key, signal).run(answers, agree)
     return answers
   }
 

@@ -26,13 +26,18 @@ export class ReadRepair {
     this.#signal = signal
   }
 
-  /** After it every holder that answered has joined every head that it could; the others' answers are errors. */
-  async run(answers: HeadAnswer[]): Promise<void> {
+  /**
+   * After it every holder that answered has joined every head that it could; the others' answers are errors. Nothing is
+   * joined where all of them agree.
+   */
+  async run(answers: HeadAnswer[], agree: (a: Uint8Array, b: Uint8Array) => boolean): Promise<void> {
     await this.#checkAll(answers)
     for (;;) {
       const alive = answers.filter(({ error }) => error === undefined)
       const first = mostShown(alive)
-      if (first === undefined || alive.every(({ head }) => isSame(head, first.head))) return
+      const shown = first?.head
+      if (first === undefined || shown === undefined) return
+      if (alive.every(({ head }) => head !== undefined && agree(head, shown))) return
       if (!(await this.#joinAt(first, alive))) continue
       requireNotAborted(this.#signal, 'The read')
       const others = alive.filter((answer) => answer !== first)
@@ -69,10 +74,10 @@ export class ReadRepair {
 
   /** False when what it then shows is no head: it is an error from there on. */
   async #joinAt(first: HeadAnswer, alive: HeadAnswer[]): Promise<boolean> {
-    for (const answer of alive) {
-      if (answer.head === undefined || isSame(answer.head, first.head)) continue
+    for (const { head, peer } of alive) {
+      if (head === undefined || this.#contains(first.head as Uint8Array, head)) continue
       try {
-        first.head = await this.#offer(answer.head, answer.peer, first.peer)
+        first.head = await this.#offer(head, peer, first.peer)
       } catch (error) {
         // who cannot be joined now stays behind until anti-entropy reaches it
         if (asStickyError(error, 'UNREACHABLE').code === 'TIMEOUT') break
@@ -82,6 +87,12 @@ export class ReadRepair {
       if (first.error !== undefined) return false
     }
     return true
+  }
+
+  /** By the heads themselves: whoever is asked to join one may say that it has. */
+  #contains(head: Uint8Array, other: Uint8Array): boolean {
+    const relation = this.#store.headKind(this.#kind).compare(other, head)
+    return relation === 'same' || relation === 'behind'
   }
 
   /** Those that refuse what `first` shows. Whoever did not get as far is an error for reasons of its own. */

@@ -1,12 +1,4 @@
-import {
-  type BlockReader,
-  type Dht,
-  type ExpectedHead,
-  type HeadAnswer,
-  type NodeId,
-  StickyError,
-  toHex,
-} from '../dht/index.ts'
+import { type BlockReader, type Dht, type ExpectedHead, type NodeId, toHex } from '../dht/index.ts'
 import { mapAhead } from './ahead.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
 import { Arrivals, type Arrived } from './arrivals.ts'
@@ -14,7 +6,7 @@ import { type Entry, entriesAfter, entriesBackward, loadMessages } from './colle
 import { versionBefore } from './collection-places.ts'
 import { type Coordinator, decodeCoordinator } from './coordinator.ts'
 import type { SubscriptionCounters } from './diagnostics.ts'
-import { isLeftBehind } from './left-behind.ts'
+import { agreeForJoin, headByMajority } from './head-by-majority.ts'
 import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
 import { Position } from './position.ts'
@@ -193,7 +185,7 @@ export class TopicReader {
   }
 
   /**
-   * Delivers everything added after the position. `quorum`: first ask a majority, and repair the source from it.
+   * Delivers everything added after the position. `quorum`: first ask a majority, and have the source repaired that lacks what others have.
    * `stoodAt`: how far it had come, where that is more than the position says.
    */
   async catchUp(source: NodeId, quorum: boolean, stoodAt = this.position): Promise<void> {
@@ -324,19 +316,11 @@ export class TopicReader {
     return isNew
   }
 
-  async #headAt(source: NodeId, quorum: boolean): Promise<Uint8Array | null> {
+  #headAt(source: NodeId, quorum: boolean): Promise<Uint8Array | null> {
     const { dht, topicKey, signal } = this.#init
     if (!quorum) return dht.headAt(COORDINATOR, topicKey, source)
-    const answers = await dht.readHeads(COORDINATOR, topicKey, signal)
-    const answer = answers.find(({ peer }) => peer === source)
-    // it may have nothing, or an old state, for ever: nobody repairs it
-    if (answer === undefined)
-      throw new StickyError('CONFLICT', `${source} is no replica of the topic any more.`)
-    if (answer.error !== undefined) throw answer.error
-    const versionOf = ({ head }: HeadAnswer) => (head === undefined ? 0 : decodeCoordinator(head).version)
-    if (isLeftBehind(versionOf(answer), answers.map(versionOf)))
-      throw new StickyError('CONFLICT', `${source} does not take what the other replicas have.`)
-    return answer.head ?? null
+    const agree = this.#joined ? undefined : agreeForJoin(this.position)
+    return headByMajority(dht, topicKey, source, signal, agree)
   }
 
   #blocksOf(source: NodeId, signal = this.#init.signal): BlockReader {

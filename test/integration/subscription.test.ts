@@ -1,7 +1,10 @@
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { memoryStorage, type Runtime, type Storage, systemRuntime } from '../../src/dht/index.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
+import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
 import type { Message } from '../../src/pubsub/index.ts'
+import { COORDINATOR } from '../../src/pubsub/options.ts'
+import { assignedReplicas } from '../../src/pubsub/statements.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
@@ -46,6 +49,82 @@ describe('a subscription without the whole history', () => {
     expect(seen.map((message) => message.data)).toEqual([...historic, 4, 5])
     expect(seen.map((message) => message.historic)).toEqual([...historic.map(() => true), false, false])
     expect(ends).toMatchObject([{ count: historic.length }])
+  })
+
+  describe('and a replica that has not taken the last commit', () => {
+    let behind: MemoryNode
+    let publisher: MemoryNode
+    let others: MemoryNode[]
+    /** One whose replica it is. */
+    let reader: MemoryNode
+
+    const versions = async () => {
+      const answers = await publisher.pubsub.dht.replicas.heads(COORDINATOR, await topicKeyOf('room'))
+      return answers.map(({ head }) => (head === undefined ? 0 : decodeCoordinator(head).version))
+    }
+    /** Gives the version that both others have then. */
+    async function commitWithoutIt(commit: () => Promise<unknown>): Promise<number> {
+      await until(async () => new Set(await versions()).size === 1)
+      for (const { network } of others) network.blackholes.add(behind.pubsub.nodeId)
+      await commit()
+      await until(async () => new Set(await versions()).size === 2)
+      for (const { network } of others) network.blackholes.clear()
+      return Math.max(...(await versions()))
+    }
+    const attached = () => behind.pubsub.counters().attachedSubscribers
+    const offers = ({ pubsub }: MemoryNode) =>
+      pubsub.dht.rpc.counters.methods[recordMethods.offer.name]?.begun ?? 0
+
+    beforeEach(async () => {
+      await network(3, { dhtOptions: { antiEntropyMs: 600_000, requestTimeoutMs: 200 } })
+      publisher = await client()
+      const topicKey = await topicKeyOf('room')
+      const set = await publisher.pubsub.dht.replicas.set(topicKey)
+      const isLast = ({ pubsub }: MemoryNode) => pubsub.nodeId === set.at(-1)?.nodeId
+      behind = net.nodes.find(isLast) as MemoryNode // not the initiator
+      others = net.nodes.filter((node) => node.network.stores && !isLast(node))
+      do reader = await client()
+      while ((await assignedReplicas(reader.pubsub.nodeId, topicKey, set))[0] !== behind.pubsub.nodeId)
+      await publisher.pubsub.publish('room', 1)
+    })
+
+    it('has it repaired first where it lacks a message', async () => {
+      await commitWithoutIt(() => publisher.pubsub.publish('room', 2))
+      const seen: unknown[] = []
+      await reader.pubsub.subscribe('room', {
+        history: { last: 9 },
+        onMessage: ({ data }) => seen.push(data),
+      })
+      expect(offers(reader)).toBeGreaterThan(0)
+      await until(() => seen.length === 2)
+      expect(seen).toEqual([1, 2])
+    })
+
+    it('waits for no repair where it lacks a subscriber', async () => {
+      await commitWithoutIt(() => publisher.pubsub.subscribe('room'))
+      const before = attached()
+      const seen: unknown[] = []
+      await reader.pubsub.subscribe('room', {
+        history: { last: 9 },
+        onMessage: ({ data }) => seen.push(data),
+      })
+      expect(offers(reader)).toBe(0)
+      await until(() => seen.length === 1)
+      expect(attached()).toBe(before + 1)
+    })
+
+    it('does not begin anew where it lacks a subscriber, and the reader has seen everything', async () => {
+      const lastSeenVersion = await commitWithoutIt(() => publisher.pubsub.subscribe('room'))
+      const before = attached()
+      const seen: unknown[] = []
+      const onMessage = ({ data }: Message) => void seen.push(data)
+      const subscription = await reader.pubsub.subscribe('room', { lastSeenVersion, onMessage })
+      await until(() => subscription.status === 'synced')
+      expect(attached()).toBe(before + 1)
+      await publisher.pubsub.publish('room', 2)
+      await until(() => seen.length > 0)
+      expect(seen).toEqual([2])
+    })
   })
 
   it('reads the end of the topic at its replica while the others are asked for theirs', async () => {

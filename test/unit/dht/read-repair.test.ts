@@ -84,3 +84,40 @@ describe('a read of heads with a liar among the holders', () => {
     expect(toHex(head as Uint8Array)).toBe(toHex((await honest[0].head()) as Uint8Array))
   })
 })
+
+describe('a read of heads that differ', () => {
+  const offers = () => reader.dht.rpc.counters.methods[recordMethods.offer.name]?.begun ?? 0
+
+  it('joins nothing where they agree on what is read', async () => {
+    const answers = await reader.dht.readHeads(KIND, topicKey, undefined, () => true)
+    expect(offers()).toBeGreaterThan(0) // one has none, and lacks what is read
+    const before = offers()
+    await honest[1].commit(1)
+    const again = await reader.dht.readHeads(KIND, topicKey, undefined, () => true)
+    expect(offers()).toBe(before)
+    expect(new Set(again.map(({ head }) => toHex(head as Uint8Array))).size).toBe(2)
+    expect(answers).toHaveLength(again.length)
+  })
+
+  it('has one joined that a liar showed and would not give, if another holder has it', async () => {
+    const [first, second, third] = honest
+    for (const to of [third, await net.add()])
+      await to.dht.pull(KIND, topicKey, (await first.head()) as Uint8Array, first.nodeId)
+    const other = (await second.head()) as Uint8Array
+    let asked = 0
+    await lieWith((head) => (asked++ === 0 ? other : head))
+    await reader.dht.readHeads(KIND, topicKey)
+    expect(asked).toBeGreaterThan(1)
+    expect(await messageCount(first)).toBe(7)
+  })
+
+  it('shows each of them once to the holder that joins them, however many have it', async () => {
+    const [first, second, third] = honest
+    const give = async (from: DhtNode, to: DhtNode) =>
+      to.dht.pull(KIND, topicKey, (await from.head()) as Uint8Array, from.nodeId)
+    await give(first, third)
+    for (const from of [first, second]) await give(from, await net.add())
+    await reader.dht.readHeads(KIND, topicKey)
+    expect(offers()).toBe(1 + 4) // one of the three with the first head joins the second one, and is shown to four
+  })
+})
