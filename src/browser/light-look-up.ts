@@ -30,6 +30,8 @@ export interface LookUpInit {
   /** Whom `peer` knows close to the target. */
   ask(peer: NodeId): Promise<NodeId[]>
   placeOf(peer: NodeId): Promise<Uint8Array>
+  /** Whether those who were named, fewer than a bucket, are all that there are: one answer alone does not tell. */
+  areAll(peers: NodeId[]): boolean
   /** Ends the look-up: it gives what it has found. */
   signal: AbortSignal
   options: QuestionOptions
@@ -61,20 +63,27 @@ export async function lookUp(init: LookUpInit): Promise<Found<NodeId>> {
       if (!signal.aborted) peer.state = 'silent'
     }
   }
-  for (const together of seeds)
-    if (found.size === 0) await Promise.allSettled(together.map(async (seed) => take(await ask(seed))))
-  if (found.size < options.bucketPeers)
-    return { peers: [...found.keys()], extent: found.size > 0 ? 'all' : 'some' }
-  for (let questions = 0; questions < options.maxQuestions && !signal.aborted; ) {
+  let haveAnswered = false
+  for (const together of seeds) {
+    if (found.size > 0) break
+    const answers = await Promise.allSettled(together.map(async (seed) => take(await ask(seed))))
+    haveAnswered = answers.length > 0 && answers.every(({ status }) => status === 'fulfilled')
+  }
+  if (found.size < options.bucketPeers) {
+    const peers = [...found.keys()]
+    return { peers, extent: haveAnswered && init.areAll(peers) ? 'all' : 'some' }
+  }
+  let isOver = false
+  for (let questions = 0; questions < options.maxQuestions && !signal.aborted && !isOver; ) {
     const next = closest(found, options.closestAsked)
       .filter(({ state }) => state === 'named')
       .slice(0, Math.min(options.questionsAtOnce, options.maxQuestions - questions))
-    if (next.length === 0) break
+    isOver = next.length === 0
     questions += next.length
     await Promise.all(next.map(question))
   }
   const peers = closest(found, MAX_RESULTS).map(({ nodeId }) => nodeId)
-  return { peers, extent: signal.aborted ? 'some' : 'closest' }
+  return { peers, extent: isOver && !signal.aborted ? 'closest' : 'some' }
 }
 
 /** Four times what is asked for: some of them may be no holders. */

@@ -107,8 +107,8 @@ export class LightNetwork implements PeerNetwork {
   #topologyTimer: Timer | undefined
   #watchTimer: Timer | undefined
   #watchMs = 0
-  /** Whom the bridge named last. */
-  #neighbours = ''
+  /** Whom the bridge named last as close to this node. */
+  #neighbours: ReadonlySet<NodeId> = new Set()
   #isClosed = false
 
   constructor(init: LightNetworkInit, key: Awaited<ReturnType<typeof lightKeyOf>>) {
@@ -326,9 +326,20 @@ export class LightNetwork implements PeerNetwork {
       find: ({ key, target, signal }: FindRequest) => {
         const question = findNodeRequest(key)
         const ask = (peer: NodeId) => this.#ask(peer, protocol, question, signal)
-        return lookUp({ target, seeds: this.#seeds(), ask, placeOf, signal, options: this.#options })
+        const areAll = (peers: NodeId[]) => this.#areAll(peers, protocol)
+        return lookUp({ target, seeds: this.#seeds(), ask, placeOf, areAll, signal, options: this.#options })
       },
     }
+  }
+
+  /**
+   * Those around a key and those around this node are the same ones only where there are no others. A peer of which the
+   * bridge knows no address it does not name, so fewer than it could name may still be a part.
+   */
+  #areAll(peers: NodeId[], protocol: string): boolean {
+    const areNeighbours = peers.every((peer) => this.#neighbours.has(peer))
+    const isWhole = protocol === KAD_DURABLE_PROTOCOL || peers.length === this.#neighbours.size
+    return areNeighbours && isWhole && this.#neighbours.size < this.#options.bucketPeers
   }
 
   #seeds(): NodeId[][] {
@@ -352,8 +363,9 @@ export class LightNetwork implements PeerNetwork {
     const bridge = this.#pool.bridgeId as NodeId
     const question = findNodeRequest(peerIdBytesOf(this.self))
     const named = await this.#ask(bridge, KAD_PROTOCOL, question, signal)
-    const neighbours = named.toSorted().join()
-    const isOther = neighbours !== this.#neighbours
+    const neighbours = new Set(named)
+    const before = this.#neighbours
+    const isOther = neighbours.size !== before.size || named.some((peer) => !before.has(peer))
     this.#neighbours = neighbours
     return isOther
   }

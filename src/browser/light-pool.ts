@@ -141,7 +141,7 @@ export class LightPool {
     const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(dialMs)])
     const dial = this.#dialEach(peer, signal).finally(() => this.#dials.delete(peer))
     this.#dials.set(peer, dial)
-    dial.catch(() => undefined) // those who asked may have gone
+    dial.catch(() => this.#init.book.forgetProfile(peer)) // it may have gone; so may those who asked
     return dial
   }
 

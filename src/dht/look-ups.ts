@@ -45,7 +45,7 @@ export interface FindRequest {
 export interface Found<Peer> {
   /** The closest first, where it is known who they are. */
   peers: Peer[]
-  /** A whole bucket of the closest, or all that the DHT has; or whoever had answered when it was cut off. */
+  /** A whole bucket of the closest, or all that the DHT has; or some, of whom that is not known, e.g. after it was cut off. */
   extent: 'closest' | 'all' | 'some'
 }
 
@@ -57,6 +57,8 @@ interface Region<Peer> {
   members: number
   peers: Peer[]
   atMs: number
+  /** As of when it was begun. */
+  changes: number
 }
 
 export interface LookUpRequest extends FindRequest {
@@ -79,6 +81,8 @@ export class LookUps<Peer> {
   readonly #running = new Set<Uint8Array>()
   /** To be called when one has ended, in the order in which they came. */
   readonly #waiting = new Set<() => void>()
+  /** How often peers have come or gone. */
+  #changes = 0
 
   constructor(finder: Finder<Peer>, runtime: Runtime, options: LookUpOptions) {
     this.#finder = finder
@@ -86,23 +90,25 @@ export class LookUps<Peer> {
     this.#options = options
   }
 
-  /** Nobody where its turn did not come within a look-up's time: then the caller has to do with whom it knows. Throws the signal's reason. */
+  /** Where its turn did not come within a look-up's time, whom others have found, from anywhere. Throws the signal's reason. */
   async find(request: LookUpRequest): Promise<Peer[]> {
     const endMs = this.#runtime.monotonicNow() + this.#options.lookUpTimeoutMs
+    const changes = this.#changes
     for (;;) {
       request.signal.throwIfAborted()
       if (!this.#finder.canAsk()) return []
-      const region = this.#regionOf(request)
+      const region = this.#regionOf(request, changes)
       if (region !== undefined) return region.peers
       if (this.#mayBegin(request)) return this.#lookUp(request)
       const leftMs = endMs - this.#runtime.monotonicNow()
-      if (leftMs <= 0) return []
+      if (leftMs <= 0) return this.#regions.flatMap(({ peers }) => peers)
       await this.#nextEnd(leftMs, request.signal)
     }
   }
 
   /** Peers came or went: what was found may miss somebody. */
   forget(): void {
+    this.#changes += 1
     this.#regions = []
   }
 
@@ -121,10 +127,12 @@ export class LookUps<Peer> {
     })
   }
 
-  #regionOf({ target, needed }: LookUpRequest): Region<Peer> | undefined {
+  /** What was begun before the last change may miss somebody; for who asked before it too it does. */
+  #regionOf({ target, needed }: LookUpRequest, changes: number): Region<Peer> | undefined {
     const oldestMs = this.#runtime.monotonicNow() - this.#options.lookUpReuseMs
     return this.#regions.findLast(
       (region) =>
+        region.changes >= changes &&
         region.atMs >= oldestMs &&
         answersFor(region, needed) &&
         commonBits(region.target, target) >= region.bits,
@@ -146,38 +154,42 @@ export class LookUps<Peer> {
     const timer = this.#runtime.setTimer(stop, this.#options.lookUpTimeoutMs)
     signal.addEventListener('abort', stop, { once: true })
     this.#running.add(target)
+    const changes = this.#changes
     let region: Region<Peer> | undefined
     try {
       const found = await this.#finder.find({ ...request, signal: limit.signal })
-      region = await this.#regionAround(target, found)
+      region = await this.#regionAround(target, found, changes)
       return found.peers
     } finally {
       timer.clear()
       signal.removeEventListener('abort', stop)
       this.#running.delete(target)
-      this.#learn(region, needed)
+      this.#learn(region, needed, limit.signal.aborted)
       for (const goOn of [...this.#waiting]) goOn()
     }
   }
 
   /** The farthest one of a bucket may have neighbours that were not found; who shares more bits with the target than it has none. */
-  async #regionAround(target: Uint8Array, { peers, extent }: Found<Peer>): Promise<Region<Peer> | undefined> {
+  async #regionAround(
+    target: Uint8Array,
+    { peers, extent }: Found<Peer>,
+    changes: number,
+  ): Promise<Region<Peer> | undefined> {
     if (extent === 'some') return undefined
     const places = await Promise.all(peers.slice(0, BUCKET_PEERS).map((peer) => this.#finder.placeOf(peer)))
     const shared = places.map((place) => commonBits(place, target))
     const bits = extent === 'all' ? 0 : Math.min(...shared) + 1
     const members = shared.filter((count) => count >= bits).length
-    return { target, bits, members, peers, atMs: this.#runtime.monotonicNow() }
+    return { target, bits, members, peers, atMs: this.#runtime.monotonicNow(), changes }
   }
 
-  #learn(region: Region<Peer> | undefined, needed: number): void {
-    if (region === undefined) {
-      this.#atOnce = 1
-      return
-    }
-    this.#atOnce = Math.min(2 * this.#atOnce, this.#options.maxLookUps)
+  #learn(region: Region<Peer> | undefined, needed: number, wasCut: boolean): void {
+    this.#atOnce = wasCut ? 1 : Math.min(2 * this.#atOnce, this.#options.maxLookUps)
+    if (wasCut) return
     // where one answers for nobody else, nobody waits for it
-    this.#usualBits = answersFor(region, needed) ? region.bits : Number.POSITIVE_INFINITY
+    const isOfUse = region !== undefined && answersFor(region, needed)
+    this.#usualBits = isOfUse ? region.bits : Number.POSITIVE_INFINITY
+    if (region === undefined) return
     const oldestMs = region.atMs - this.#options.lookUpReuseMs
     this.#regions = this.#regions.filter(({ atMs }) => atMs >= oldestMs)
     if (this.#regions.length >= MAX_REGIONS) this.#regions.shift()

@@ -40,7 +40,6 @@ let dialled: number
 const LIMITS: Partial<LightNetworkOptions> = {
   questionMs: 500,
   lookUpTimeoutMs: 2_000,
-  lookUpReuseMs: 0, // each asks anew
   directMs: 200,
   dialMs: 800,
 }

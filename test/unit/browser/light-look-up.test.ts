@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { DEFAULT_QUESTION_OPTIONS, lookUp } from '../../../src/browser/light-look-up.ts'
 import { distanceBetween } from '../../../src/dht/closest.ts'
 import { compareBytes, sha256 } from '../../../src/dht/codec.ts'
+import { DEFAULT_LOOK_UP_OPTIONS, type Finder, LookUps } from '../../../src/dht/look-ups.ts'
+import { systemRuntime } from '../../../src/dht/runtime.ts'
 
 /** Look-ups in networks of which nobody knows all. */
 
@@ -43,9 +45,13 @@ const tables = new Map(
 interface Asked {
   dead?: Set<string>
   lie?: (peer: string) => string[] | undefined
+  areAll?: (peers: string[]) => boolean
 }
 
-async function find(target: Uint8Array, { dead = new Set(), lie = () => undefined }: Asked = {}) {
+async function find(
+  target: Uint8Array,
+  { dead = new Set(), lie = () => undefined, areAll = () => true }: Asked = {},
+) {
   const asked: string[] = []
   let atOnce = 0
   let mostAtOnce = 0
@@ -64,6 +70,7 @@ async function find(target: Uint8Array, { dead = new Set(), lie = () => undefine
     seeds: [['node 0']],
     ask,
     placeOf,
+    areAll,
     signal,
     options: OPTIONS,
   })
@@ -111,6 +118,41 @@ describe('a look-up', () => {
     expect(found.length).toBeLessThanOrEqual(64)
   })
 
+  it('is not sure of the closest where it has asked as many as it may, and the closest do not answer', async () => {
+    const invented = Array.from({ length: 400 }, (_, i) => `invented ${i}`)
+    await Promise.all(invented.map(placeOf))
+    for (const target of targets) {
+      const lie = (peer: string) => (peer === 'node 0' ? near(target, invented, 40) : undefined)
+      const { found, extent } = await find(target, { lie, dead: new Set(invented) })
+      expect(found.length).toBeGreaterThan(0)
+      expect(extent).toBe('some')
+    }
+  })
+
+  it('answers for the keys around its own as look-ups of them would', async () => {
+    let lookedUp = 0
+    const finder: Finder<string> = {
+      canAsk: () => true,
+      placeOf,
+      find: async ({ target }) => {
+        lookedUp += 1
+        const { found: peers, extent } = await find(target)
+        return { peers, extent }
+      },
+    }
+    const lookUps = new LookUps(finder, systemRuntime, DEFAULT_LOOK_UP_OPTIONS)
+    const { signal } = new AbortController()
+    const keys = Array.from({ length: 2_000 }, (_, i) => Uint8Array.of(i >> 8, i & 255))
+    const places = await Promise.all(keys.map((key) => sha256(key)))
+    const close = places.filter(([first = 0]) => first >> 4 === 7) // as they lie at one holder
+    expect(close.length).toBeGreaterThan(60)
+    for (const target of close) {
+      const peers = await lookUps.find({ key: target, target, needed: 8, signal })
+      expect(near(target, peers, 8)).toEqual(near(target, names, 8))
+    }
+    expect(lookedUp).toBeLessThan(close.length)
+  })
+
   it('asks nobody but the seed where that names all there are', async () => {
     const { found, extent, asked } = await find(targets[0] as Uint8Array, {
       lie: () => ['node 1', 'node 2', 'node 1'],
@@ -122,6 +164,7 @@ describe('a look-up', () => {
     const init = {
       target: targets[0] as Uint8Array,
       placeOf,
+      areAll: () => true,
       signal: AbortSignal.timeout(15_000),
       options: OPTIONS,
     }
@@ -131,6 +174,8 @@ describe('a look-up', () => {
     }
     const second = await lookUp({ ...init, ask, seeds: [['down'], ['node 3']] })
     expect(second).toEqual({ peers: ['node 1'], extent: 'all' })
+    const unsure = await lookUp({ ...init, ask, areAll: () => false, seeds: [['node 3']] })
+    expect(unsure).toEqual({ peers: ['node 1'], extent: 'some' })
     const none = await lookUp({ ...init, ask, seeds: [['down'], []] })
     expect(none).toEqual({ peers: [], extent: 'some' })
   })

@@ -129,6 +129,18 @@ describe('what one look-up found', () => {
     expect(network.looked).toEqual(['a', 'a'])
   })
 
+  it('is not for who asks after they did, where it was begun before', async () => {
+    const network = new Network(300)
+    const over = Promise.withResolvers<void>()
+    network.until = over.promise
+    const before = [network.find('a'), network.find('a')]
+    network.lookUps.forget()
+    const after = network.find('a')
+    over.resolve()
+    for (const peers of await Promise.all([...before, after])) expect(peers).toHaveLength(BUCKET_PEERS)
+    expect(network.looked).toEqual(['a', 'a'])
+  })
+
   it('answers for all keys where it is fewer peers than a bucket holds, for no others where a part is missing', async () => {
     const small = new Network(BUCKET_PEERS - 1)
     for (const key of keysApart()) expect(await small.find(key)).toEqual(small.closest(key))
@@ -197,8 +209,20 @@ describe('look-ups', () => {
     network.runtime.advance(OPTIONS.lookUpTimeoutMs)
     const found = await Promise.all(all)
     expect(network.looked).toHaveLength(1)
-    expect(found.filter((peers) => peers.length === 0)).toHaveLength(999) // the routing table has to answer
+    expect(found.filter((peers) => peers.length === 0)).toHaveLength(999) // others know somebody, or nobody
     expect(network.runtime.waiting).toBe(0)
+  })
+
+  it('give who waits in vain whom others have found', async () => {
+    const network = new Network(2_000)
+    await network.find('far')
+    network.until = new Promise(() => undefined)
+    const [first, second] = keysApart()
+    const all = [network.find(first as string), network.find(second as string)]
+    const third = network.find('very far')
+    network.runtime.advance(OPTIONS.lookUpTimeoutMs)
+    await Promise.all(all)
+    expect(await third).toHaveLength(BUCKET_PEERS)
   })
 
   it('are not made with nobody to ask', async () => {
