@@ -1,6 +1,6 @@
 import type { Libp2p, PeerId } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
-import { asStickyError } from './errors.ts'
+import { asStickyError, StickyError } from './errors.ts'
 import { jittered, type Runtime, systemRuntime, type Timer } from './runtime.ts'
 
 /** What the circuit relay transport offers beyond its published type. */
@@ -90,6 +90,9 @@ function relaysOf(libp2p: Libp2p): Set<string | undefined> {
   return known
 }
 
+/** A listener is never closed: libp2p would give up the places at all relays with it. Mostly there is one. */
+const MAX_RELAYS = 8
+
 const idOfRelay = (relay: string): string | undefined => relay.split('/p2p/').at(-1)
 
 /**
@@ -103,6 +106,11 @@ export async function listenOnRelay(
 ): Promise<void> {
   const relayId = idOfRelay(relay)
   if (relaysOf(libp2p).has(relayId)) return
+  if (relaysOf(libp2p).size >= MAX_RELAYS)
+    throw new StickyError(
+      'UNREACHABLE',
+      `This node has had places at ${MAX_RELAYS} relays. Restart it for another one.`,
+    )
   const manager = transportManager(libp2p)
   let failure: unknown
   try {

@@ -31,7 +31,7 @@ export interface Joining {
   stores: boolean
   /** Shown again each time the challenge is passed. */
   invitation?: string
-  /** The bridge has been joined again. */
+  /** At each look that finds the bridge connected. */
   onJoined?(): void
 }
 
@@ -74,6 +74,7 @@ export function keepBridge(
   { rejoinMs, maxRejoinMs }: RejoinOptions = { rejoinMs: REJOIN_MS, maxRejoinMs: MAX_REJOIN_MS },
 ): () => Promise<void> {
   const stopped = new AbortController()
+  const over = new Promise((resolve) => stopped.signal.addEventListener('abort', resolve))
   const shown = invitation === undefined ? {} : { invitation }
   let bridge = bootstrap
   let waitMs = rejoinMs
@@ -86,13 +87,14 @@ export function keepBridge(
     bridge = await enterBridge(bridgeUrl, identity, stopped.signal, shown)
     const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(ATTEMPT_MS)])
     await joinDht(libp2p, [bridge.relay], { signal })
-    onJoined?.()
   }
   const look = async () => {
     try {
       if (!isConnected()) await rejoin()
+      if (stopped.signal.aborted) return
+      onJoined?.()
       // a bridge that was away at the start, or has come back as another one
-      if (stores && bridge !== undefined) await listenOnRelay(libp2p, bridge.relay)
+      if (stores && bridge !== undefined) await Promise.race([listenOnRelay(libp2p, bridge.relay), over])
       waitMs = rejoinMs
     } catch (error) {
       waitMs = rejoinPauseMs(error, waitMs, maxRejoinMs) // connections to others go on meanwhile

@@ -9,7 +9,6 @@ import {
   enterBridge,
   type Identity,
   identityFromSeed,
-  joinDht,
   memoryStorage,
   StickyError,
   type Storage,
@@ -22,9 +21,6 @@ import { KnownNodes } from './known-nodes.ts'
 import { openLevelStorage } from './object-store.ts'
 import { useNodeSha256 } from './sha256.ts'
 import { createNodeLibp2p, type NodeRole } from './transports.ts'
-
-/** As long as one attempt by the bridge. */
-const JOIN_KNOWN_MS = 10_000
 
 export interface NodeOptions {
   /**
@@ -83,7 +79,7 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
   const role = roleOf(options, storage)
   const identity = await identityFromSeed(seed)
   if (signal.aborted) throw new StickyError('ABORTED', 'The start was aborted.', { cause: signal.reason })
-  const known = await KnownNodes.open(storage)
+  const known = await KnownNodes.open(storage, bridgeUrl ?? '')
   const shown = invitation === undefined ? {} : { invitation }
   const way: Way = bridgeUrl === undefined ? {} : await askBridge(bridgeUrl, identity, shown, known, signal)
   const listen = options.listen ?? (role === 'client' ? [] : ['/ip4/127.0.0.1/tcp/0/ws'])
@@ -118,8 +114,8 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
     }
     const joined = { bridgeUrl, identity, libp2p, stores: role !== 'client', onJoined }
     cleanups.add(keepBridge({ ...joined, ...way, ...shown }))
+    if (storage.persistent) cleanups.add(known.keep(libp2p, network))
   }
-  if (storage.persistent) cleanups.add(known.keep(libp2p, network))
   const close = () => cleanups.close()
   return {
     nodeId: identity.nodeId,
@@ -154,14 +150,14 @@ async function askBridge(
   bridgeUrl: string,
   identity: Identity,
   shown: { invitation?: string },
-  { addresses }: KnownNodes,
+  known: KnownNodes,
   signal: AbortSignal,
 ): Promise<Way> {
   try {
     return { bootstrap: await enterBridge(bridgeUrl, identity, signal, shown) }
   } catch (error) {
     const problem = asStickyError(error, 'UNREACHABLE')
-    if (!problem.retryable || addresses.length === 0) throw problem
+    if (!problem.retryable || known.size === 0) throw problem
     return { problem }
   }
 }
@@ -170,14 +166,11 @@ async function joinNetwork(
   libp2p: DhtLibp2p,
   bridgeUrl: string,
   { bootstrap, problem }: Way,
-  { addresses }: KnownNodes,
+  known: KnownNodes,
   signal: AbortSignal,
 ): Promise<void> {
   if (bootstrap !== undefined) return joinThrough(libp2p, bridgeUrl, bootstrap, signal)
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(JOIN_KNOWN_MS)])
-  await joinDht(libp2p, addresses, { signal: limit }).catch((error: unknown) => {
-    throw signal.aborted ? error : problem // where none of them answers it is the bridge that is missing
-  })
+  if (!(await known.join(libp2p, signal))) throw problem // it is the bridge that is missing
 }
 
 /** Others count on a durable node to have its records after a restart; in memory it holds them like a fleeting one. */

@@ -7,6 +7,7 @@ import { encode, StickyError } from '../../src/dht/index.ts'
 import { runNode } from '../../src/node/commands.ts'
 import { createNode, type NodeOptions, openLevelStorage, type StickyNode } from '../../src/node/index.ts'
 import type { Output } from '../../src/node/output.ts'
+import { freePort } from '../support/proxied.ts'
 
 /** A node whose bridge is away when it starts joins through the nodes that it knew. */
 
@@ -77,6 +78,23 @@ describe('a node whose bridge is away', () => {
     expect(await client.pubsub.publish('topic', 'text')).toMatchObject({ replicas: 1 })
   }, 60_000)
 
+  it('starts where nobody is left running, as soon as one that it knew does so too', async () => {
+    await neighbour.pubsub.publish('topic', 'before')
+    const at = async () => ({ listen: [`/ip4/127.0.0.1/tcp/${await freePort()}/ws`] })
+    const [first, second] = [await at(), await at()]
+    await neighbour.close()
+    neighbour = await start('neighbour', first)
+    await acquainted('holder', second)
+    await neighbour.close()
+    await bridge.close()
+    const nodes = await Promise.all([start('neighbour', first), start('holder', second)])
+    for (const node of nodes) {
+      await knows(node, 2)
+      const page = await node.pubsub.history('topic')
+      expect(page.messages.map(({ data }) => data)).toEqual(['before'])
+    }
+  }, 60_000)
+
   it('does not start where nobody answers that it knew, says that of the bridge, and lets go of its folder', async () => {
     await acquainted('holder')
     await bridge.close()
@@ -85,11 +103,21 @@ describe('a node whose bridge is away', () => {
     await (await openLevelStorage(join(inFolder('holder'), 'records'))).close()
   }, 60_000)
 
+  it('joins none that it knew by another bridge', async () => {
+    await acquainted('holder')
+    const other = keep(await startBridge({ seed: new Uint8Array(32).fill(53), port: 0 }))
+    await other.close()
+    const options = { bridgeUrl: other.url }
+    await expect(start('holder', options)).rejects.toThrow(`No bridge answers at ${other.url}`)
+  }, 60_000)
+
   it('knows nobody where what it has kept cannot be read', async () => {
     await acquainted('holder')
     await bridge.close()
     const storage = await openLevelStorage(join(inFolder('holder'), 'records'))
-    await storage.write([{ type: 'put', key: 'known-nodes', value: encode({ v: 1, nodes: 'all' }) }])
+    await storage.write([
+      { type: 'put', key: 'known-nodes', value: encode({ v: 1, bridge: url, nodes: 'all' }) },
+    ])
     await storage.close()
     await expect(start('holder')).rejects.toMatchObject({ code: 'UNREACHABLE' })
   }, 60_000)
