@@ -17,6 +17,12 @@ interface Replaced {
 
 const REPLACED: Replaced[] = [
   { source: /\/generated-prefix-list(-browser)?\.js$/, by: '@libp2p/kad-dht', with: 'kad-prefixes' },
+  {
+    source:
+      /\/(content-(fetching|routing)\/index|providers|reprovider|handlers\/(add-provider|get-providers|get-value|put-value))\.js$/,
+    by: '@libp2p/kad-dht',
+    with: 'no-dht-records',
+  },
   { source: /^\.\/(rsa|ecdsa)\/utils\.js$/, by: '@libp2p/crypto', with: 'no-other-keys' },
   { source: /^@libp2p\/logger$/, by: '/libp2p/', with: 'no-libp2p-log' },
   { source: /^@noble\/curves\/secp256k1(\.js)?$/, by: '@libp2p/crypto', with: 'no-secp256k1' },
@@ -27,7 +33,7 @@ const REPLACED: Replaced[] = [
 
 /**
  * Leaves out of a page what a node in a tab does not use of libp2p: kad-dht's list of prefixes, by an equivalent that is
- * computed, kinds of keys that no node has, masks but for those of IPv4, the emoji among the bases, addresses
+ * computed, its values and providers, kinds of keys that no node has, masks but for those of IPv4, the emoji among the bases, addresses
  * that are looked up by DNS, and libp2p's debug log. In vite.config: `plugins: [smallLibp2p()]`.
  */
 export function smallLibp2p(): SmallLibp2p {

@@ -38,10 +38,25 @@ export const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000, 
  */
 const QUESTIONS = { minTimeout: 2_500, maxTimeout: 2_500 }
 
+/** What kad-dht offers beyond its published type. */
+interface WithHandlers {
+  rpc: { handlers: Record<string, unknown> }
+}
+
+/** Of its messages, those that look for peers. */
+const ROUTING: ReadonlySet<string> = new Set(['FIND_NODE', 'PING'])
+
+/** It would keep values and provider records for whoever sends some, in memory and without a bound; nobody asks for them. */
+function onlyRouting(kad: KadDHT): KadDHT {
+  const { handlers } = (kad as unknown as WithHandlers).rpc
+  for (const message of Object.keys(handlers)) if (!ROUTING.has(message)) delete handlers[message]
+  return kad
+}
+
 /** The two DHT services of a node. The libp2p node must also run ping, identify and identifyPush. */
 export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
-  const service = (name: string, protocol: string, mode: DhtMode) =>
-    kadDHT({
+  const service = (name: string, protocol: string, mode: DhtMode) => {
+    const create = kadDHT({
       protocol,
       clientMode: mode === 'client',
       peerInfoMapper: passthroughMapper, // the default drops private addresses
@@ -51,6 +66,8 @@ export function dhtServices(modes: { common: DhtMode; durable: DhtMode }) {
       datastorePrefix: `/sticky-${name}`,
       metricsPrefix: `sticky_${name.replace('-', '_')}`,
     })
+    return (components: Parameters<typeof create>[0]) => onlyRouting(create(components))
+  }
   return {
     kad: service('kad', KAD_PROTOCOL, modes.common),
     kadDurable: service('kad-durable', KAD_DURABLE_PROTOCOL, modes.durable),

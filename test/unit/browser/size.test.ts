@@ -2,12 +2,14 @@ import { readdir, readFile } from 'node:fs/promises'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
+import * as noRecords from '../../../src/browser/no-dht-records.ts'
 import * as noDns from '../../../src/browser/no-dns.ts'
 import * as noEmoji from '../../../src/browser/no-emoji.ts'
 import * as noLog from '../../../src/browser/no-libp2p-log.ts'
 import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
 import { Netmask } from '../../../src/browser/small-netmask.ts'
+import { smallLibp2p } from '../../../src/browser/vite.ts'
 import { kilobytes, LIGHT_NODE, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
 
 /** Where kad-dht puts the peer id that it makes of a number: the first 16 bits. */
@@ -19,8 +21,8 @@ function placeOf(number: number): number {
   return (high << 8) | low
 }
 
-async function sourcesOfLibp2p(): Promise<string[]> {
-  const root = new URL('../../../node_modules/libp2p/dist/src/', import.meta.url)
+async function sourcesOf(name: string): Promise<string[]> {
+  const root = new URL(`../../../node_modules/${name}/dist/src/`, import.meta.url)
   const files = (await readdir(root, { recursive: true })).filter((file) => file.endsWith('.js'))
   return Promise.all(files.map((file) => readFile(new URL(file, root), 'utf8')))
 }
@@ -89,8 +91,19 @@ describe('what stands in for RSA and ECDSA keys', () => {
   })
 })
 
+it('what stands in for kad-dht’s records has all that kad-dht imports of them', async () => {
+  const plugin = smallLibp2p()
+  const imports = (await sourcesOf('@libp2p/kad-dht')).flatMap((source) => [
+    ...source.matchAll(/^import \{ (\w+).* \} from ["'](.+)["'];$/gm),
+  ])
+  const replaced = imports.filter(([, , from = '']) =>
+    plugin.resolveId(from, '/node_modules/@libp2p/kad-dht/dist/src/kad-dht.js')?.includes('no-dht-records'),
+  )
+  expect(replaced.map(([, name]) => name).sort()).toEqual(Object.keys(noRecords).sort())
+})
+
 it('what stands in for libp2p’s log has what libp2p takes of it, and says nothing', async () => {
-  const imports = (await sourcesOfLibp2p()).flatMap(
+  const imports = (await sourcesOf('libp2p')).flatMap(
     (source) => source.match(/import \{.+\} from '@libp2p\/logger'/g) ?? [],
   )
   expect(new Set(imports)).toEqual(new Set([`import { defaultLogger } from '@libp2p/logger'`]))
@@ -100,7 +113,7 @@ it('what stands in for libp2p’s log has what libp2p takes of it, and says noth
 })
 
 it('what stands in for DNS has what libp2p takes of it, and refuses', async () => {
-  const imports = (await sourcesOfLibp2p()).flatMap(
+  const imports = (await sourcesOf('libp2p')).flatMap(
     (source) => source.match(/import \{.+\} from '@multiformats\/dns'/g) ?? [],
   )
   expect(imports).toEqual([`import { dns, RecordType } from '@multiformats/dns'`])
