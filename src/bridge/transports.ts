@@ -6,6 +6,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
 import {
+  boundPeerStore,
   type DhtLibp2p,
   dhtServices,
   endingOnAbort,
@@ -119,6 +120,7 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
       ...dhtServices({ common: 'server', durable: 'server' }),
     },
   })
+  boundPeerStore(libp2p)
   guard.watch(libp2p)
   return libp2p
 }

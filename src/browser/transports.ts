@@ -8,6 +8,7 @@ import { webSockets } from '@libp2p/websockets'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import {
+  boundPeerStore,
   type DhtLibp2p,
   DialBackoff,
   dhtServices,
@@ -83,6 +84,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
     },
   })
   bounds.set(libp2p, { backoff, relayIds })
+  boundPeerStore(libp2p)
   keepNewest(libp2p)
   keepDirect(libp2p)
   keepBounded(libp2p, maxConnections, relayIds)

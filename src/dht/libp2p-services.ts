@@ -1,6 +1,7 @@
 import type { Identify } from '@libp2p/identify'
-import type { Libp2p } from '@libp2p/interface'
+import type { Libp2p, Stream } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import { StickyError } from './errors.ts'
 
 /** What the libp2p node of every sticky node runs, and how often it pings. */
 
@@ -39,17 +40,34 @@ export const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000, 
 const QUESTIONS = { minTimeout: 2_500, maxTimeout: 2_500 }
 
 /** What kad-dht offers beyond its published type. */
-interface WithHandlers {
+interface WithInsides {
   rpc: { handlers: Record<string, unknown> }
+  network: { _writeReadMessage(stream: Stream, ...rest: unknown[]): Promise<unknown> }
 }
 
 /** Of its messages, those that look for peers. */
 const ROUTING: ReadonlySet<string> = new Set(['FIND_NODE', 'PING'])
 
-/** It would keep values and provider records for whoever sends some, in memory and without a bound; nobody asks for them. */
+/** An answer names twenty peers; one with forty addresses each has 60 KiB. kad-dht would read 4 MiB. */
+const MAX_ANSWER_BYTES = 128 * 1024
+
+/**
+ * It would keep values and provider records for whoever sends some, in memory and without a bound; nobody asks for them. And
+ * it would take in as many peers as an answer names.
+ */
 function onlyRouting(kad: KadDHT): KadDHT {
-  const { handlers } = (kad as unknown as WithHandlers).rpc
-  for (const message of Object.keys(handlers)) if (!ROUTING.has(message)) delete handlers[message]
+  const { rpc, network } = kad as unknown as WithInsides
+  for (const message of Object.keys(rpc.handlers)) if (!ROUTING.has(message)) delete rpc.handlers[message]
+  const ask = network._writeReadMessage
+  network._writeReadMessage = (stream, ...rest) => {
+    let bytes = 0
+    stream.addEventListener('message', ({ data }) => {
+      bytes += data.byteLength
+      if (bytes > MAX_ANSWER_BYTES)
+        stream.abort(new StickyError('TOO_LARGE', 'The answer of a peer is too large.'))
+    })
+    return ask.call(network, stream, ...rest)
+  }
   return kad
 }
 

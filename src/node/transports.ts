@@ -6,6 +6,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
 import {
+  boundPeerStore,
   type DhtLibp2p,
   dhtServices,
   endingOnAbort,
@@ -63,6 +64,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
       }),
     },
   })
+  boundPeerStore(libp2p)
   keepNewest(libp2p)
   keepReservations(libp2p, options.relay === undefined ? [] : [options.relay])
   return libp2p

@@ -1,15 +1,17 @@
 import { publicKeyToProtobuf } from '@libp2p/crypto/keys'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { lpStream } from '@libp2p/utils'
 import { multiaddr } from '@multiformats/multiaddr'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { nodeIdOf } from '../../src/dht/identity.ts'
 import type { DhtLibp2p } from '../../src/dht/libp2p-services.ts'
 import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL } from '../../src/dht/libp2p-services.ts'
 import { createNodeLibp2p } from '../../src/node/transports.ts'
 import { startLibp2pNet, type TestLibp2pNet } from '../support/libp2p-net.ts'
 
 /**
- * kad-dht would keep values and provider records for whoever sends some: in memory, of any size, without a bound. Nobody
- * here asks for them.
+ * kad-dht would keep values and provider records for whoever sends some, and take in all peers that an answer names: in
+ * memory, without a bound.
  */
 
 const packages = new URL('../../node_modules/', import.meta.url)
@@ -95,5 +97,47 @@ describe.each(['node', 'bridge'] as const)('the DHT of a %s', (name) => {
       expect(await send(targets()[name], protocol, { type: MessageType.FIND_NODE, key })).toBeDefined()
       expect(await send(targets()[name], protocol, { type: MessageType.PING })).toBeDefined()
     }
+  })
+})
+
+describe('an answer of the DHT', () => {
+  /** Named by a peer that serves the DHT as nobody else does. */
+  async function namedBy(count: number): Promise<number> {
+    const node = net.peers[0]?.libp2p as DhtLibp2p
+    const liar = await net.add('durable')
+    const closer = Array.from({ length: count }, (_, i) => {
+      const key = new Uint8Array(32)
+      new DataView(key.buffer).setUint32(0, count * 100 + i)
+      const id = peerIdFromString(nodeIdOf(key)).toMultihash().bytes
+      return { id, multiaddrs: [multiaddr(`/ip4/10.1.${i >> 8}.${i & 255}/tcp/1/ws`).bytes] }
+    })
+    const answer = Message.encode({ type: MessageType.FIND_NODE, closer, providers: [] })
+    let asked = 0
+    await liar.libp2p.unhandle(KAD_PROTOCOL)
+    await liar.libp2p.handle(KAD_PROTOCOL, async (stream) => {
+      asked += 1
+      const messages = lpStream(stream)
+      await messages.read().catch(() => undefined)
+      await messages.write(answer).catch(() => undefined)
+    })
+    const before = (await node.peerStore.all()).length
+    const signal = AbortSignal.timeout(2_000)
+    const events = node.services.kad.getClosestPeers(liar.libp2p.peerId.toMultihash().bytes, { signal })
+    const looking = (async () => {
+      for await (const _ of events) if (asked > 0 && signal.aborted) return
+    })()
+    await looking.catch(() => undefined)
+    expect(asked).toBeGreaterThan(0)
+    await liar.network.close()
+    await liar.libp2p.stop()
+    return (await node.peerStore.all()).length - before
+  }
+
+  it('that names a few peers is heard', async () => {
+    expect(await namedBy(20)).toBeGreaterThanOrEqual(20)
+  })
+
+  it('that names thousands is not read', async () => {
+    expect(await namedBy(10_000)).toBeLessThan(10)
   })
 })

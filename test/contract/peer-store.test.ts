@@ -1,0 +1,76 @@
+import { peerIdFromString } from '@libp2p/peer-id'
+import { multiaddr } from '@multiformats/multiaddr'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { nodeIdOf } from '../../src/dht/identity.ts'
+import { boundPeerStore, DEFAULT_PEER_STORE_OPTIONS } from '../../src/dht/libp2p-peer-store.ts'
+import type { DhtLibp2p } from '../../src/dht/libp2p-services.ts'
+import { createNodeLibp2p } from '../../src/node/transports.ts'
+
+/** What a real libp2p node remembers of peers that it has never seen. */
+
+const OPTIONS = { ...DEFAULT_PEER_STORE_OPTIONS, maxPeers: 50, maxAddresses: 8, maxUnderWay: 100 }
+const idOf = (number: number) => {
+  const key = new Uint8Array(32)
+  new DataView(key.buffer).setUint32(0, number + 1)
+  return peerIdFromString(nodeIdOf(key))
+}
+const addressOf = (number: number) =>
+  multiaddr(`/ip4/10.${(number >> 16) & 255}.${(number >> 8) & 255}.${number & 255}/tcp/1/ws`)
+const addresses = (count: number, from = 0) => Array.from({ length: count }, (_, i) => addressOf(from + i))
+
+let node: DhtLibp2p
+let other: DhtLibp2p
+beforeEach(async () => {
+  const listen = ['/ip4/127.0.0.1/tcp/0/ws']
+  node = await createNodeLibp2p({ seed: new Uint8Array(32).fill(81), role: 'durable', listen })
+  other = await createNodeLibp2p({ seed: new Uint8Array(32).fill(82), role: 'client', listen: [] })
+  boundPeerStore(node, OPTIONS)
+})
+afterEach(() => Promise.all([node.stop(), other.stop()]))
+
+const known = async () => (await node.peerStore.all()).map(({ id }) => String(id))
+const textsOf = async (number: number) =>
+  (await node.peerStore.get(idOf(number))).addresses.map((one) => String(one.multiaddr))
+
+describe('a peer store', () => {
+  it('keeps those written last, and who is connected', async () => {
+    await other.dial(node.getMultiaddrs())
+    const isThere = async () => expect(await known()).toContain(String(other.peerId))
+    await vi.waitFor(isThere, { timeout: 5_000 })
+    for (let i = 0; i < 200; i++) await node.peerStore.merge(idOf(i), { multiaddrs: addresses(1, i) })
+    const kept = await known()
+    expect(kept).toHaveLength(OPTIONS.maxPeers)
+    expect(kept).toContain(String(idOf(199)))
+    expect(kept).not.toContain(String(idOf(0)))
+    expect(kept).toContain(String(other.peerId))
+    expect((await node.peerStore.get(other.peerId)).protocols.length).toBeGreaterThan(0)
+  })
+
+  it('keeps so many addresses of a peer, its own and the last ones, and no long ones', async () => {
+    const own = addresses(3, 60_000).map((one) => ({ multiaddr: one, isCertified: true }))
+    await node.peerStore.patch(idOf(1), { addresses: own, tags: { friend: { value: 7 } } })
+    for (let i = 1; i < 20; i++) await node.peerStore.merge(idOf(1), { multiaddrs: addresses(5, 100 * i) })
+    const texts = await textsOf(1)
+    expect(texts.length).toBeLessThanOrEqual(OPTIONS.maxAddresses)
+    expect(texts).toEqual(expect.arrayContaining(own.map((one) => String(one.multiaddr))))
+    expect(texts).toContain(String(addressOf(1_900)))
+    expect((await node.peerStore.get(idOf(1))).tags.get('friend')?.value).toBe(7)
+    const long = multiaddr(`/dns4/${'a.'.repeat(200)}example/tcp/1/ws`)
+    await node.peerStore.merge(idOf(2), { multiaddrs: [long, addressOf(1)] })
+    expect(await textsOf(2)).toEqual([String(addressOf(1))])
+  })
+
+  it('takes in so many strangers at once, and those that it knows always', async () => {
+    await node.peerStore.merge(idOf(0), { multiaddrs: addresses(1) })
+    const merging = Array.from({ length: 1_000 }, (_, i) =>
+      node.peerStore.merge(idOf(i), { multiaddrs: addresses(1, i) }),
+    )
+    const outcomes = await Promise.allSettled(merging)
+    expect(outcomes[0]?.status).toBe('fulfilled')
+    const refused = outcomes.filter((one) => one.status === 'rejected')
+    expect(refused).toHaveLength(1_000 - 1 - OPTIONS.maxUnderWay)
+    expect(refused[0]?.reason).toMatchObject({ code: 'BUSY' })
+    await node.peerStore.merge(idOf(5_000), { multiaddrs: addresses(1) })
+    await vi.waitFor(async () => expect(await known()).toHaveLength(OPTIONS.maxPeers))
+  })
+})
