@@ -1,4 +1,5 @@
-import type { Libp2p, Peer, PeerData, PeerId, PeerStore } from '@libp2p/interface'
+import type { AbortOptions, Libp2p, Peer, PeerData, PeerId, PeerStore } from '@libp2p/interface'
+import type { Multiaddr } from '@multiformats/multiaddr'
 import { StickyError } from './errors.ts'
 
 /**
@@ -30,7 +31,7 @@ export const DEFAULT_PEER_STORE_OPTIONS: PeerStoreOptions = {
 export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAULT_PEER_STORE_OPTIONS): void {
   const store: PeerStore = libp2p.peerStore
   const { merge, patch, save } = store
-  /** How many addresses each may have, the longest unwritten first. */
+  /** How many addresses each has at most, the longest unwritten first. */
   const known = new Map<string, { peerId: PeerId; addresses: number }>()
   let underWay = 0
 
@@ -47,49 +48,58 @@ export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAU
       else store.delete(one.peerId).catch(() => undefined) // a stopped node's
     }
   }
-  const countOf = ({ multiaddrs, addresses }: PeerData) => (multiaddrs ?? addresses ?? []).length
-
-  const take = async (peerId: PeerId, data: PeerData): Promise<Peer> => {
-    const before = known.get(String(peerId))?.addresses ?? 0
-    const { multiaddrs, ...rest } = data
-    if (multiaddrs === undefined) {
-      note(peerId, before)
-      return merge.call(store, peerId, data)
-    }
-    const usable = multiaddrs
-      .filter(({ bytes }) => bytes.byteLength <= options.maxAddressBytes)
+  /** Also of what a peer says of itself: others are told all of it. */
+  const fewOf = <T>(list: T[], addressOf: (one: T) => Multiaddr): T[] =>
+    list
+      .filter((one) => addressOf(one).bytes.byteLength <= options.maxAddressBytes)
       .slice(0, options.maxAddresses)
-    if (before + usable.length <= options.maxAddresses) {
-      note(peerId, before + usable.length)
-      return merge.call(store, peerId, { ...rest, multiaddrs: usable })
-    }
-    note(peerId, options.maxAddresses)
+  const bounded = ({ multiaddrs, addresses, ...rest }: PeerData): PeerData => ({
+    ...rest,
+    ...(multiaddrs ? { multiaddrs: fewOf(multiaddrs, (one) => one) } : {}),
+    ...(addresses ? { addresses: fewOf(addresses, (one) => one.multiaddr) } : {}),
+  })
+  const countIn = ({ multiaddrs, addresses }: PeerData) => (multiaddrs ?? addresses)?.length
+  const countOf = (peerId: PeerId) => known.get(String(peerId))?.addresses ?? 0
+
+  const take = async (peerId: PeerId, data: PeerData, how?: AbortOptions): Promise<Peer> => {
+    const few = bounded(data)
+    const { multiaddrs = [], ...rest } = few
+    const count = countOf(peerId) + multiaddrs.length
+    note(peerId, count)
+    if (count <= options.maxAddresses) return merge.call(store, peerId, few, how)
+    // mostly they were named before
     const { addresses } = await store.get(peerId).catch(() => ({ addresses: [] }))
+    const have = new Set(addresses.map(({ multiaddr }) => String(multiaddr)))
+    const fresh = multiaddrs.filter((one) => !have.has(String(one)))
+    const total = addresses.length + fresh.length
+    note(peerId, Math.min(total, options.maxAddresses))
+    if (total <= options.maxAddresses) return merge.call(store, peerId, few, how)
     const own = addresses.toSorted((a, b) => Number(b.isCertified) - Number(a.isCertified))
     const first = own.slice(0, options.maxAddresses / 2)
-    const last = usable.slice(0, options.maxAddresses - first.length)
+    const last = fresh.slice(0, options.maxAddresses - first.length)
     const both = [...first, ...last.map((multiaddr) => ({ multiaddr, isCertified: false }))]
-    await patch.call(store, peerId, { addresses: both })
-    return merge.call(store, peerId, rest)
+    await patch.call(store, peerId, { addresses: both }, how)
+    return merge.call(store, peerId, rest, how)
   }
 
-  store.merge = async (peerId, data) => {
+  store.merge = async (peerId, data, how) => {
     const isNew = !known.has(String(peerId)) && libp2p.getConnections(peerId).length === 0
-    if (!isNew) return take(peerId, data)
+    if (!isNew) return take(peerId, data, how)
     if (underWay >= options.maxUnderWay) throw new StickyError('BUSY', 'Too many peers are named at once.')
     underWay += 1
     try {
-      return await take(peerId, data)
+      return await take(peerId, data, how)
     } finally {
       underWay -= 1
     }
   }
-  store.patch = (peerId, data, how) => {
-    note(peerId, countOf(data))
-    return patch.call(store, peerId, data, how)
-  }
-  store.save = (peerId, data, how) => {
-    note(peerId, countOf(data))
-    return save.call(store, peerId, data, how)
-  }
+  const replacing =
+    (write: typeof patch): typeof patch =>
+    (peerId, data, how) => {
+      const few = bounded(data)
+      note(peerId, countIn(few) ?? countOf(peerId))
+      return write.call(store, peerId, few, how)
+    }
+  store.patch = replacing(patch)
+  store.save = replacing(save)
 }

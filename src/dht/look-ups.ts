@@ -127,7 +127,7 @@ export class LookUps<Peer> {
     })
   }
 
-  /** What was begun before the last change may miss somebody; for who asked before it too it does. */
+  /** What was begun before peers came or went may miss somebody: it answers only for who asked before that too. */
   #regionOf({ target, needed }: LookUpRequest, changes: number): Region<Peer> | undefined {
     const oldestMs = this.#runtime.monotonicNow() - this.#options.lookUpReuseMs
     return this.#regions.findLast(

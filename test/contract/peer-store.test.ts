@@ -58,6 +58,20 @@ describe('a peer store', () => {
     const long = multiaddr(`/dns4/${'a.'.repeat(200)}example/tcp/1/ws`)
     await node.peerStore.merge(idOf(2), { multiaddrs: [long, addressOf(1)] })
     expect(await textsOf(2)).toEqual([String(addressOf(1))])
+    // by its own word too
+    for (const write of [node.peerStore.patch, node.peerStore.save]) {
+      await write.call(node.peerStore, idOf(3), { multiaddrs: [long, ...addresses(100)] })
+      expect(await textsOf(3)).toEqual(addresses(OPTIONS.maxAddresses).map(String))
+    }
+  })
+
+  it('is written once for each time that a peer is named, also where that is again and again', async () => {
+    const patching = vi.spyOn(node.peerStore, 'patch')
+    const reading = vi.spyOn(node.peerStore, 'get')
+    for (let i = 0; i < 80; i++) await node.peerStore.merge(idOf(1), { multiaddrs: addresses(2) })
+    expect(patching).not.toHaveBeenCalled()
+    expect(reading.mock.calls.length).toBeLessThan(80 / 2)
+    expect(await textsOf(1)).toEqual(addresses(2).map(String))
   })
 
   it('takes in so many strangers at once, and those that it knows always', async () => {
