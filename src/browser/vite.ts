@@ -33,8 +33,8 @@ const REPLACED: Replaced[] = [
 
 /**
  * Leaves out of a page what a node in a tab does not use of libp2p: kad-dht's list of prefixes, by an equivalent that is
- * computed, its values and providers, kinds of keys that no node has, masks but for those of IPv4, the emoji among the bases, addresses
- * that are looked up by DNS, and libp2p's debug log. In vite.config: `plugins: [smallLibp2p()]`.
+ * computed, its values and providers, kinds of keys that no node has, masks but for those of IPv4, the emoji among the
+ * bases, addresses that are looked up by DNS, and libp2p's debug log. In vite.config: `plugins: [smallLibp2p()]`.
  */
 export function smallLibp2p(): SmallLibp2p {
   const here = import.meta.url

@@ -169,7 +169,10 @@ export class LookUps<Peer> {
     }
   }
 
-  /** The farthest one of a bucket may have neighbours that were not found; who shares more bits with the target than it has none. */
+  /**
+   * The farthest one of a bucket may have neighbours that were not found; who shares more bits with the target than it has
+   * none.
+   */
   async #regionAround(
     target: Uint8Array,
     { peers, extent }: Found<Peer>,

@@ -185,7 +185,8 @@ export class TopicReader {
   }
 
   /**
-   * Delivers everything added after the position. `quorum`: first ask a majority, and have the source repaired that lacks what others have.
+   * Delivers everything added after the position. `quorum`: first ask a majority, and have the source repaired where it lacks
+   * what others have.
    * `stoodAt`: how far it had come, where that is more than the position says.
    */
   async catchUp(source: NodeId, quorum: boolean, stoodAt = this.position): Promise<void> {
