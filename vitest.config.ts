@@ -17,6 +17,18 @@ const SMALL_PROCESSES = [
   'test/browser/{admission,chat-build,import,light,storage}.test.ts',
 ]
 
+/** Puts other modules in the place of some, for which they have to be loaded anew. */
+const REPLACES_MODULES = 'test/unit/browser/node.test.ts'
+
+/**
+ * Files that share their processes: to load libp2p and what is made of it for each takes longer than most tests. What one
+ * of them had the whole process use is taken back after it.
+ */
+const SHARING = {
+  isolate: false,
+  setupFiles: ['test/support/seed.ts', 'test/support/own-platform.ts'],
+}
+
 /** Seeded tests need nothing that is built. */
 const BUILDS = process.argv.includes(ONLY_SEEDED)
   ? []
@@ -34,7 +46,8 @@ export default defineConfig({
           env,
           name: PROJECTS.inOneProcess,
           include: ['test/{unit,contract,integration,hostile}/**/*.test.ts', ...SMALL_PROCESSES],
-          setupFiles: ['test/support/seed.ts'],
+          exclude: [REPLACES_MODULES],
+          ...SHARING,
           maxWorkers: 3, // some of them mostly wait
           sequence: { groupOrder: 2 },
         },
@@ -45,7 +58,7 @@ export default defineConfig({
           env,
           // each of these starts many programs and pages of its own, which want the machine for themselves
           name: PROJECTS.processes,
-          include: ['test/{cluster,browser}/**/*.test.ts'],
+          include: ['test/{cluster,browser}/**/*.test.ts', REPLACES_MODULES],
           exclude: SMALL_PROCESSES,
           fileParallelism: false,
           sequence: { groupOrder: 1 },
@@ -60,7 +73,7 @@ export default defineConfig({
           // decoding leaves much behind: less time in the collector, and none of it on the core that others are using
           execArgv: ['--max-semi-space-size=32', '--single-threaded-gc'],
           include: ['test/{laws,simulation}/**/*.test.ts'],
-          setupFiles: ['test/support/seed.ts'],
+          ...SHARING,
           maxWorkers: 2,
           sequence: { groupOrder: 3 },
         },

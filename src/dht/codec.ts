@@ -105,7 +105,9 @@ export interface Sha256Here {
 }
 
 /** The way there and back is 40 µs of processor time, for which 8 KiB can be hashed here; on idle cores it is sooner done. */
-let hashedHere: Sha256Here = { hash: portableSha256, maxBytes: 4_096 }
+export const PORTABLE_SHA256: Sha256Here = { hash: portableSha256, maxBytes: 4_096 }
+
+let hashedHere = PORTABLE_SHA256
 
 /** For the whole program: Node has a quicker one (src/node/sha256.ts). Gives the one before. */
 export function useSha256Here(platform: Sha256Here): Sha256Here {

@@ -62,8 +62,8 @@ export interface Ed25519Here {
 
 let here: Ed25519Here | undefined
 
-/** For the whole program: browsers have nothing of the kind, Node has (src/node/ed25519.ts). */
-export function useEd25519Here(platform: Ed25519Here): void {
+/** For the whole program: browsers have nothing of the kind (undefined), Node has (src/node/ed25519.ts). */
+export function useEd25519Here(platform: Ed25519Here | undefined): void {
   here = platform
 }
 

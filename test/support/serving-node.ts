@@ -5,6 +5,8 @@ import {
   type DhtOptions,
   identityFromSeed,
   memoryStorage,
+  type NodeId,
+  type PeerNetwork,
   type Storage,
 } from '../../src/dht/index.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
@@ -36,7 +38,10 @@ export async function startNode(
   const storage = memoryStorage()
   const identity = await identityFromSeed(seed)
   const pubsub = new StickyPubSub({ network, storage, identity, dhtOptions })
-  if (knows !== undefined) await libp2p.dial(multiaddr(addressOf(knows.libp2p)))
+  if (knows !== undefined) {
+    await libp2p.dial(multiaddr(addressOf(knows.libp2p)))
+    await until(() => hasIdentified(network, knows.libp2p.peerId.toString()))
+  }
   return {
     pubsub,
     libp2p,
@@ -47,6 +52,13 @@ export async function startNode(
       await libp2p.stop()
     },
   }
+}
+
+/** Until then nobody holds anything as far as it knows, and what it begins is tried again a while later. */
+async function hasIdentified(network: PeerNetwork, peer: NodeId): Promise<boolean> {
+  const signal = AbortSignal.timeout(8_000)
+  const holders = await network.closestPeers(new Uint8Array(32), { count: 64, minDurable: 0, signal })
+  return holders.some(({ nodeId }) => nodeId === peer)
 }
 
 export const addressOf = (libp2p: DhtLibp2p): string => String(libp2p.getMultiaddrs()[0])
