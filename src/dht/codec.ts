@@ -16,7 +16,7 @@ const SHA2_256 = 0x12
 
 export const encode = (value: unknown): Uint8Array => dagCbor.encode(value)
 
-/** Size before allocation, canonical form, then schema. Throws TOO_LARGE, MALFORMED or NOT_CANONICAL. */
+/** Size before allocation, depth, canonical form, then schema. Throws TOO_LARGE, MALFORMED or NOT_CANONICAL. */
 export function decode<S extends v.GenericSchema>(
   bytes: Uint8Array,
   maxBytes: number,
@@ -25,11 +25,12 @@ export function decode<S extends v.GenericSchema>(
   if (bytes.byteLength > maxBytes) {
     throw new StickyError('TOO_LARGE', `${bytes.byteLength} bytes, at most ${maxBytes} are allowed here.`)
   }
+  const isSure = isSurelyCanonical(bytes)
   let value: unknown
   let isCanonical: boolean
   try {
     value = dagCbor.decode(bytes)
-    isCanonical = isSurelyCanonical(bytes) || equalBytes(bytes, dagCbor.encode(value))
+    isCanonical = isSure || equalBytes(bytes, dagCbor.encode(value))
   } catch (error) {
     throw new StickyError('MALFORMED', 'Not DAG-CBOR.', { cause: error })
   }
@@ -74,6 +75,13 @@ function frozen<T>(value: T): T {
 /** Decodes an application's value (any DAG-CBOR), canonical form required. */
 export const decodeAny = (bytes: Uint8Array, maxBytes: number): unknown =>
   decode(bytes, maxBytes, v.unknown())
+
+/** An application's value, which others decode. Throws what the encoder throws, and MALFORMED when it is nested too deep. */
+export function encodeAny(value: unknown): Uint8Array {
+  const bytes = encode(value)
+  isSurelyCanonical(bytes)
+  return bytes
+}
 
 // Schema parts shared by every room.
 const byteString = v.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expected bytes')

@@ -1,4 +1,5 @@
 export * from './bootstrap.ts'
+export { MAX_DEPTH } from './canonical.ts'
 export * from './challenge.ts'
 export * from './challenge-bytes.ts'
 export { Cleanups } from './cleanups.ts'

@@ -5,9 +5,11 @@ import {
   decode,
   decodeAny,
   encode,
+  encodeAny,
   equalBytes,
   framed,
   type Identity,
+  MAX_DEPTH,
   type NodeId,
   nodeIdOf,
   remembered,
@@ -73,9 +75,13 @@ function brand(body: PresenceBody, envelope: Uint8Array): VerifiedPresence {
 export function encodePresenceState(state: Data): Uint8Array {
   let bytes: Uint8Array
   try {
-    bytes = encode(state)
+    bytes = encodeAny(state)
   } catch (error) {
-    throw new StickyError('INVALID_DATA', 'A presence must be JSON values or bytes.', { cause: error })
+    throw new StickyError(
+      'INVALID_DATA',
+      `A presence must be JSON values or bytes, at most ${MAX_DEPTH} levels deep.`,
+      { cause: error },
+    )
   }
   if (bytes.byteLength > LIMITS.maxPresenceStateBytes)
     throw new StickyError('TOO_LARGE', `A presence may take ${LIMITS.maxPresenceStateBytes} bytes.`)

@@ -1,4 +1,4 @@
-import { encode, StickyError } from '../dht/index.ts'
+import { encodeAny, MAX_DEPTH, StickyError } from '../dht/index.ts'
 import type { Data } from './api.ts'
 import { LIMITS } from './options.ts'
 
@@ -6,11 +6,11 @@ import { LIMITS } from './options.ts'
 export function encodeData(data: Data): Uint8Array {
   let bytes: Uint8Array
   try {
-    bytes = encode(data)
+    bytes = encodeAny(data)
   } catch (error) {
     throw new StickyError(
       'INVALID_DATA',
-      'Data must be JSON values or bytes: no undefined, functions, bigints, NaN or cycles.',
+      `Data must be JSON values or bytes, at most ${MAX_DEPTH} levels deep: no undefined, functions, bigints, NaN or cycles.`,
       { cause: error },
     )
   }

@@ -4,8 +4,9 @@ import {
   bytesOfPassphrase,
   bytesUpTo,
   decodeAny,
-  encode,
+  encodeAny,
   framed,
+  MAX_DEPTH,
   type NodeId,
   PASSPHRASE_ITERATIONS,
   publicKeyOf,
@@ -148,9 +149,13 @@ const utf8Of = (name: string): Uint8Array => new TextEncoder().encode(name.norma
 
 function encoded(data: unknown): Uint8Array {
   try {
-    return encode(data)
+    return encodeAny(data)
   } catch (error) {
-    throw new StickyError('INVALID_DATA', 'Data is JSON values and bytes.', { cause: error })
+    throw new StickyError(
+      'INVALID_DATA',
+      `Data is JSON values and bytes, at most ${MAX_DEPTH} levels deep.`,
+      { cause: error },
+    )
   }
 }
 

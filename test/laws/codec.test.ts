@@ -1,14 +1,17 @@
 import * as dagCbor from '@ipld/dag-cbor'
 import fc from 'fast-check'
+import { CID } from 'multiformats/cid'
 import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
-import { isSurelyCanonical } from '../../src/dht/canonical.ts'
+import { isSurelyCanonical, MAX_DEPTH } from '../../src/dht/canonical.ts'
 import {
   cidOf,
   compareBytes,
+  concatBytes,
   decode,
   decodeAny,
   encode,
+  encodeAny,
   equalBytes,
   framed,
   fromHex,
@@ -16,8 +19,10 @@ import {
   toHex,
 } from '../../src/dht/codec.ts'
 import { StickyError } from '../../src/dht/errors.ts'
+import { nested } from '../support/nested.ts'
 
 const MAX_BYTES = 1 << 20
+const A_CID = 'bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi'
 const bytes = fc.uint8Array({ maxLength: 64 })
 const key = fc.string({ maxLength: 12 }).filter((name) => name !== '__proto__')
 
@@ -127,11 +132,20 @@ describe('codec', () => {
         return false
       }
     }
-    const isSound = (encoded: Uint8Array) => !isSurelyCanonical(encoded) || isCanonical(encoded)
+    const isSure = (encoded: Uint8Array) => {
+      try {
+        return isSurelyCanonical(encoded)
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'MALFORMED' })
+        expect(isCanonical(encoded)).toBe(false)
+        return false
+      }
+    }
+    const isSound = (encoded: Uint8Array) => !isSure(encoded) || isCanonical(encoded)
     let sure = 0
     fc.assert(
       fc.property(likelyItem, (encoded) => {
-        if (isSurelyCanonical(encoded)) sure += 1
+        if (isSure(encoded)) sure += 1
         expect(isSound(encoded)).toBe(true)
       }),
       { numRuns: 5_000 },
@@ -192,6 +206,28 @@ describe('codec', () => {
 
   it('refuses what looks like a link once it is decoded, and cannot be encoded again', () => {
     expect(codeOf(() => decodeAny(fromHex('a2612f0165627974657301'), MAX_BYTES))).toBe('MALFORMED')
+  })
+
+  it('takes 64 levels of lists, maps and links and no more, wherever it runs', () => {
+    const list = (depth: number) => new Uint8Array(depth).fill(0x81, 0, depth - 1).fill(0x80, depth - 1)
+    const map = (depth: number) => fromHex(`${'a16161'.repeat(depth - 1)}a0`)
+    const behindText = (depth: number) => concatBytes(fromHex('8262c3a4'), list(depth - 1)) // not sure from the text on
+    const mixed = (depth: number) => concatBytes(fromHex('a16161'), list(depth - 1))
+    for (const made of [list, map, behindText, mixed]) {
+      expect(codeOf(() => decodeAny(made(MAX_DEPTH), MAX_BYTES))).toBe('none')
+      expect(codeOf(() => decodeAny(made(MAX_DEPTH + 1), MAX_BYTES))).toBe('MALFORMED')
+      expect(codeOf(() => decodeAny(made(100_000), 1_000_000))).toBe('MALFORMED')
+    }
+    const linkAt = (depth: number) => concatBytes(list(depth).fill(0x81), encode(CID.parse(A_CID)))
+    expect(codeOf(() => decodeAny(linkAt(MAX_DEPTH - 1), MAX_BYTES))).toBe('none')
+    expect(codeOf(() => decodeAny(linkAt(MAX_DEPTH), MAX_BYTES))).toBe('MALFORMED')
+    const tags = new Uint8Array(1_001).fill(0xc6)
+    expect(codeOf(() => decodeAny(tags, MAX_BYTES))).toBe('MALFORMED')
+  })
+
+  it('encodes for others only what they decode', () => {
+    expect(decodeAny(encodeAny(nested(MAX_DEPTH)), MAX_BYTES)).toEqual(nested(MAX_DEPTH))
+    expect(codeOf(() => encodeAny(nested(MAX_DEPTH + 1)))).toBe('MALFORMED')
   })
 
   it('lets no key of the input become a prototype', () => {

@@ -1,4 +1,4 @@
-import { encode, framed, type Identity, identityFromSeed, sha256 } from '../../../src/dht/index.ts'
+import { encode, framed, type Identity, identityFromSeed, MAX_DEPTH, sha256 } from '../../../src/dht/index.ts'
 import { createMessage, type NewMessage } from '../../../src/pubsub/message.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { createPresence, type NewPresence } from '../../../src/pubsub/presence-statement.ts'
@@ -54,6 +54,8 @@ const saying =
   }
 const flipped = (bytes: Uint8Array, at: number): Uint8Array =>
   bytes.map((byte, i) => (i === (at + bytes.length) % bytes.length ? byte ^ 1 : byte))
+/** A list in a list in a list …: what one stack can take and another cannot is thousands deep. */
+const nested = (depth: number): Uint8Array => new Uint8Array(depth).fill(0x81).fill(0x80, depth - 1)
 const payloadOf = (byte: number) => encode(new Uint8Array(20_000).fill(byte))
 
 export const messageAttacks: Attack[] = [
@@ -159,10 +161,35 @@ export const messageAttacks: Attack[] = [
     act: saying({ data: Uint8Array.of(0xff) }),
   },
   {
+    name: 'with data nested deeper than all can decode',
+    expected: 'MALFORMED',
+    act: saying({ data: nested(MAX_DEPTH + 1) }),
+  },
+  {
+    name: 'with data nested as deep as a stack',
+    expected: 'MALFORMED',
+    act: saying({ data: nested(5_000) }),
+  },
+  {
+    name: 'with data as deep as all can decode',
+    expected: 'reply',
+    mayStore: true,
+    act: saying({ data: nested(MAX_DEPTH) }),
+  },
+  {
     name: 'with a payload that nobody can decode',
     expected: 'MALFORMED',
     act: async (stage) => {
       const bytes = new Uint8Array(20_000).fill(0xff)
+      const payload = { id: await sha256(bytes), bytes: bytes.byteLength }
+      return publish(stage, [await message(stage, { payload })], { payloads: [bytes] })
+    },
+  },
+  {
+    name: 'with a payload nested deeper than all can decode',
+    expected: 'MALFORMED',
+    act: async (stage) => {
+      const bytes = nested(20_000)
       const payload = { id: await sha256(bytes), bytes: bytes.byteLength }
       return publish(stage, [await message(stage, { payload })], { payloads: [bytes] })
     },
@@ -452,6 +479,11 @@ export const presenceAttacks: Attack[] = [
       const identity = await identityFromSeed(new Uint8Array(32).fill(8))
       return appear(stage, await presence(stage, { identity }))
     },
+  },
+  {
+    name: 'a state nested deeper than all can decode',
+    expected: 'MALFORMED',
+    act: async (stage) => appear(stage, await presence(stage, { state: nested(MAX_DEPTH + 1) })),
   },
   {
     name: 'in a topic that is nowhere, at one of its replicas, is taken in memory only',

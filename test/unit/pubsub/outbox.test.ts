@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { encode } from '../../../src/dht/index.ts'
 import type { Gap, Message, OutboxError } from '../../../src/pubsub/index.ts'
 import { CuttableDisk } from '../../support/memory-faults.ts'
+import { nested } from '../../support/nested.ts'
 import { type OutboxClient, OutboxNet, StrictDisk } from '../../support/outbox-net.ts'
 
 /** The shipped classes over an in-process network, in virtual time. */
@@ -92,6 +93,7 @@ describe('a message in the outbox', () => {
     const refused = (data: never, options: { key?: string; ttlMs?: number }, code: string) =>
       expect(pubsub.enqueue('room', data, options)).rejects.toMatchObject({ code })
     await refused(undefined as never, {}, 'INVALID_DATA')
+    for (const depth of [65, 100_000]) await refused(nested(depth) as never, {}, 'INVALID_DATA')
     await refused(1 as never, { ttlMs: 0 }, 'INVALID_DATA')
     await refused(1 as never, { key: '' }, 'INVALID_DATA')
     await refused(1 as never, { key: 'é'.repeat(65) }, 'INVALID_DATA')

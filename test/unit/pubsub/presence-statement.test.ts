@@ -9,6 +9,7 @@ import {
   verifyPresence,
 } from '../../../src/pubsub/presence-statement.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
+import { nested } from '../../support/nested.ts'
 
 const NOW_MS = 1_800_000_000_000
 const STATE = encode({ name: 'ana' })
@@ -56,7 +57,9 @@ describe('a presence statement', () => {
     expect(() => encodePresenceState(new Uint8Array(LIMITS.maxPresenceStateBytes - 1))).toThrow(
       expect.objectContaining({ code: 'TOO_LARGE' }),
     )
-    expect(() => encodePresenceState(Number.NaN)).toThrow(expect.objectContaining({ code: 'INVALID_DATA' }))
+    for (const state of [Number.NaN, nested(65)])
+      expect(() => encodePresenceState(state)).toThrow(expect.objectContaining({ code: 'INVALID_DATA' }))
+    expect(encodePresenceState(nested(64)).byteLength).toBe(64)
   })
 
   it.each<[string, object]>([

@@ -12,6 +12,7 @@ import {
   type TopicCipher,
 } from '../../../src/pubsub/secret.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
+import { nested } from '../../support/nested.ts'
 
 const KEY = Uint8Array.from({ length: 32 }, (_, index) => index)
 const ada = nodeIdOf(new Uint8Array(32).fill(0xaa))
@@ -174,6 +175,7 @@ describe('sealed data', () => {
     ['undefined', undefined],
     ['a function', () => 1],
     ['a number that is none', Number.NaN],
+    ['what is nested too deep', nested(65)],
   ])('refuses %s before it seals', async (_, data) => {
     await expect(seal(data)).rejects.toMatchObject({ code: 'INVALID_DATA' })
   })
