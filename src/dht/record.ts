@@ -187,15 +187,17 @@ export class HeldRecord {
       await this.checkpoint().catch(() => undefined) // the log has it; the next append tries again
   }
 
-  /** Replaces the head by a join's result: written whole, as a checkpoint. */
+  /** Replaces the head by a join's result: written whole, as a checkpoint, before anybody is shown it. */
   async replace(change: Change): Promise<void> {
-    await this.#install(change)
+    const unsaved = new Map(this.#unsaved)
+    for (const block of change.blocks) this.#addTo(unsaved, block)
     try {
-      await this.checkpoint()
+      await this.#writeCheckpoint(change.head, unsaved)
     } catch (error) {
-      this.#isStale = true // memory is ahead of the disk
+      this.#isStale = true // whether the disk has it is not known
       throw error
     }
+    await this.#setHead(change.head)
   }
 
   /**
@@ -214,20 +216,24 @@ export class HeldRecord {
     return this.#isStale
   }
 
-  /** Writes head and blocks, and drops the log, in one atomic step. */
+  /** Folds the log into the head and its blocks, where there is one. */
   async checkpoint(): Promise<void> {
-    if (this.#head === undefined) return
+    if (this.#head !== undefined && !this.isIdle) await this.#writeCheckpoint(this.#head, this.#unsaved)
+  }
+
+  /** Writes head and blocks, and drops the log, in one atomic step. */
+  async #writeCheckpoint(head: Uint8Array, unsaved: Map<string, Unsaved>): Promise<void> {
     const operations: StorageOp[] = []
-    for (const [name, { block }] of this.#reachableUnsaved())
+    for (const [name, { block }] of this.#reachable(head, unsaved))
       operations.push({ type: 'put', key: name, value: block.bytes })
-    operations.push(this.#checkpointOp(this.#head, this.#logNext))
+    operations.push(this.#checkpointOp(head, this.#logNext))
     for (let at = this.#logFrom; at < this.#logNext; at++) {
       operations.push({ type: 'delete', key: logName(this.kind.name, this.key, at) })
     }
     await this.#ports.storage.write(operations)
     this.#logFrom = this.#logNext
     this.#logBytes = 0
-    this.#supersede(this.#unsaved)
+    this.#supersede(unsaved)
     this.#unsaved = new Map()
   }
 
@@ -242,11 +248,8 @@ export class HeldRecord {
 
   async #install(change: Change): Promise<void> {
     await this.#setHead(change.head)
-    for (const block of change.blocks) {
-      const links = this.#ports.blockKinds.get(block.kind)?.links(block.bytes) ?? []
-      this.#unsaved.set(blockName(block), { block, links: links.map(blockName) })
-    }
-    const needed = this.#reachableUnsaved()
+    for (const block of change.blocks) this.#addTo(this.#unsaved, block)
+    const needed = this.#reachable(change.head, this.#unsaved)
     const dropped = new Map<string, Unsaved>()
     for (const [name, unsaved] of this.#unsaved) {
       if (needed.has(name)) continue
@@ -256,22 +259,26 @@ export class HeldRecord {
     this.#supersede(dropped)
   }
 
+  #addTo(unsaved: Map<string, Unsaved>, block: Block): void {
+    const links = this.#ports.blockKinds.get(block.kind)?.links(block.bytes) ?? []
+    unsaved.set(blockName(block), { block, links: links.map(blockName) })
+  }
+
   #supersede(blocks: Map<string, Unsaved>): void {
     if (blocks.size === 0) return
     this.#superseded.push(blocks)
     if (this.#superseded.length > this.#ports.options.keptOldCommits) this.#superseded.shift()
   }
 
-  /** Unsaved blocks that the head still reaches; saved ones are not walked, because what is below them is saved too. */
-  #reachableUnsaved(): Map<string, Unsaved> {
+  /** Unsaved blocks that the head reaches; saved ones are not walked, because what is below them is saved too. */
+  #reachable(head: Uint8Array, unsaved: Map<string, Unsaved>): Map<string, Unsaved> {
     const found = new Map<string, Unsaved>()
-    if (this.#head === undefined) return found
-    const waiting = this.kind.links(this.#head).map(blockName)
+    const waiting = this.kind.links(head).map(blockName)
     for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
-      const unsaved = this.#unsaved.get(name)
-      if (unsaved === undefined || found.has(name)) continue
-      found.set(name, unsaved)
-      waiting.push(...unsaved.links)
+      const one = unsaved.get(name)
+      if (one === undefined || found.has(name)) continue
+      found.set(name, one)
+      waiting.push(...one.links)
     }
     return found
   }

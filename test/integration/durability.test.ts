@@ -1,9 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { type StickyError, toHex } from '../../src/dht/index.ts'
+import { recordMethods } from '../../src/dht/wire.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { CuttableDisk, crash, heal, restart, separate } from '../support/memory-faults.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
+import { StrictDisk } from '../support/outbox-net.ts'
 
 /** Acknowledged means there, once: whatever happens to those who hold a topic. */
 
@@ -107,6 +109,37 @@ function expectOnce(found: unknown[], acknowledged: string[], unknown: string[] 
   const known = new Set<unknown>([...acknowledged, ...unknown])
   expect(found.filter((text) => !known.has(text))).toEqual([])
 }
+
+describe('a replica', () => {
+  it('that joins what others have says that it is stored once its disk has it, however often it is asked', async () => {
+    const QUIET = { dhtOptions: { antiEntropyMs: 3_600_000 } }
+    net = new MemoryNet()
+    const first = await net.add(QUIET)
+    await first.pubsub.publish('room', 'acknowledged by it alone')
+    const key = await topicKeyOf('room')
+    const { head } = await first.pubsub.dht.store.record('coordinator', key)
+    const disk = new StrictDisk()
+    const isHead = (name: string) => name.startsWith('head/')
+    disk.hold = isHead
+    const joining = await net.add({ ...QUIET, storage: disk })
+    const answers: string[] = []
+    const ask = async () => {
+      const body = { kind: 'coordinator', key, head: head as Uint8Array }
+      const request = first.pubsub.dht.rpc.request(joining.pubsub.nodeId, recordMethods.commit, body)
+      answers.push((await request).outcome)
+    }
+    const asking = [ask()]
+    await until(() => disk.waiting === 1)
+    asking.push(ask())
+    for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate)
+    expect(answers).toEqual([])
+    expect(await Array.fromAsync(disk.keys('head/'))).toEqual([])
+    disk.release()
+    await Promise.all(asking)
+    expect(answers).toEqual(['stored', 'stored'])
+    expect(await Array.fromAsync(disk.keys('head/'))).toHaveLength(1)
+  })
+})
 
 describe('holders that end without a word', () => {
   it('have everything acknowledged when they start again from their disks, all of them', async () => {

@@ -238,6 +238,11 @@ export class StrictDisk implements Storage {
     await this.#inner.write(operations)
   }
 
+  /** Writes that are held. */
+  get waiting(): number {
+    return this.#gates.length
+  }
+
   release(): void {
     this.hold = undefined
     for (const open of this.#gates.splice(0)) open()

@@ -117,6 +117,22 @@ describe('memory', () => {
     expect(await holder.messageCount()).toBe(3)
   })
 
+  it('writes nothing for what it forgets, or closes with, and has on the disk as it is', async () => {
+    const holder = new Holder({ options: { maxLoadedRecords: 1 } })
+    await holder.commit(3)
+    await holder.record(otherKey(1))
+    await expect.poll(() => holder.storage.allKeys('log/'), { interval: 1 }).toEqual([])
+    const writes = holder.storage.writes.length
+    for (let n = 1; n <= 10; n++) {
+      await holder.record()
+      await holder.record(otherKey(n))
+    }
+    expect(await holder.messageCount()).toBe(3)
+    await holder.store.close()
+    expect(holder.storage.writes).toHaveLength(writes)
+    expect(await holder.restart().messageCount()).toBe(3)
+  })
+
   it('never has a record twice: who still holds one that was forgotten has the one that is found again', async () => {
     const holder = new Holder({ options: { maxLoadedRecords: 1 } })
     await holder.commit(3)

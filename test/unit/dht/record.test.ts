@@ -303,6 +303,20 @@ describe('a join', () => {
     expect(await record.exclusive(() => right.store.joinLocal(record, other))).toBe(false)
   })
 
+  it('is seen by nobody before it is on disk: who asks for the head would take it for stored', async () => {
+    const { right, record, other } = await two()
+    const before = hex(record.head)
+    const written = right.storage.writes.length
+    const release = right.storage.hold()
+    const joining = record.exclusive(() => right.store.joinLocal(record, other))
+    await expect.poll(() => right.storage.writes.length, { interval: 1 }).toBe(written + 1)
+    expect(hex(record.head)).toBe(before)
+    release()
+    expect(await joining).toBe(true)
+    expect(hex(record.head)).toBe(hex(await right.restart().head()))
+    expect(await right.messageCount()).toBe(9)
+  })
+
   it('that the disk refuses is an error, and the record is read again: no head that nobody stored', async () => {
     const { right, record, other } = await two()
     const before = hex(record.head)
