@@ -64,6 +64,8 @@ export interface HeadKind {
   verify(key: Uint8Array, head: Uint8Array): Promise<BlockInfo>
   /** The links of a head that was verified before. */
   links(head: Uint8Array): BlockRef[]
+  /** Blocks that the head does not need, which whoever has them keeps at this moment (wall clock) all the same. */
+  kept(head: Uint8Array, read: BlockReader, nowMs: number): Promise<BlockRef[]>
   /** Cheap, from the heads' own histories: is `own` an ancestor of `other` ('behind'), its descendant, or neither known? */
   compare(own: Uint8Array, other: Uint8Array): Relation
   /**

@@ -293,7 +293,8 @@ export class RecordStore {
   async #markReachable(record: HeldRecord, reachable: Set<string>): Promise<void> {
     if (record.head === undefined) return
     if (!record.isIdle) await record.checkpoint()
-    const waiting = record.kind.links(record.head)
+    const kept = await record.kind.kept(record.head, record.readHere, this.runtime.now())
+    const waiting = [...record.kind.links(record.head), ...kept]
     for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
       const name = blockName(ref)
       if (reachable.has(name)) continue

@@ -78,12 +78,11 @@ export class HeldRecord {
     return run
   }
 
-  readonly read: BlockReader = async (ref) => {
-    const bytes = (await this.local(ref)) ?? (await this.#ports.fetchMissing(this, ref))
-    if (bytes === undefined)
-      throw new StickyError('NOT_FOUND', `Block ${ref.kind} ${toHex(ref.id).slice(0, 16)} is missing.`)
-    return bytes
-  }
+  readonly read: BlockReader = async (ref) =>
+    present(ref, (await this.local(ref)) ?? (await this.#ports.fetchMissing(this, ref)))
+
+  /** Asks nobody else. */
+  readonly readHere: BlockReader = async (ref) => present(ref, await this.local(ref))
 
   /** The block where it is in memory: not on the disk, unless it came there in another way. */
   unsaved(ref: BlockRef): Uint8Array | undefined {
@@ -282,6 +281,11 @@ export class HeldRecord {
     }
     return found
   }
+}
+
+function present(ref: BlockRef, bytes: Uint8Array | undefined): Uint8Array {
+  if (bytes !== undefined) return bytes
+  throw new StickyError('NOT_FOUND', `Block ${ref.kind} ${toHex(ref.id).slice(0, 16)} is missing.`)
 }
 
 interface Unsaved {

@@ -17,7 +17,7 @@ import { join } from './merge.ts'
 import { checkData, expiryOf, payloadOf, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS } from './options.ts'
 import type { Retention } from './retention.ts'
-import { decodeSnapshot } from './snapshot.ts'
+import { decodeSnapshot, snapshotsBehind } from './snapshot.ts'
 import { signStored } from './stored-statement.ts'
 import { checkSubscribers, decodeTrieNode, verifyTrieNode } from './subscribers.ts'
 
@@ -198,6 +198,7 @@ export function createKinds({ identity, verified, now, retention }: KindsInit): 
         : signStored({ topicKey, ids }, identity, now())
     },
     links: coordinatorLinks,
+    kept: snapshotsThatLive,
     checkLinked,
     async verify(key, head) {
       const { topic, version, lastModified, expiresAt } = decodeCoordinator(head)
@@ -221,6 +222,16 @@ export function createKinds({ identity, verified, now, retention }: KindsInit): 
       payload,
     ],
   }
+}
+
+/** A head names a few, and readers that come back look further (requirement A7). */
+async function snapshotsThatLive(head: Uint8Array, read: BlockReader, nowMs: number): Promise<BlockRef[]> {
+  const walk = { maxDepth: LIMITS.maxHistoryDepth, optional: true }
+  const levels = await Array.fromAsync(snapshotsBehind(decodeCoordinator(head).previous, read, walk))
+  return levels
+    .flatMap(({ snapshots }) => snapshots)
+    .filter(({ snapshot }) => snapshot.expiresAt >= nowMs)
+    .map(({ id }) => snapshotRef(id))
 }
 
 function coordinatorLinks(head: Uint8Array): BlockRef[] {

@@ -1,7 +1,7 @@
 import { type BlockReader, equalBytes, toHex } from '../dht/index.ts'
 import type { Coordinator } from './coordinator.ts'
 import { LIMITS } from './options.ts'
-import { snapshotsBehind } from './snapshot.ts'
+import { type Snapshot, snapshotsBehind } from './snapshot.ts'
 
 /**
  * How far one reader has come. A version alone does not say it: two replicas that have not merged yet count alike and
@@ -73,16 +73,50 @@ export class Position {
       for (const id of level.messageHistory) ids.add(toHex(id))
     }
     add(head)
-    if (known() === undefined) {
-      // one that the source lacks only costs: what is read then was mostly seen already
-      const walk = { maxDepth: LIMITS.maxHistoryDepth, optional: true }
+    let from = known()
+    const behind = new BehindHead(head)
+    // one that the source lacks only costs: what is read then was mostly seen already
+    const walk = { maxDepth: LIMITS.maxHistoryDepth, optional: true }
+    if (from === undefined)
       for await (const { snapshots } of snapshotsBehind(head.previous, read, walk)) {
-        for (const { snapshot } of snapshots) add(snapshot)
-        if (known() !== undefined) break
+        for (const { id, snapshot } of snapshots) {
+          add(snapshot)
+          behind.add(id, snapshot)
+        }
+        from = known()
+        if (from !== undefined) break
       }
-    }
-    const begin = this.#seen[0]?.version ?? 0
-    return known()?.version ?? (begin <= head.version ? begin : 0)
+    const [begin, oldest] = this.#seen
+    if (from === undefined && oldest !== undefined && behind.mayName(oldest.version)) from = oldest
+    return from?.version ?? (begin !== undefined && begin.version <= head.version ? begin.version : 0)
+  }
+}
+
+/**
+ * What is known of the lineage behind a head. Where it ends above what a reader has seen, the head is most likely a later
+ * one of the same lineage, whose older history has been let go of: then all that the reader lacks is stamped after what it
+ * has seen. Where it goes further back and does not name that, the two have gone apart.
+ */
+class BehindHead {
+  readonly #named: Set<string>
+  readonly #found = new Set<string>()
+  #oldest: number
+
+  constructor({ previous, version }: Coordinator) {
+    this.#named = new Set(previous.map(toHex))
+    this.#oldest = version
+  }
+
+  add(id: Uint8Array, { previous, version }: Snapshot): void {
+    this.#found.add(toHex(id))
+    for (const older of previous) this.#named.add(toHex(older))
+    this.#oldest = Math.min(this.#oldest, version)
+  }
+
+  /** Whether a collection of this version can be behind it, though nothing that was found names it. */
+  mayName(version: number): boolean {
+    const isWhole = [...this.#named].every((id) => this.#found.has(id))
+    return !isWhole && version < this.#oldest
   }
 }
 

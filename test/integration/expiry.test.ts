@@ -41,6 +41,52 @@ async function bytesIn(folder: string): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0)
 }
 
+describe('history that a head does not name any more', () => {
+  it('is kept while what it names lives, so that who comes back reads what is new; then it goes', async () => {
+    const COMMITS = 1_000
+    net = new MemoryNet()
+    const clock = movableClock()
+    const quiet = { runtime: clock.runtime, dhtOptions: { antiEntropyMs: 3_600_000, aloneMs: 0 } }
+    const holder = await net.add(quiet)
+    const client = () => net.add({ ...quiet, stores: false, durable: false })
+    const text = 'x'.repeat(500)
+    await Promise.all(Array.from({ length: 2_000 }, () => holder.pubsub.publish('room', text)))
+    const reader = await client()
+    const heard: unknown[] = []
+    const subscription = await reader.pubsub.subscribe('room', { onMessage: ({ data }) => heard.push(data) })
+    await until(() => heard.length === 2_000)
+    await until(() => subscription.status === 'synced')
+    const from = subscription.position
+    await subscription.close()
+    for (let n = 0; n < COMMITS; n++) await holder.pubsub.publish('room', n)
+    const comeBack = async () => {
+      const again = await client()
+      const news: unknown[] = []
+      await again.pubsub.subscribe('room', { history: { from }, onMessage: ({ data }) => news.push(data) })
+      await until(() => news.length === COMMITS)
+      return again.pubsub.counters().rpc.bytesReceived
+    }
+    const sweepTwice = async () => {
+      for (let round = 0; round < 2; round++) await holder.pubsub.dht.sweep()
+    }
+    const bytes = await comeBack()
+    await sweepTwice()
+    const history = await reader.pubsub.loadFullHistory('room')
+    expect(history.snapshots.length).toBeGreaterThan(LIMITS.maxParents)
+    expect(history.missing).toBe(0)
+    expect(await comeBack()).toBeLessThan(1.1 * bytes)
+    const named = await keysOf(holder.storage)
+    const snapshots = named.filter((key) => key.startsWith('block/snapshot/'))
+    expect(snapshots.length).toBe(history.snapshots.length)
+
+    clock.ahead(LIMITS.defaultTtlMs + 1)
+    await holder.pubsub.publish('room', 'lives')
+    await sweepTwice()
+    const left = (await keysOf(holder.storage)).filter((key) => key.startsWith('block/snapshot/'))
+    expect(left.length).toBeLessThanOrEqual(LIMITS.maxParents)
+  }, 60_000)
+})
+
 describe('what has expired', () => {
   it('leaves memory and disk, and nothing else does: the folder is as small as before', async () => {
     net = new MemoryNet()

@@ -70,6 +70,20 @@ async function writerWithHoles(node: MemoryNode): Promise<(sequence: number) => 
   }
 }
 
+/** One message each. */
+async function writersSay(node: MemoryNode, count: number): Promise<void> {
+  const topicKey = await topicKeyOf('room')
+  const said = { topicKey, sequence: 1, publishedAt: Date.now(), ttlMs: 600_000, data: encode('once') }
+  for (let first = 0; first < count; first += 100) {
+    const identity = await identityFromSeed(crypto.getRandomValues(new Uint8Array(32)))
+    const writers = Array.from({ length: 100 }, (_, i) => new Uint8Array(8).fill(i))
+    const made = await Promise.all(writers.map((writer) => createMessage({ ...said, identity, writer })))
+    const messages = made.map(({ envelope }) => envelope)
+    const request = { topic: topicKey, messages, payloads: [] }
+    await node.pubsub.dht.rpc.request(node.pubsub.nodeId, topicMethods.publish, request)
+  }
+}
+
 /** What a run saw that was resumed there and heard no more than the history. */
 async function historyFrom(node: MemoryNode, position: string): Promise<unknown[]> {
   const run = await resume(node, position)
@@ -80,6 +94,25 @@ async function historyFrom(node: MemoryNode, position: string): Promise<unknown[
 }
 
 describe('a position', () => {
+  it('of more writers than it holds gives none of them again where nobody has the history that it stands in', async () => {
+    const WRITERS = LIMITS.maxPositionWriters + 476
+    const COMMITS = 60
+    await network(1, { dhtOptions: { antiEntropyMs: 3_600_000, keptOldCommits: 0 } })
+    const [holder] = net.nodes as [MemoryNode]
+    await writersSay(holder, WRITERS)
+    const first = await subscribe(await client())
+    expect(await first.end).toMatchObject({ count: WRITERS })
+    await first.subscription.close()
+    for (let n = 0; n < COMMITS; n++) await holder.pubsub.publish('room', n)
+    await holder.pubsub.dht.sweep()
+    const snapshots = await Array.fromAsync(holder.storage.keys('block/snapshot/'))
+    expect(snapshots.length).toBeGreaterThan(0)
+    await holder.storage.write(snapshots.map((key) => ({ type: 'delete', key })))
+    const again = await resume(await client(), first.subscription.position)
+    expect(await again.end).toMatchObject({ count: COMMITS, recovered: true })
+    expect(dataOf(again)).toEqual(Array.from({ length: COMMITS }, (_, n) => n))
+  })
+
   it('goes on behind what was given, in another node, and then live', async () => {
     await network(3)
     const [publisher, first] = [await client(), await client()]

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { encode } from '../../../src/dht/codec.ts'
+import { encode, toHex } from '../../../src/dht/codec.ts'
 import { decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
 import { openMessage } from '../../../src/pubsub/message.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { Position } from '../../../src/pubsub/position.ts'
+import { snapshotsBehind } from '../../../src/pubsub/snapshot.ts'
 import { World } from '../../support/lineage.ts'
 
 function saw(position: Position, head: Uint8Array): void {
@@ -32,15 +33,45 @@ describe('a position', () => {
     expect(rest.length).toBeGreaterThanOrEqual(2)
   })
 
-  it('finds its place through snapshots, and without them reads everything', async () => {
+  /** `after` and as many commits on it, with all heads between. */
+  async function headsOn(world: World, after: Uint8Array | undefined, count: number, writer = 0) {
+    const heads: Uint8Array[] = []
+    for (let n = 1; n <= count; n++)
+      heads.push(await world.apply(heads.at(-1) ?? after, await world.messages(n, 1, { writer })))
+    return heads as [Uint8Array, ...Uint8Array[]]
+  }
+  const newestOf = (heads: Uint8Array[]) => decodeCoordinator(heads.at(-1) as Uint8Array)
+  const snapshotsOf = (world: World) =>
+    [...world.blocks.keys()].filter((name) => name.startsWith('snapshot/'))
+
+  it('finds its place through snapshots, and goes on after the oldest that it saw where nobody has them any more', async () => {
     const world = new World()
+    const heads = await headsOn(world, undefined, 60)
     const position = new Position(0)
-    let head = await world.apply(undefined, await world.messages(1, 1))
-    saw(position, head)
-    for (let n = 2; n <= 60; n++) head = await world.apply(head, await world.messages(n, 1))
-    expect(await position.knownIn(decodeCoordinator(head), world.read)).toBe(1)
-    for (const name of world.blocks.keys()) if (name.startsWith('snapshot/')) world.blocks.delete(name)
-    expect(await position.knownIn(decodeCoordinator(head), world.read)).toBe(0)
+    for (const head of heads.slice(2, 5)) saw(position, head)
+    expect(await position.knownIn(newestOf(heads), world.read)).toBe(5)
+    for (const name of snapshotsOf(world)) world.blocks.delete(name)
+    expect(await position.knownIn(newestOf(heads), world.read)).toBe(3)
+    expect(await new Position(2).knownIn(newestOf(heads), world.read)).toBe(2)
+  })
+
+  it('begins anew where the history of the other lineage is whole, or goes back further than what it saw', async () => {
+    const world = new World()
+    const base = (await headsOn(world, undefined, 3)).at(-1)
+    const position = new Position(0)
+    for (const head of (await headsOn(world, base, 420, 1)).slice(-20)) saw(position, head)
+    const other = await headsOn(world, base, 480, 2)
+    const levels = snapshotsBehind(newestOf(other).previous, world.read, { maxDepth: 64, optional: true })
+    const versions = (await Array.fromAsync(levels)).flatMap(({ snapshots }) => snapshots)
+    expect(versions.length).toBeGreaterThan(1)
+    expect(await position.knownIn(newestOf(other), world.read)).toBe(0)
+    const eldest = versions.at(-1)?.id as Uint8Array
+    world.blocks.delete(`snapshot/${toHex(eldest)}`)
+    expect(versions.at(-2)?.snapshot.version).toBeLessThan(404)
+    expect(await position.knownIn(newestOf(other), world.read)).toBe(0)
+    const next = versions.at(-2)?.id as Uint8Array
+    world.blocks.delete(`snapshot/${toHex(next)}`)
+    expect(await position.knownIn(newestOf(other), world.read)).toBe(404)
   })
 
   it('begins where it was told to, unless the head has not come so far', async () => {
