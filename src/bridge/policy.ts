@@ -2,6 +2,7 @@ import {
   asStickyError,
   type Challenge,
   type ErrorCode,
+  isOwnTrouble,
   type NodeId,
   type PresentedInvitation,
   RateLimiter,
@@ -67,8 +68,7 @@ export class Policy {
       return { lifeMs: claim.expiresAt - now }
     } catch (error) {
       const { code, message } = asStickyError(error, 'STORAGE_FAILED')
-      const isOwnTrouble = code === 'STORAGE_FAILED' || code === 'STORAGE_FULL' // with a path of this machine in it
-      return refused(code, isOwnTrouble ? 'The bridge could not write down who was invited.' : message)
+      return refused(code, isOwnTrouble(code) ? 'The bridge could not write down who was invited.' : message)
     }
   }
 }

@@ -95,6 +95,9 @@ export class AdmissionRefusedError extends StickyError {
 
 export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(CODES, code)
 
+/** Trouble of this machine, whose text names its folders: nobody else is told more than the code. */
+export const isOwnTrouble = (code: ErrorCode): boolean => code.startsWith('STORAGE_')
+
 /** The error as a StickyError: unchanged when it is one, wrapped under `fallback` otherwise. */
 export function asStickyError(error: unknown, fallback: ErrorCode): StickyError {
   if (error instanceof StickyError) return error

@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { toHex } from './codec.ts'
-import { asStickyError, isErrorCode, StickyError } from './errors.ts'
+import { asStickyError, isErrorCode, isOwnTrouble, StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
 import { countCode, StageTimers } from './measures.ts'
 import { type Link, type LinkEvents, MAX_FRAME_BYTES, type PeerNetwork } from './network.ts'
@@ -333,7 +333,8 @@ export class Rpc {
     } catch (error) {
       const { code, message } = asStickyError(error, 'STORAGE_FAILED')
       countCode(this.counters.refusals, code)
-      entry.link.send(encodeFrame(['error', id, code, message.slice(0, 300)]))
+      const told = isOwnTrouble(code) ? 'It cannot read or write its disk now.' : message.slice(0, 300)
+      entry.link.send(encodeFrame(['error', id, code, told]))
     } finally {
       peer.inWork[load] -= 1
       this.#stages.end(load === 'waiting' ? 'serveWaiting' : 'serve', begunMs)

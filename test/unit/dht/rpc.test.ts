@@ -58,6 +58,24 @@ describe('a request', () => {
     expect(await codeOf(ask(a, place.self))).toBe('MALFORMED')
   })
 
+  it('gets the code of what the other machine has trouble with, and no more: its text names folders', async () => {
+    const troubles = [
+      new StickyError('STORAGE_FULL', 'The disk that holds /home/ada/topics is full.'),
+      new StickyError('STORAGE_FULL', 'The disk that holds /home/ada/topics is full.'),
+      new TypeError('Cannot read /home/ada/secret'),
+    ]
+    b.rpc.handle(echo, () => {
+      throw troubles.shift()
+    })
+    const refusal = await ask(a, b.nodeId).catch((error) => error)
+    expect(refusal).toMatchObject({ code: 'STORAGE_FULL', message: expect.not.stringContaining('/home') })
+    await expect(ask(b, b.nodeId)).rejects.toMatchObject({ message: expect.stringContaining('/home/ada') })
+    expect(await ask(a, b.nodeId).catch((error) => error)).toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: expect.not.stringContaining('/home'),
+    })
+  })
+
   it('of an unknown method is answered so, and one that does not fit its schema is MALFORMED', async () => {
     expect(await codeOf(ask(a, b.nodeId))).toBe('UNKNOWN_METHOD')
     const held = heldEcho(b)
