@@ -110,15 +110,8 @@ export function isOnce(rule: CallRule, args: unknown[]): boolean {
 const unknownMethod = (method: string): StickyError =>
   new StickyError('UNKNOWN_METHOD', `The tab that leads knows no ${method}: reload both tabs.`)
 
-/** The node as the tabs use it. `othersIn` tells how many subscriptions of all tabs to a topic are open. */
+/** The node as the tabs use it. */
 export function serveNode(node: NetworkNode): ServedNode {
-  const openIn = new Map<string, number>()
-  const count = (topic: string, change: number): number => {
-    const left = (openIn.get(topic) ?? 0) + change
-    if (left > 0) openIn.set(topic, left)
-    else openIn.delete(topic)
-    return left
-  }
   return {
     mirror: (): NodeMirror => ({ nodeId: node.nodeId, status: node.status() }),
     call: async (method, args, signal) => {
@@ -134,14 +127,7 @@ export function serveNode(node: NetworkNode): ServedNode {
         return serveListener(node.pubsub, method, args, tell)
       if (method !== 'subscribe') throw unknownMethod(method)
       const [topic, options] = args as Parameters<PubSub['subscribe']>
-      const subscription = await node.pubsub.subscribe(topic, { ...options, signal })
-      count(topic, 1)
-      let isClosed = false
-      return serveSubscription(subscription, tell, () => {
-        if (isClosed) return 0
-        isClosed = true
-        return count(topic, -1)
-      })
+      return serveSubscription(await node.pubsub.subscribe(topic, { ...options, signal }), tell)
     },
   }
 }
@@ -163,11 +149,9 @@ function serveListener(
   }
 }
 
-/** `left` counts it out, and gives how many others of the topic there are in all tabs. */
 function serveSubscription(
   subscription: Subscription,
   tell: (event: string, value: unknown) => void,
-  left: () => number,
 ): ServedObject {
   const told = new Set<string>()
   const pass = (event: string) => {
@@ -178,10 +162,6 @@ function serveSubscription(
     )
   }
   for (const event of Object.keys(SUBSCRIPTION_EVENTS)) if (!isWantedOnly(event)) pass(event)
-  const close = () => {
-    left()
-    return subscription.close()
-  }
   return {
     mirror: (): SubscriptionMirror => mirrorOf(subscription),
     call: async (method, args) => {
@@ -190,11 +170,9 @@ function serveSubscription(
         return
       }
       if (!Object.hasOwn(SUBSCRIPTION_CALLS, method)) throw unknownMethod(method)
-      // the statement that leaves a topic is the node's, and other tabs may be in it still
-      if (method === 'unsubscribe') return left() > 0 ? subscription.close() : subscription.unsubscribe()
       return invoke(subscription, method, args)
     },
-    close,
+    close: () => subscription.close(),
   }
 }
 

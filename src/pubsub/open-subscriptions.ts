@@ -45,7 +45,7 @@ export class OpenSubscriptions {
     if (presence !== undefined) encodePresenceState(presence) // before anything is said
     requireNotAborted(signal, 'The subscription')
     const onAbort = () => void subscription.close()
-    const subscription = new TopicSubscription({
+    const subscription: TopicSubscription = new TopicSubscription({
       ...this.#init,
       topic,
       topicKey,
@@ -54,6 +54,7 @@ export class OpenSubscriptions {
       from: savedPosition(topicKey, options.history),
       info: checkedInfo(options.info ?? ''),
       counters: this.counters,
+      hasOthers: () => [...(this.#open.get(name) ?? [])].some((other) => other !== subscription),
       onMoved: (from) => this.#detach(name, topicKey, from),
       onClosed: (closed) => {
         signal?.removeEventListener('abort', onAbort)

@@ -44,6 +44,8 @@ export interface SubscriptionInit {
   retention: Retention
   info: string
   counters: SubscriptionCounters
+  /** Whether another subscription of this node to the topic is open. */
+  hasOthers(): boolean
   /** Another replica serves it now. */
   onMoved(from: NodeId): void
   onClosed(subscription: TopicSubscription): void
@@ -211,8 +213,10 @@ export class TopicSubscription implements Subscription {
     if (this.source !== undefined) await this.#attachment.attachTo(this.source)
   }
 
+  /** The statement that leaves is the node's, which stays while it has another subscription to the topic. */
   async unsubscribe(): Promise<void> {
-    const { statements, topicKey } = this.#init
+    const { statements, topicKey, hasOthers } = this.#init
+    if (hasOthers()) return this.close()
     const statement = await this.#statement('unsubscribe')
     await this.close()
     await statements.send(topicKey, statement)

@@ -282,6 +282,42 @@ describe('delivery', () => {
   })
 })
 
+describe('leaving a topic', () => {
+  const join = async ({ pubsub }: MemoryNode) => {
+    const seen: unknown[] = []
+    const subscription = await pubsub.subscribe('room', { onMessage: ({ data }) => seen.push(data) })
+    await until(() => subscription.status === 'synced')
+    return { subscription, seen }
+  }
+  const subscribers = async ({ pubsub }: MemoryNode) =>
+    (await pubsub.subscribers('room')).map(({ nodeId }) => nodeId)
+
+  it('is for the last of the subscriptions of a node to say, whichever that is', async () => {
+    await network(3)
+    const [publisher, member] = [await client(), await client()]
+    const [first, second] = [await join(member), await join(member)]
+    await until(async () => (await subscribers(publisher)).length === 1)
+    await first.subscription.unsubscribe()
+    expect(first.subscription.status).toBe('closed')
+    expect(await subscribers(publisher)).toEqual([member.pubsub.nodeId])
+    await publisher.pubsub.publish('room', 'for who stayed')
+    await until(() => second.seen.length === 1)
+    expect(first.seen).toEqual([])
+    await second.subscription.unsubscribe()
+    expect(await subscribers(publisher)).toEqual([])
+  })
+
+  it('is said where all of them leave at the same time, and not kept back by those that are closed', async () => {
+    await network(3)
+    const [publisher, member] = [await client(), await client()]
+    const all = [await join(member), await join(member), await join(member)]
+    await until(async () => (await subscribers(publisher)).length === 1)
+    await all[0]?.subscription.close()
+    await Promise.all(all.slice(1).map(({ subscription }) => subscription.unsubscribe()))
+    expect(await subscribers(publisher)).toEqual([])
+  })
+})
+
 describe('a publish that is refused', () => {
   const aheadByMs = (ms: number): Runtime => ({ ...systemRuntime, now: () => Date.now() + ms })
   const ahead = aheadByMs(20 * 60_000)
