@@ -57,6 +57,8 @@ export class Delivery {
   readonly #dht: Dht
   readonly #options: PubSubOptions
   readonly #topics = new Map<string, AttachedTopic>()
+  /** In how many topics a peer is attached. */
+  readonly #topicsOf = new Map<NodeId, number>()
   readonly #waiting: WaitingPushes
   readonly #stop: (() => void)[] = []
   /** Whose push has been sent, and neither acknowledged nor given up; also of those who have left meanwhile. */
@@ -89,10 +91,7 @@ export class Delivery {
 
   async #attach(from: NodeId, key: Uint8Array, statement: Uint8Array): Promise<{ version: number }> {
     const name = toHex(key)
-    const known = this.#topics.get(name)
-    if ((known?.subscribers.size ?? 0) >= LIMITS.maxSubscribers && !known?.subscribers.has(from))
-      throw new StickyError('TOPIC_FULL', 'Too many subscribers here.')
-    if (known === undefined) this.#requireRoom(from)
+    this.#requireRoom(name, from)
     this.#requireFewPushes(name, from)
     const verified = await verifyStatement(statement, { topicKey: key })
     checkStatementFreshness(verified, this.#dht.runtime.now())
@@ -101,6 +100,7 @@ export class Delivery {
     }
     const record = await this.#dht.store.record(COORDINATOR, key)
     const version = record.head === undefined ? 0 : decodeCoordinator(record.head).version
+    this.#requireRoom(name, from) // others that were asked for at the same time may have taken it
     const topic = this.#topics.get(name) ?? {
       key,
       subscribers: new Map(),
@@ -109,7 +109,8 @@ export class Delivery {
     }
     this.#topics.set(name, topic)
     const before = topic.subscribers.get(from)
-    if (before !== undefined) this.#waiting.take(before)
+    if (before === undefined) this.#countTopic(from, 1)
+    else this.#waiting.take(before)
     topic.subscribers.set(from, {
       name,
       peer: from,
@@ -127,14 +128,24 @@ export class Delivery {
     return { version }
   }
 
-  /** For one more topic, and of this peer. Throws BUSY. */
-  #requireRoom(from: NodeId): void {
-    const ofPeer = () => [...this.#topics.values()].filter(({ subscribers }) => subscribers.has(from)).length
+  /** For one more subscriber of the topic, and one more topic of this peer. Throws TOPIC_FULL or BUSY. */
+  #requireRoom(name: string, from: NodeId): void {
+    const topic = this.#topics.get(name)
+    if (topic?.subscribers.has(from)) return
+    if (topic !== undefined && topic.subscribers.size >= LIMITS.maxSubscribers)
+      throw new StickyError('TOPIC_FULL', 'Too many subscribers here.')
     const { maxAttachedTopics, maxAttachedTopicsPerPeer } = this.#options
-    if (this.#topics.size < Math.min(maxAttachedTopics, maxAttachedTopicsPerPeer)) return
-    this.#dropExpired()
-    if (this.#topics.size >= maxAttachedTopics) throw new StickyError('BUSY', 'Too many topics here.')
-    if (ofPeer() >= maxAttachedTopicsPerPeer) throw new StickyError('BUSY', 'Too many topics of this node.')
+    const isFull = () => topic === undefined && this.#topics.size >= maxAttachedTopics
+    const hasItsShare = () => (this.#topicsOf.get(from) ?? 0) >= maxAttachedTopicsPerPeer
+    if (isFull() || hasItsShare()) this.#dropExpired()
+    if (isFull()) throw new StickyError('BUSY', 'Too many topics here.')
+    if (hasItsShare()) throw new StickyError('BUSY', 'Too many topics of this node.')
+  }
+
+  #countTopic(peer: NodeId, change: number): void {
+    const count = (this.#topicsOf.get(peer) ?? 0) + change
+    if (count > 0) this.#topicsOf.set(peer, count)
+    else this.#topicsOf.delete(peer)
   }
 
   /**
@@ -287,6 +298,7 @@ export class Delivery {
     const dropped = topic.subscribers.get(peer)
     if (dropped === undefined) return
     topic.subscribers.delete(peer)
+    this.#countTopic(peer, -1)
     this.#waiting.take(dropped)
     this.counters.dropped += 1
     const name = toHex(topic.key)
@@ -337,6 +349,7 @@ export class Delivery {
     for (const stop of this.#stop) stop()
     for (const topic of this.#topics.values()) topic.subscribers.clear()
     this.#topics.clear()
+    this.#topicsOf.clear()
   }
 }
 

@@ -5,7 +5,7 @@ import { createMessage, type NewMessage } from '../../src/pubsub/message.ts'
 import { createStatement } from '../../src/pubsub/subscription-statement.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
-import { MemoryNet, type MemoryNode, type MemoryNodeOptions } from '../support/memory-nodes.ts'
+import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
 
 /** Peers that take more than their share, or never finish what they were asked: what it costs the others. */
 
@@ -69,6 +69,42 @@ describe('a peer that attaches to one topic after another', () => {
     expect(answers).toEqual(['ok', 'ok', 'ok', 'BUSY', 'BUSY'])
     expect(await attach(await client(), holder as MemoryNode, 'topic 9')).toBe('ok')
     expect(await attach(greedy, holder as MemoryNode, 'topic 2')).toBe('ok') // one of its own, again
+  })
+
+  it('gets no more where others are attached already, nor by asking for all of them at once', async () => {
+    const [holder] = (await network(1, { options: { maxAttachedTopicsPerPeer: 3 } })) as [MemoryNode]
+    const topics = Array.from({ length: 12 }, (_, i) => `topic ${i}`)
+    for (let i = 0; i < topics.length; i += 3) {
+      const other = await client()
+      for (const topic of topics.slice(i, i + 3)) expect(await attach(other, holder, topic)).toBe('ok')
+    }
+    const sorted = (answers: string[]) => answers.toSorted().reverse().join(' ')
+    const served = `ok ok ok ${'BUSY '.repeat(9)}`.trim()
+    const greedy = await client()
+    const answers: string[] = []
+    for (const topic of topics) answers.push(await attach(greedy, holder, topic))
+    expect(answers.join(' ')).toBe(served)
+    const inABurst = await client()
+    expect(sorted(await Promise.all(topics.map((topic) => attach(inABurst, holder, topic))))).toBe(served)
+    // in topics of its own, too
+    const own = topics.map((topic) => `own ${topic}`)
+    const another = await client()
+    expect(sorted(await Promise.all(own.map((topic) => attach(another, holder, topic))))).toBe(served)
+    expect(holder.pubsub.counters().attachedSubscribers).toBe(12 + 3 * 3)
+  })
+
+  it('has room for another one for each that it leaves', async () => {
+    const [holder] = (await network(1, { options: { maxAttachedTopicsPerPeer: 2 } })) as [MemoryNode]
+    const peer = await client()
+    for (const topic of ['a', 'b', 'b', 'a']) expect(await attach(peer, holder, topic)).toBe('ok')
+    expect(await attach(peer, holder, 'c')).toBe('BUSY')
+    const { rpc } = peer.pubsub.dht
+    await rpc.request(holder.pubsub.nodeId, topicMethods.detach, { topic: await topicKeyOf('a') })
+    expect(await attach(peer, holder, 'c')).toBe('ok')
+    expect(await attach(peer, holder, 'a')).toBe('BUSY')
+    peer.network.closeAll()
+    await until(() => holder.pubsub.counters().attachedSubscribers === 0)
+    for (const topic of ['d', 'e']) expect(await attach(peer, holder, topic)).toBe('ok')
   })
 
   it('gives its places back when its subscriptions expire, and not before', async () => {
