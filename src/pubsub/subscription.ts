@@ -19,6 +19,7 @@ import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { type Push, TopicReader } from './reader.ts'
 import type { Retention } from './retention.ts'
+import { backoffMs, Retry } from './retry.ts'
 import type { SavedPosition } from './saved-position.ts'
 import { type Elsewhere, SourceWatch } from './source-watch.ts'
 import type { Statements } from './statements.ts'
@@ -68,7 +69,8 @@ export class TopicSubscription implements Subscription {
   #hadPeers = false
   #queue: Promise<unknown> = Promise.resolve()
   readonly #timers: Timers
-  #attachFailures = 0
+  readonly #retry: Retry
+  readonly #stopListening: () => void
   #waitingPushes = 0
   /** There were more than may wait: what they brought is read once those before them are delivered. */
   #droppedPush = false
@@ -80,6 +82,7 @@ export class TopicSubscription implements Subscription {
     this.#init = init
     this.topic = init.topic
     this.#timers = new Timers(init.dht.runtime)
+    this.#retry = new Retry(this.#timers, init.options, () => void this.#reattach())
     this.#avoided = new AvoidedReplicas(init.dht.runtime, init.options.avoidMs)
     this.#emitter = new Emitter(init.options.maxUnreadMessages)
     this.#presence = init.presence.of(init.topicKey, {
@@ -93,7 +96,10 @@ export class TopicSubscription implements Subscription {
         countEvent(init.counters, event, value)
         this.#emitter.emit(event, value)
       },
-      onStatus: (status) => this.#setStatus(status),
+      onStatus: (status) => {
+        if (status === 'synced') this.#retry.succeeded() // all has been read
+        this.#setStatus(status)
+      },
     })
     this.#watch = new SourceWatch(init.dht, this.#reader, this.#avoided, this.#abort.signal)
     this.#given = new GivenPosition(init.topicKey, this.#reader, this.#emitter)
@@ -107,6 +113,9 @@ export class TopicSubscription implements Subscription {
       statement: () => this.#statement('subscribe'),
       onAttached: (left) => this.#onAttached(left),
       onNone: () => this.#tryLater(),
+    })
+    this.#stopListening = init.dht.onTopologyChange(() => {
+      if (this.source === undefined) this.#retry.now() // it may be one who can be reached
     })
   }
 
@@ -230,6 +239,7 @@ export class TopicSubscription implements Subscription {
   async #close(): Promise<void> {
     this.#abort.abort(new StickyError('CLOSED', 'This subscription is closed.'))
     this.#timers.end()
+    this.#stopListening()
     this.#others.close()
     this.#setStatus('closed')
     this.#init.onClosed(this)
@@ -267,19 +277,18 @@ export class TopicSubscription implements Subscription {
   }
 
   #onAttached(left: NodeId | undefined): void {
-    this.#attachFailures = 0
     if (left !== undefined) this.#init.onMoved(left)
     this.#presence.attached()
   }
 
   #tryLater(): void {
     this.#setStatus('degraded')
-    this.#attachFailures += 1
-    this.#timers.after(this.#backoffMs(this.#attachFailures), () => void this.#reattach())
+    this.#retry.later()
   }
 
   async #reattach(): Promise<void> {
     if (this.#abort.signal.aborted || this.#attachment.underWay !== undefined) return
+    this.#retry.begun()
     this.#setStatus(this.#reader.joined ? 'catching-up' : 'joining')
     await this.#attachment.attach()
     await this.#serially(() => this.#read())
@@ -295,7 +304,6 @@ export class TopicSubscription implements Subscription {
     }
     if (this.#reader.joined) await this.#reader.catchUp(source, true)
     else await this.#reader.join(source)
-    this.#attachFailures = 0
   }
 
   // --- reading and delivering, one thing at a time (reader.ts)
@@ -329,7 +337,8 @@ export class TopicSubscription implements Subscription {
   /** The safety net under pushes: is the source a replica still, and has it, or another of them, gone further? */
   async #check(): Promise<void> {
     const { source } = this
-    if (source === undefined || this.#attachment.underWay !== undefined) return
+    // an attempt that waits does all of this and more
+    if (source === undefined || this.#attachment.underWay !== undefined || this.#retry.isWaiting) return
     const { dht, topicKey } = this.#init
     if (this.#status === 'offline' && dht.rpc.connectedPeers.length > 0) return this.#reattach()
     if (this.#status === 'synced') this.#setStatus('synced') // unless everybody has gone meanwhile
@@ -354,7 +363,10 @@ export class TopicSubscription implements Subscription {
   async #compare(source: NodeId, elsewhere: Elsewhere): Promise<void> {
     const finding = await this.#watch.compare(elsewhere)
     if (finding === 'level' || source !== this.source) return
-    if (finding === 'lacks') return this.#timers.after(RECHECK_MS, () => void this.#check())
+    if (finding === 'lacks') {
+      this.#timers.after(RECHECK_MS, () => void this.#check())
+      return
+    }
     this.#avoided.add(source)
     void this.#reattach()
   }
@@ -373,15 +385,10 @@ export class TopicSubscription implements Subscription {
     return isAlone && (status === 'degraded' || (status === 'synced' && this.#hadPeers))
   }
 
-  #backoffMs(failures: number): number {
-    const { retryMs, maxCheckMs } = this.#init.options
-    return Math.min(retryMs * 2 ** Math.min(failures, 10), maxCheckMs)
-  }
-
   #pause(attempt: number): Promise<void> {
     return delay(
       this.#init.dht.runtime,
-      jittered(this.#init.dht.runtime, this.#backoffMs(attempt + 1)),
+      jittered(this.#init.dht.runtime, backoffMs(this.#init.options, attempt + 1)),
       this.#abort.signal,
     ).catch(() => undefined)
   }

@@ -10,13 +10,18 @@ export class Timers {
     this.#runtime = runtime
   }
 
-  after(delayMs: number, work: () => void): void {
-    if (this.#isOver) return
+  /** Gives what takes it back. */
+  after(delayMs: number, work: () => void): () => void {
+    if (this.#isOver) return () => undefined
     const timer = this.#runtime.setTimer(() => {
       this.#running.delete(timer)
       work()
     }, delayMs)
     this.#running.add(timer)
+    return () => {
+      this.#running.delete(timer)
+      timer.clear()
+    }
   }
 
   /** Repeats with jitter; a run that overslept happens once, not as often as it was missed. 0: never. */

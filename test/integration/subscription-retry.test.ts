@@ -1,0 +1,158 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { StickyError } from '../../src/dht/index.ts'
+import { recordMethods } from '../../src/dht/wire.ts'
+import type { Subscription } from '../../src/pubsub/index.ts'
+import { DEFAULT_PUBSUB_OPTIONS } from '../../src/pubsub/options.ts'
+import { topicMethods } from '../../src/pubsub/wire.ts'
+import type { MemoryNode } from '../support/memory-nodes.ts'
+import { type OutboxClient, OutboxNet } from '../support/outbox-net.ts'
+
+/** What a subscription does again after it has failed, and how often; in virtual time. */
+
+const { maxCheckMs } = DEFAULT_PUBSUB_OPTIONS
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+/** Less than any wait, and more than an answer takes. */
+const SOON_MS = 1_000
+
+let net: OutboxNet
+let holders: MemoryNode[]
+beforeEach(async () => {
+  net = new OutboxNet()
+  holders = [await net.holder(), await net.holder()]
+})
+afterEach(() => net.close())
+
+interface Watched {
+  /** Of a request: its method, and when it was sent. */
+  sent: { method: string; atMs: number }[]
+  /** Methods that fail. */
+  failing: Set<string>
+}
+
+function watch({ pubsub }: OutboxClient): Watched {
+  const watched: Watched = { sent: [], failing: new Set() }
+  const { rpc } = pubsub.dht
+  const request = rpc.request.bind(rpc)
+  rpc.request = (to, method, ...rest) => {
+    watched.sent.push({ method: method.name, atMs: net.runtime.monotonicNow() })
+    if (watched.failing.has(method.name))
+      return Promise.reject(new StickyError('BUSY', 'Not now, says the holder.'))
+    return request(to, method, ...rest)
+  }
+  return watched
+}
+
+const timesOf = ({ sent }: Watched, { name }: { name: string }) =>
+  sent.flatMap(({ method, atMs }) => (method === name ? [atMs] : []))
+const pausesIn = (timesMs: number[]) => timesMs.slice(1).map((atMs, i) => atMs - (timesMs[i] as number))
+
+const publish = (data: unknown) =>
+  net.during((holders[0] as MemoryNode).pubsub.publish('room', data as string))
+
+async function subscribed(client: OutboxClient) {
+  const seen: unknown[] = []
+  const errors: unknown[] = []
+  const subscription: Subscription = await net.during(
+    client.pubsub.subscribe('room', { onMessage: ({ data }) => seen.push(data) }),
+  )
+  subscription.on('error', (error) => errors.push(error))
+  return { subscription, seen, errors }
+}
+
+describe('a read that keeps failing', () => {
+  it('is tried again ever more seldom, by one attempt at a time, and no more once it has succeeded', async () => {
+    await publish('unreadable')
+    const client = await net.client()
+    const watched = watch(client)
+    watched.failing.add(recordMethods.blocks.name)
+    const { subscription, seen, errors } = await subscribed(client)
+    await net.pass(MINUTE_MS)
+    const attempts = timesOf(watched, topicMethods.attach)
+    const pauses = pausesIn(attempts)
+    expect(pauses[0]).toBeLessThan(SOON_MS)
+    expect(Math.min(...pauses.slice(6))).toBeGreaterThanOrEqual(maxCheckMs)
+    expect(errors.length).toBeLessThanOrEqual(attempts.length)
+    await net.until(() => subscription.status === 'degraded', SOON_MS) // unless an attempt is under way
+    watched.failing.clear()
+    await net.until(() => subscription.status === 'synced', maxCheckMs + SOON_MS)
+    expect(seen).toEqual(['unreadable'])
+    const { length } = timesOf(watched, topicMethods.attach)
+    await net.pass(MINUTE_MS)
+    expect(timesOf(watched, topicMethods.attach)).toHaveLength(length)
+  })
+
+  it('begins with a short pause again after it has succeeded', async () => {
+    await publish('first')
+    const client = await net.client()
+    const watched = watch(client)
+    const { subscription, seen, errors } = await subscribed(client)
+    await net.until(() => subscription.status === 'synced')
+    for (let round = 0; round < 6; round++) {
+      watched.failing.add(recordMethods.blocks.name).add(recordMethods.head.name)
+      client.node.network.closeAll()
+      const before = errors.length
+      await net.until(() => errors.length === before + 1)
+      watched.failing.clear()
+      await net.until(() => subscription.status === 'synced', SOON_MS)
+    }
+    expect(seen).toEqual(['first'])
+  })
+
+  it('is not tried by a retry from before once it has succeeded for another reason', async () => {
+    await publish('first')
+    const client = await net.client()
+    const watched = watch(client)
+    watched.failing.add(recordMethods.blocks.name)
+    const { subscription } = await subscribed(client)
+    await net.pass(MINUTE_MS)
+    watched.failing.clear()
+    await net.during(client.pubsub.resync('awake'), SOON_MS)
+    expect(subscription.status).toBe('synced')
+    const { length } = timesOf(watched, topicMethods.attach)
+    await net.pass(MINUTE_MS)
+    expect(timesOf(watched, topicMethods.attach)).toHaveLength(length)
+  })
+})
+
+describe('peers that come', () => {
+  /** Nothing happens by itself for long. */
+  const patient = { checkIntervalMs: 0, retryMs: HOUR_MS, maxCheckMs: HOUR_MS }
+
+  it('are tried at once where nobody could be reached', async () => {
+    const client = await net.client({ options: patient })
+    const { subscription, seen } = await subscribed(client)
+    await net.until(() => subscription.status === 'synced')
+    net.cutOff(client)
+    client.node.network.closeAll()
+    await net.until(() => subscription.status === 'offline')
+    await publish('meanwhile')
+    await net.pass(MINUTE_MS)
+    expect(seen).toEqual([])
+    net.heal()
+    await net.until(() => subscription.status === 'synced', SOON_MS)
+    expect(seen).toEqual(['meanwhile'])
+  })
+
+  it('are nothing to a subscription that is served, or is about to be', async () => {
+    const client = await net.client({ options: patient })
+    const watched = watch(client)
+    const { subscription } = await subscribed(client)
+    await net.until(() => subscription.status === 'synced')
+    const attaches = () => timesOf(watched, topicMethods.attach).length
+    const peersCome = async () => {
+      for (let i = 0; i < 20; i++) {
+        client.node.network.topologyChanged()
+        await net.pass(100)
+      }
+    }
+    await peersCome()
+    expect(attaches()).toBe(1)
+    // the attempt waits for an answer
+    for (const { network } of holders) network.blackholes.add(client.pubsub.nodeId)
+    client.node.network.closeAll()
+    await net.until(() => attaches() === 2, SOON_MS)
+    await peersCome()
+    expect(attaches()).toBe(2)
+  })
+})
