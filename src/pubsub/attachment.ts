@@ -73,6 +73,11 @@ export class Attachment {
     onNone()
   }
 
+  /** At the replica that serves it: so it goes on. */
+  async renew(): Promise<void> {
+    if (this.#source !== undefined) await this.attachTo(this.#source)
+  }
+
   /** Also for one to which it is attached already: so it goes on. */
   async attachTo(peer: NodeId): Promise<void> {
     const { dht, topicKey, statement } = this.#init

@@ -1,8 +1,9 @@
+import { asStickyError, type Dht, delay, jittered } from '../dht/index.ts'
 import type { PubSubOptions } from './options.ts'
 import type { Timers } from './timers.ts'
 
 /** After so many failures in a row. */
-export function backoffMs({ retryMs, maxCheckMs }: PubSubOptions, failures: number): number {
+function backoffMs({ retryMs, maxCheckMs }: PubSubOptions, failures: number): number {
   return Math.min(retryMs * 2 ** Math.min(failures, 10), maxCheckMs)
 }
 
@@ -48,5 +49,30 @@ export class Retry {
   succeeded(): void {
     this.begun()
     this.#failures = 0
+  }
+}
+
+export interface Persistence {
+  dht: Dht
+  options: PubSubOptions
+  /** Then it is given up without a word. */
+  signal: AbortSignal
+}
+
+/** Until it is done. Rejects with what cannot be mended by trying again. */
+export async function untilDone(
+  work: () => Promise<unknown>,
+  { dht: { runtime }, options, signal }: Persistence,
+): Promise<void> {
+  for (let failures = 1; !signal.aborted; failures++) {
+    try {
+      await work()
+      return
+    } catch (error) {
+      if (signal.aborted) return
+      const failure = asStickyError(error, 'UNREACHABLE')
+      if (!failure.retryable) throw failure
+      await delay(runtime, jittered(runtime, backoffMs(options, failures)), signal).catch(() => undefined)
+    }
   }
 }

@@ -1,4 +1,5 @@
-import { asStickyError, type Dht, delay, jittered, type NodeId, StickyError } from '../dht/index.ts'
+import { asStickyError, type Dht, delay, type NodeId, StickyError } from '../dht/index.ts'
+import { Announcement } from './announcement.ts'
 import type {
   Data,
   HistoryRequest,
@@ -19,7 +20,7 @@ import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { type Push, TopicReader } from './reader.ts'
 import type { Retention } from './retention.ts'
-import { backoffMs, Retry } from './retry.ts'
+import { Retry, untilDone } from './retry.ts'
 import type { SavedPosition } from './saved-position.ts'
 import { type Elsewhere, SourceWatch } from './source-watch.ts'
 import type { Statements } from './statements.ts'
@@ -61,6 +62,7 @@ export class TopicSubscription implements Subscription {
   readonly #given: GivenPosition
   readonly #others: FirstOthers
   readonly #abort = new AbortController()
+  readonly #announcement: Announcement
   readonly #attachment: Attachment
   /** Until then nothing is delivered: nobody listens yet. */
   #isStarted = false
@@ -104,13 +106,18 @@ export class TopicSubscription implements Subscription {
     this.#watch = new SourceWatch(init.dht, this.#reader, this.#avoided, this.#abort.signal)
     this.#given = new GivenPosition(init.topicKey, this.#reader, this.#emitter)
     this.#others = new FirstOthers(init, () => void this.resync())
+    this.#announcement = new Announcement({
+      ...init,
+      signal: this.#abort.signal,
+      onError: (error) => this.#emitter.emit('error', error),
+    })
     this.#attachment = new Attachment({
       dht: init.dht,
       topicKey: init.topicKey,
       signal: this.#abort.signal,
       avoided: this.#avoided,
       others: this.#others,
-      statement: () => this.#statement('subscribe'),
+      statement: () => this.#announcement.statement(),
       onAttached: (left) => this.#onAttached(left),
       onNone: () => this.#tryLater(),
     })
@@ -171,7 +178,7 @@ export class TopicSubscription implements Subscription {
    */
   async start(): Promise<void> {
     const { dht, options } = this.#init
-    void this.#others.unawaited.then(() => this.#announce())
+    void this.#others.unawaited.then(() => this.#announcement.persist())
     await this.#attachment.attach()
     await this.#serially(() => this.#read())
     if (this.#reader.beginsAtEnd) {
@@ -180,11 +187,13 @@ export class TopicSubscription implements Subscription {
     }
     this.#isStarted = true
     this.#timers.after(0, () => void this.#serially(() => this.#read()))
-    this.#timers.every(this.#init.options.checkIntervalMs, () => this.#check())
+    this.#timers.every(options.checkIntervalMs, () => this.#check())
     this.#timers.every(RELEASE_INTERVAL_MS, () => this.#serially(() => this.#reader.releaseHeld()))
-    this.#timers.every(this.#init.options.renewMs, () =>
-      this.renew().catch((error) => this.#emitter.emit('error', error)),
-    )
+    this.#timers.every(options.renewMs, async () => {
+      void this.#announcement.persist() // each for itself: one whose statement nobody takes is served all the same
+      const attached = untilDone(() => this.#attachment.renew(), { dht, options, signal: this.#abort.signal })
+      await attached.catch((error) => this.#emitter.emit('error', error))
+    })
   }
 
   /** Called for each push that arrives for this topic; the acknowledgement does not wait for the application. */
@@ -217,18 +226,14 @@ export class TopicSubscription implements Subscription {
   }
 
   async renew(): Promise<void> {
-    const { statements, topicKey } = this.#init
-    await statements.send(topicKey, await this.#statement('subscribe'))
-    if (this.source !== undefined) await this.#attachment.attachTo(this.source)
+    await Promise.all([this.#announcement.say(), this.#attachment.renew()])
   }
 
   /** The statement that leaves is the node's, which stays while it has another subscription to the topic. */
   async unsubscribe(): Promise<void> {
-    const { statements, topicKey, hasOthers } = this.#init
-    if (hasOthers()) return this.close()
-    const statement = await this.#statement('unsubscribe')
-    await this.close()
-    await statements.send(topicKey, statement)
+    const isLast = !this.#init.hasOthers()
+    const closing = this.close() // first: no renewal follows on what leaves
+    await Promise.all([closing, isLast ? this.#announcement.say('unsubscribe') : undefined])
   }
 
   close(): Promise<void> {
@@ -252,29 +257,6 @@ export class TopicSubscription implements Subscription {
   }
 
   // --- attaching
-
-  #statement(kind: 'subscribe' | 'unsubscribe') {
-    const { statements, topicKey, info } = this.#init
-    return statements.make(topicKey, kind, info)
-  }
-
-  /** Makes the subscription known to the topic. Delivery does not wait for it; failures are retried with the check. */
-  async #announce(): Promise<void> {
-    const { statements, topicKey } = this.#init
-    for (let attempt = 0; !this.#abort.signal.aborted; attempt++) {
-      try {
-        await statements.send(topicKey, await this.#statement('subscribe'))
-        return
-      } catch (error) {
-        const failure = asStickyError(error, 'UNREACHABLE')
-        if (!failure.retryable) {
-          this.#emitter.emit('error', failure)
-          return
-        }
-        await this.#pause(attempt)
-      }
-    }
-  }
 
   #onAttached(left: NodeId | undefined): void {
     if (left !== undefined) this.#init.onMoved(left)
@@ -383,14 +365,6 @@ export class TopicSubscription implements Subscription {
     const isAlone = this.#init.dht.rpc.connectedPeers.length === 0
     this.#hadPeers ||= !isAlone
     return isAlone && (status === 'degraded' || (status === 'synced' && this.#hadPeers))
-  }
-
-  #pause(attempt: number): Promise<void> {
-    return delay(
-      this.#init.dht.runtime,
-      jittered(this.#init.dht.runtime, backoffMs(this.#init.options, attempt + 1)),
-      this.#abort.signal,
-    ).catch(() => undefined)
   }
 }
 

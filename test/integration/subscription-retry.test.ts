@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { StickyError } from '../../src/dht/index.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
 import type { Subscription } from '../../src/pubsub/index.ts'
-import { DEFAULT_PUBSUB_OPTIONS } from '../../src/pubsub/options.ts'
+import { DEFAULT_PUBSUB_OPTIONS, LIMITS } from '../../src/pubsub/options.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
 import type { MemoryNode } from '../support/memory-nodes.ts'
 import { type OutboxClient, OutboxNet } from '../support/outbox-net.ts'
@@ -154,5 +154,59 @@ describe('peers that come', () => {
     await net.until(() => attaches() === 2, SOON_MS)
     await peersCome()
     expect(attaches()).toBe(2)
+  })
+})
+
+describe('a renewal', () => {
+  const renewMs = 2 * MINUTE_MS
+
+  async function served() {
+    const client = await net.client({ options: { checkIntervalMs: 0, renewMs } })
+    const watched = watch(client)
+    const { subscription, errors } = await subscribed(client)
+    await net.until(
+      () => subscription.status === 'synced' && timesOf(watched, topicMethods.subscribe).length === 1,
+    )
+    const beganMs = net.runtime.monotonicNow()
+    /** Up to so long after the nth renewal is due. */
+    const untilAfter = (nth: number, ms: number) =>
+      net.pass(beganMs + nth * renewMs + ms - net.runtime.monotonicNow())
+    const said = () => timesOf(watched, topicMethods.subscribe).length
+    const attached = () => timesOf(watched, topicMethods.attach).length
+    return { watched, errors, untilAfter, said, attached }
+  }
+
+  it('is made once an interval, of what is said to the topic and to the replica', async () => {
+    const { untilAfter, said, attached } = await served()
+    for (const nth of [1, 2, 3]) {
+      await untilAfter(nth, 10 * SOON_MS)
+      expect([said(), attached()]).toEqual([1 + nth, 1 + nth])
+    }
+  })
+
+  it('that fails for a moment is made after it, not after another interval', async () => {
+    const { watched, errors, untilAfter, said, attached } = await served()
+    watched.failing.add(topicMethods.subscribe.name).add(topicMethods.attach.name)
+    await untilAfter(1, MINUTE_MS)
+    // each attempt asks both replicas
+    expect(said()).toBeGreaterThan(1 + 2)
+    expect(said()).toBeLessThanOrEqual(1 + (2 * 3 * MINUTE_MS) / maxCheckMs)
+    expect(attached()).toBeGreaterThan(2)
+    watched.failing.clear()
+    const before = [said(), attached()]
+    await net.pass(2 * maxCheckMs)
+    expect([said(), attached()]).toEqual(before.map((count) => count + 1))
+    const [subscriber] = await net.during((holders[0] as MemoryNode).pubsub.subscribers('room'))
+    expect(subscriber?.expiresAt).toBeGreaterThan(net.runtime.now() + LIMITS.subscriptionTtlMs - MINUTE_MS)
+    expect(errors).toEqual([])
+  })
+
+  it('of what nobody takes into the topic is one at the replica all the same', async () => {
+    const { watched, untilAfter, attached } = await served()
+    watched.failing.add(topicMethods.subscribe.name)
+    for (const nth of [1, 2, 3]) {
+      await untilAfter(nth, 10 * SOON_MS)
+      expect(attached()).toBe(1 + nth)
+    }
   })
 })
