@@ -4,7 +4,7 @@ import { untilDone } from './retry.ts'
 import type { Statements } from './statements.ts'
 import type { VerifiedStatement } from './subscription-statement.ts'
 
-/** What makes a subscription known to its topic, as long as it is said anew before it expires. Delivery does not wait for it. */
+/** Makes a subscription known to its topic, for which it is said anew before it expires. Delivery does not wait for it. */
 
 export interface AnnouncementInit {
   dht: Dht

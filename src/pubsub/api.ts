@@ -113,8 +113,8 @@ export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   ): () => void
   renew(): Promise<void>
   /**
-   * Leaves the topic with a signed statement; the subscription is closed even when that cannot be delivered. While this node
-   * has another one to the topic open, it stays in it, and this one is only closed.
+   * Leaves the topic with a signed statement; the subscription is closed even when that cannot be delivered. While this
+   * node has another one to the topic open, it stays in it, and this one is only closed.
    */
   unsubscribe(): Promise<void>
   /** Closes without leaving: the statement lives on until it expires. Whose presence was shown leaves that at once. */

@@ -73,15 +73,16 @@ export class Attachment {
     onNone()
   }
 
-  /** At the replica that serves it: so it goes on. */
-  async renew(): Promise<void> {
-    if (this.#source !== undefined) await this.attachTo(this.#source)
+  /** At the replica that serves it: so it goes on. Gives that one's version. */
+  async renew(): Promise<number | undefined> {
+    if (this.#source !== undefined) return this.attachTo(this.#source)
   }
 
   /** Also for one to which it is attached already: so it goes on. */
-  async attachTo(peer: NodeId): Promise<void> {
+  async attachTo(peer: NodeId): Promise<number> {
     const { dht, topicKey, statement } = this.#init
     const { envelope } = await statement()
-    await dht.rpc.request(peer, topicMethods.attach, { topic: topicKey, statement: envelope })
+    const request = { topic: topicKey, statement: envelope }
+    return (await dht.rpc.request(peer, topicMethods.attach, request)).version
   }
 }

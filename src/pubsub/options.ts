@@ -141,7 +141,7 @@ export interface PubSubOptions {
   /** Merges in a row without a commit before a topic is RECOVERING (requirement A8). */
   maxFailedMerges: number
   recoveryRetryMs: number
-  /** The safety net under pushes (requirement A10). 0: none. */
+  /** The safety net under pushes (requirement A10). 0: none; that a replica pushes no more may then show at a renewal only. */
   checkIntervalMs: number
   /** Longest wait between two attempts to reach a replica. */
   maxCheckMs: number

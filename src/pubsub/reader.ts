@@ -185,25 +185,28 @@ export class TopicReader {
   }
 
   /**
-   * Delivers everything added after the position. `quorum`: first ask a majority, and have the source repaired where it lacks
-   * what others have.
+   * Delivers everything added after the position, and gives whether that was anything. `quorum`: first ask a majority, and
+   * have the source repaired where it lacks what others have.
    * `stoodAt`: how far it had come, where that is more than the position says.
    */
-  async catchUp(source: NodeId, quorum: boolean, stoodAt = this.position): Promise<void> {
+  async catchUp(source: NodeId, quorum: boolean, stoodAt = this.position): Promise<boolean> {
     const { onStatus } = this.#init
+    let isNew = false
     if (this.#joined) onStatus('catching-up')
     try {
-      await readCurrent(() => this.#takeMissing(source, quorum, stoodAt))
+      isNew = await readCurrent(() => this.#takeMissing(source, quorum, stoodAt))
     } finally {
       this.#remaining = undefined
       this.#arrivals.noteTrimmed(false)
     }
     if (this.#joined) onStatus('synced')
+    return isNew
   }
 
-  async #takeMissing(source: NodeId, quorum: boolean, stoodAt: number): Promise<void> {
+  async #takeMissing(source: NodeId, quorum: boolean, stoodAt: number): Promise<boolean> {
     const head = await this.#headAt(source, quorum)
-    if (head === null) return
+    if (head === null) return false
+    let isNew = false
     this.#remaining = undefined
     const coordinator = decodeCoordinator(head)
     const { messages, version } = coordinator
@@ -225,11 +228,13 @@ export class TopicReader {
       )
       for await (const arrived of this.#arriving(entries, read)) {
         this.#expect(-1)
+        isNew ||= arrived !== undefined
         this.#arrivals.take(arrived)
       }
     }
     this.#moveTo(version, messages)
     this.#arrivals.tellExpired()
+    return isNew
   }
 
   #expect(change: number): void {
@@ -246,7 +251,10 @@ export class TopicReader {
   /** What a replica pushed. When it does not follow on what was seen, everything in between is read instead. */
   async takePush({ previous, version, messages: collection, entries }: Push, source: NodeId): Promise<void> {
     if (!this.#joined) return // the join reads it
-    if (previous > this.position || this.isForged(version)) return this.catchUp(source, false)
+    if (previous > this.position || this.isForged(version)) {
+      await this.catchUp(source, false)
+      return
+    }
     if (version <= this.position) return
     const { topicKey, verified } = this.#init
     const messages = await Promise.all(

@@ -18,12 +18,14 @@ import { GivenPosition } from './given.ts'
 import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
+import { PushWatch } from './push-watch.ts'
 import { type Push, TopicReader } from './reader.ts'
 import type { Retention } from './retention.ts'
 import { Retry, untilDone } from './retry.ts'
 import type { SavedPosition } from './saved-position.ts'
 import { type Elsewhere, SourceWatch } from './source-watch.ts'
 import type { Statements } from './statements.ts'
+import { SyncState } from './sync-state.ts'
 import { Timers } from './timers.ts'
 
 /**
@@ -59,6 +61,7 @@ export class TopicSubscription implements Subscription {
   readonly #emitter: Emitter<SubscriptionEvents>
   readonly #reader: TopicReader
   readonly #watch: SourceWatch
+  readonly #pushWatch: PushWatch
   readonly #given: GivenPosition
   readonly #others: FirstOthers
   readonly #abort = new AbortController()
@@ -67,8 +70,7 @@ export class TopicSubscription implements Subscription {
   /** Until then nothing is delivered: nobody listens yet. */
   #isStarted = false
   readonly #begun = Promise.withResolvers<void>()
-  #status: SyncStatus = 'joining'
-  #hadPeers = false
+  readonly #state: SyncState
   #queue: Promise<unknown> = Promise.resolve()
   readonly #timers: Timers
   readonly #retry: Retry
@@ -87,6 +89,7 @@ export class TopicSubscription implements Subscription {
     this.#retry = new Retry(this.#timers, init.options, () => void this.#reattach())
     this.#avoided = new AvoidedReplicas(init.dht.runtime, init.options.avoidMs)
     this.#emitter = new Emitter(init.options.maxUnreadMessages)
+    this.#state = new SyncState(init.dht, (status) => this.#emitter.emit('sync', status))
     this.#presence = init.presence.of(init.topicKey, {
       source: () => this.#attachment.source,
       onChange: (members) => this.#emitter.emit('presence', members),
@@ -100,10 +103,11 @@ export class TopicSubscription implements Subscription {
       },
       onStatus: (status) => {
         if (status === 'synced') this.#retry.succeeded() // all has been read
-        this.#setStatus(status)
+        this.#state.set(status)
       },
     })
     this.#watch = new SourceWatch(init.dht, this.#reader, this.#avoided, this.#abort.signal)
+    this.#pushWatch = new PushWatch(init.dht, this.#timers, () => void this.#bePushedAgain())
     this.#given = new GivenPosition(init.topicKey, this.#reader, this.#emitter)
     this.#others = new FirstOthers(init, () => void this.resync())
     this.#announcement = new Announcement({
@@ -127,7 +131,7 @@ export class TopicSubscription implements Subscription {
   }
 
   get status(): SyncStatus {
-    return this.#status
+    return this.#state.status
   }
 
   get lastSeenVersion(): number {
@@ -199,6 +203,7 @@ export class TopicSubscription implements Subscription {
   /** Called for each push that arrives for this topic; the acknowledgement does not wait for the application. */
   receive(push: Push, from: NodeId): void {
     if (this.#abort.signal.aborted || from !== this.source) return
+    this.#pushWatch.heard(push.entries.length === 0)
     if (this.#waitingPushes >= MAX_WAITING_PUSHES) {
       this.#droppedPush = true
       return
@@ -216,7 +221,7 @@ export class TopicSubscription implements Subscription {
 
   peerGone(peer: NodeId): void {
     if (peer === this.source && !this.#abort.signal.aborted) void this.#reattach()
-    else if (this.#status === 'synced') this.#setStatus('synced')
+    else this.#state.look()
   }
 
   /** Attaches anew and reads what was missed. Never rejects: what fails is tried again with the check. */
@@ -246,7 +251,7 @@ export class TopicSubscription implements Subscription {
     this.#timers.end()
     this.#stopListening()
     this.#others.close()
-    this.#setStatus('closed')
+    this.#state.set('closed')
     this.#init.onClosed(this)
     this.#emitter.end()
     await this.#presence.leave()
@@ -259,19 +264,20 @@ export class TopicSubscription implements Subscription {
   // --- attaching
 
   #onAttached(left: NodeId | undefined): void {
+    this.#pushWatch.heard()
     if (left !== undefined) this.#init.onMoved(left)
     this.#presence.attached()
   }
 
   #tryLater(): void {
-    this.#setStatus('degraded')
+    this.#state.set('degraded')
     this.#retry.later()
   }
 
   async #reattach(): Promise<void> {
     if (this.#abort.signal.aborted || this.#attachment.underWay !== undefined) return
     this.#retry.begun()
-    this.#setStatus(this.#reader.joined ? 'catching-up' : 'joining')
+    this.#state.set(this.#reader.joined ? 'catching-up' : 'joining')
     await this.#attachment.attach()
     await this.#serially(() => this.#read())
   }
@@ -286,6 +292,14 @@ export class TopicSubscription implements Subscription {
     }
     if (this.#reader.joined) await this.#reader.catchUp(source, true)
     else await this.#reader.join(source)
+  }
+
+  /** By the same replica. What it has had since it let go is read; should it not answer, the next check finds the same. */
+  async #bePushedAgain(): Promise<void> {
+    const { source } = this
+    const version = (await this.#attachment.renew().catch(() => undefined)) ?? 0
+    if (source !== undefined && source === this.source && version > this.#reader.position)
+      await this.#catchUp(source, false)
   }
 
   // --- reading and delivering, one thing at a time (reader.ts)
@@ -322,10 +336,11 @@ export class TopicSubscription implements Subscription {
     // an attempt that waits does all of this and more
     if (source === undefined || this.#attachment.underWay !== undefined || this.#retry.isWaiting) return
     const { dht, topicKey } = this.#init
-    if (this.#status === 'offline' && dht.rpc.connectedPeers.length > 0) return this.#reattach()
-    if (this.#status === 'synced') this.#setStatus('synced') // unless everybody has gone meanwhile
+    if (this.status === 'offline' && dht.rpc.connectedPeers.length > 0) return this.#reattach()
+    this.#state.look()
     const set = await dht.replicas.set(topicKey).catch(() => [])
     if (set.length > 0 && !set.some(({ nodeId }) => nodeId === source)) return this.#reattach()
+    const askedMs = dht.runtime.monotonicNow()
     const looking = this.#watch.look(set, source)
     const own = await this.#reader.coordinatorAt(source, 'its own').then(
       (at) => at?.version ?? 0,
@@ -333,12 +348,21 @@ export class TopicSubscription implements Subscription {
     )
     if (own === undefined) return this.#reattach()
     // whoever is slow to show what it has does not keep what the source has waiting
-    if (own > this.#reader.position) await this.#serially(() => this.#reader.catchUp(source, false))
+    if (own > this.#reader.position && (await this.#catchUp(source, false))) this.#pushWatch.unheard(askedMs)
     const other = await looking
     const newest = Math.max(own, other?.coordinator.version ?? 0)
     if (newest > this.#reader.position || this.#reader.isForged(newest))
-      await this.#serially(() => this.#reader.catchUp(source, newest > own))
+      await this.#catchUp(source, newest > own)
     if (other !== undefined) await this.#serially(() => this.#compare(source, other))
+  }
+
+  /** True where it had anything that was not known. */
+  async #catchUp(source: NodeId, quorum: boolean): Promise<boolean> {
+    let isNew = false
+    await this.#serially(async () => {
+      isNew = await this.#reader.catchUp(source, quorum)
+    })
+    return isNew
   }
 
   /** Whoever withholds is left; one that merely lacks something is looked at once more. */
@@ -351,20 +375,6 @@ export class TopicSubscription implements Subscription {
     }
     this.#avoided.add(source)
     void this.#reattach()
-  }
-
-  #setStatus(wanted: SyncStatus): void {
-    const status = this.#isCutOff(wanted) ? 'offline' : wanted
-    if (this.#status === status || this.#status === 'closed') return
-    this.#status = status
-    this.#emitter.emit('sync', status)
-  }
-
-  /** A node that holds the topic itself serves itself, and is cut off only from those that it has known. */
-  #isCutOff(status: SyncStatus): boolean {
-    const isAlone = this.#init.dht.rpc.connectedPeers.length === 0
-    this.#hadPeers ||= !isAlone
-    return isAlone && (status === 'degraded' || (status === 'synced' && this.#hadPeers))
   }
 }
 
