@@ -45,6 +45,9 @@ export function createHttpApp(options: HttpOptions): Express {
           baseUri: ["'none'"],
           formAction: ["'none'"],
           frameAncestors: ["'none'"],
+          // text becomes markup in Lit's templates only, which are the program's own
+          requireTrustedTypesFor: ["'script'"],
+          trustedTypes: ['lit-html'],
         },
       },
       // the bridge also serves plain http on loopback and in local networks

@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline'
-import { StickyError, systemRuntime } from '../dht/index.ts'
+import { asStickyError, StickyError, systemRuntime } from '../dht/index.ts'
 import type { Data, HistoryRequest, Message, Subscription } from '../pubsub/index.ts'
 import { type DiagnosticsServer, serveDiagnostics } from './diagnostics-server.ts'
 import { HealthLog } from './health-log.ts'
@@ -218,12 +218,15 @@ export async function subscribe(
       output.result(message, messageLine(message))
       if (seen === options.count) done.resolve()
     }
-    const subscription = await node.pubsub.subscribe(topic, {
+    const subscribing = node.pubsub.subscribe(topic, {
       history: options.history,
       onMessage,
       ...(options.info === undefined ? {} : { info: options.info }),
       ...(options.since === undefined ? {} : { lastSeenVersion: options.since }),
     })
+    subscribing.catch(() => undefined) // where it is interrupted before it begins
+    const subscription = await Promise.race([subscribing, untilAborted(signal)])
+    if (!subscription) return
     tellEvents(subscription, output)
     await Promise.race([done.promise, untilAborted(signal)])
     await subscription.unsubscribe().catch(() => undefined) // leaving is a courtesy: the subscription expires by itself
@@ -246,8 +249,18 @@ export function tellEvents(subscription: Pick<Subscription, 'on'>, output: Outpu
       output.note(`-- missing: ${publisher.slice(-8)} ${fromSequence}..${toSequence}, ${why} --`)
     }
   })
+  let told = ''
   subscription.on('sync', (status) => {
+    if (status === 'synced') told = ''
     if (status === 'degraded' || status === 'offline') output.note('-- no replica reachable, retrying --')
+  })
+  // the same one comes with each attempt
+  subscription.on('error', (error) => {
+    const { code, message } = asStickyError(error, 'UNREACHABLE')
+    if (told === code) return
+    told = code
+    if (output.json) output.result({ event: 'error', error: code, message }, '')
+    else output.note(`-- ${code}: ${message} --`)
   })
 }
 

@@ -10,14 +10,14 @@ export interface PassphraseOptions {
 }
 
 /**
- * The passphrase of a data folder's identity: $STICKY_PASSPHRASE, else the given file, else a random one kept in the
+ * The passphrase of a data folder's identity: in the given file, else $STICKY_PASSPHRASE, else a random one kept in the
  * folder itself. The last protects against a leak of the identity file alone (a backup or a bug report that holds that
  * one file) and against nobody who reads the whole folder: for that, give a passphrase that is kept elsewhere.
  */
 export async function resolvePassphrase({ directory, passphraseFile }: PassphraseOptions): Promise<string> {
+  if (passphraseFile !== undefined) return passphraseIn(passphraseFile) // who names one means it
   const fromEnvironment = process.env.STICKY_PASSPHRASE
   if (fromEnvironment) return fromEnvironment
-  if (passphraseFile !== undefined) return passphraseIn(passphraseFile)
   const file = join(directory, 'passphrase')
   const kept = await readPassphrase(file)
   if (kept !== undefined) return kept

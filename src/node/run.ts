@@ -1,3 +1,4 @@
+import { asStickyError, type ErrorCode } from '../dht/index.ts'
 import { createOutput, EXIT, type Output, report } from './output.ts'
 
 export type Action = (output: Output, signal: AbortSignal) => Promise<void>
@@ -22,13 +23,22 @@ export async function run(json: boolean, action: Action): Promise<void> {
     await action(createOutput(json), interrupted.signal)
     process.exitCode = EXIT.ok
   } catch (error) {
-    process.exitCode = interrupted.signal.aborted ? EXIT.interrupted : report(error, json)
+    process.exitCode = isOf(interrupted.signal, error) ? EXIT.interrupted : report(error, json)
   } finally {
     for (const signal of SIGNALS) process.off(signal, onSignal)
     process.off('disconnect', interrupt)
     await exit()
   }
 }
+
+/** What ended because it was interrupted. Whatever else fails meanwhile, as a disk does while a node closes, is told. */
+function isOf({ aborted, reason }: AbortSignal, error: unknown): boolean {
+  for (let at: unknown = error; aborted && at instanceof Error; at = at.cause)
+    if (at === reason || ENDED.has(asStickyError(at, 'UNREACHABLE').code)) return true
+  return false
+}
+
+const ENDED: ReadonlySet<ErrorCode> = new Set(['ABORTED', 'CLOSED'])
 
 /** Once all is printed: a timer of libp2p outlives its node by a second. */
 async function exit(): Promise<void> {

@@ -8,7 +8,8 @@ import { launchChromium } from '../support/chromium.ts'
 
 /** The page as it is shipped: bundled by vite.config.ts, served under the bridge's policy, with no bridge behind it. */
 
-const POLICY = "default-src 'self'; script-src 'self'; style-src 'self'"
+const POLICY =
+  "default-src 'self'; script-src 'self'; style-src 'self'; require-trusted-types-for 'script'; trusted-types lit-html"
 const configFile = new URL('../../vite.config.ts', import.meta.url).pathname
 
 let outDir: string

@@ -146,6 +146,10 @@ describe('the chat', () => {
     await page.reload()
     await sees(page, 'before the reload')
     expect(await nodeIdOf(page)).toBe(before)
+    const asMarkup = () => {
+      document.body.append(Object.assign(document.createElement('div'), { innerHTML: '<b>bold</b>' }))
+    }
+    await expect(page.evaluate(asMarkup)).rejects.toThrow('TrustedHTML') // the bridge's policy
     const other = await openChat('Eve', 'reload')
     expect(await nodeIdOf(other)).not.toBe(before)
     for (const opened of [page, other]) await opened.context().close()

@@ -12,7 +12,8 @@ import { launchChromium } from '../support/chromium.ts'
 
 const PATH = '/test/browser/pages/chat-fixture.html'
 const configFile = new URL('../../vite.config.ts', import.meta.url).pathname
-const POLICY = "script-src 'self'; style-src 'self'"
+const POLICY =
+  "script-src 'self'; style-src 'self'; require-trusted-types-for 'script'; trusted-types lit-html"
 const DESKTOP = { width: 1200, height: 800 }
 const CLIPBOARD = ['clipboard-read', 'clipboard-write']
 const PHONE = { width: 360, height: 700 }

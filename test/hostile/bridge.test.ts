@@ -380,6 +380,7 @@ describe('the public port', () => {
     expect(response.headers.get('access-control-allow-origin')).toBe('*')
     const policy = response.headers.get('content-security-policy') ?? ''
     expect(policy).toContain("script-src 'self'")
+    expect(policy).toContain("require-trusted-types-for 'script';trusted-types lit-html")
     expect(policy).not.toMatch(/unsafe-(inline|eval)/)
     expect(await response.json()).toEqual({
       serverId: bridge.nodeId,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { StickyError } from '../../../src/dht/index.ts'
 import { tellEvents } from '../../../src/node/commands.ts'
 import type { Output } from '../../../src/node/output.ts'
 import { Emitter } from '../../../src/pubsub/emitter.ts'
@@ -14,8 +15,8 @@ const expired: Gap = {
 const trimmed: Gap = { ...expired, fromSequence: 10, toSequence: 11, reason: 'trimmed' }
 const withheld: Gap = { ...expired, fromSequence: 12, toSequence: 13, reason: 'withheld' }
 
-/** What `sticky sub` says when its subscription tells of these gaps. */
-function said(json: boolean, gaps: Gap[]) {
+/** What `sticky sub` says when its subscription tells of this. */
+function saidOf(json: boolean, tell: (emitter: Emitter<SubscriptionEvents>) => void) {
   const emitter = new Emitter<SubscriptionEvents>(16)
   const results: object[] = []
   const notes: string[] = []
@@ -26,9 +27,13 @@ function said(json: boolean, gaps: Gap[]) {
     progress: () => undefined,
   }
   tellEvents(emitter, output)
-  for (const gap of gaps) emitter.emit('gap', gap)
+  tell(emitter)
   return { results, notes }
 }
+const said = (json: boolean, gaps: Gap[]) =>
+  saidOf(json, (emitter) => {
+    for (const gap of gaps) emitter.emit('gap', gap)
+  })
 
 describe('sticky sub', () => {
   it('tells people what is lost, and not what had expired before they came', () => {
@@ -38,6 +43,21 @@ describe('sticky sub', () => {
       expect.stringMatching(/10\.\.11.*keeps no more/),
       expect.stringMatching(/12\.\.13.*no replica/),
     ])
+  })
+
+  it('tells why it cannot be served, once until it is', () => {
+    const full = new StickyError('TOPIC_FULL', 'Too many subscribers here.')
+    const tell = (emitter: Emitter<SubscriptionEvents>) => {
+      for (const error of [full, full]) emitter.emit('error', error)
+      emitter.emit('sync', 'degraded')
+      emitter.emit('error', full)
+      emitter.emit('sync', 'synced')
+      emitter.emit('error', full)
+    }
+    const told = '-- TOPIC_FULL: Too many subscribers here. --'
+    expect(saidOf(false, tell)).toEqual({ results: [], notes: [told, expect.any(String), told] })
+    const event = { event: 'error', error: 'TOPIC_FULL', message: 'Too many subscribers here.' }
+    expect(saidOf(true, tell).results).toEqual([event, event])
   })
 
   it('tells machines of both', () => {

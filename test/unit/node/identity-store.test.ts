@@ -166,11 +166,12 @@ describe('identity backup of a folder', () => {
 describe('passphrase', () => {
   const given = () => join(folder, 'given')
 
-  it('comes from the environment first, then from the file given', async () => {
+  it('comes from the file given first, then from the environment', async () => {
     writeFileSync(given(), 'from the file\n', { mode: 0o600 })
     expect(await resolvePassphrase({ directory, passphraseFile: given() })).toBe('from the file')
     vi.stubEnv('STICKY_PASSPHRASE', 'from the environment')
-    expect(await resolvePassphrase({ directory, passphraseFile: given() })).toBe('from the environment')
+    expect(await resolvePassphrase({ directory, passphraseFile: given() })).toBe('from the file')
+    expect(await resolvePassphrase({ directory })).toBe('from the environment')
     expect(existsSync(directory)).toBe(false)
   })
 
