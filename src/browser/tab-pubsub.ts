@@ -1,4 +1,4 @@
-import { DEFAULT_PUBSUB_OPTIONS, type PubSub } from '../pubsub/index.ts'
+import { DEFAULT_PUBSUB_OPTIONS, type PubSub, topicKeyOf } from '../pubsub/index.ts'
 import {
   type CallRule,
   isOnce,
@@ -106,6 +106,7 @@ export function createTabPubSub({ client, options, nodeId, close }: TabPubSubIni
       const subscription = new TabSubscription({
         client,
         topic,
+        topicKey: await topicKeyOf(topic),
         options: subscribeOptions,
         maxSeenIds: options.maxSeenIds,
         maxUnread: DEFAULT_PUBSUB_OPTIONS.maxUnreadMessages,

@@ -2,12 +2,14 @@ import { asStickyError } from '../dht/index.ts'
 import {
   type Data,
   Emitter,
+  GivenPosition,
   type Message,
   type PresenceMember,
   type SubscribeOptions,
   type Subscription,
   type SubscriptionEvents,
   type SyncStatus,
+  ToldReader,
 } from '../pubsub/index.ts'
 import { type SUBSCRIPTION_CALLS, SUBSCRIPTION_EVENTS, type SubscriptionMirror, WATCH } from './tab-calls.ts'
 import type { RemoteObject, TabClient } from './tab-client.ts'
@@ -30,17 +32,10 @@ const NOTHING: SubscriptionMirror = {
 /** After a change of leaders: whoever was here and has not been told of by then has gone meanwhile. */
 const PRESENT_AGAIN_MS = 5_000
 
-/** A position, and how many messages had been handed over with it. */
-interface Place {
-  position: string
-  emitted: number
-}
-/** A reader that is further behind goes back to the oldest of them. */
-const MAX_PLACES = 1_024
-
 export interface TabSubscriptionInit {
   client: TabClient
   topic: string
+  topicKey: Uint8Array
   options: SubscribeOptions
   maxSeenIds: number
   maxUnread: number
@@ -57,18 +52,18 @@ export class TabSubscription implements Subscription, RemoteObject {
   /** Events that are told because somebody here listens. */
   readonly #watched = new Set<string>()
   readonly #maxSeenIds: number
-  readonly #places: Place[] = []
+  readonly #told: ToldReader
+  readonly #given: GivenPosition
   #mirror: SubscriptionMirror = NOTHING
   #presence: Data | undefined
   #present: PresenceMember[] = []
   #presentTimer: ReturnType<typeof setTimeout> | undefined
-  #emitted = 0
   #status: SyncStatus = 'joining'
   #hasBegun = false
   #isJoined = false
   #historicCount = 0
 
-  constructor({ client, topic, options, maxSeenIds, maxUnread }: TabSubscriptionInit) {
+  constructor({ client, topic, topicKey, options, maxSeenIds, maxUnread }: TabSubscriptionInit) {
     const { onMessage, signal, ...plain } = options
     this.topic = topic
     this.#client = client
@@ -77,6 +72,8 @@ export class TabSubscription implements Subscription, RemoteObject {
     this.#signal = signal
     this.#maxSeenIds = maxSeenIds
     this.#events = new Emitter(maxUnread)
+    this.#told = new ToldReader(topicKey)
+    this.#given = new GivenPosition(topicKey, this.#told, this.#events)
     this.#number = client.register(this)
     if (onMessage) this.on('message', onMessage)
   }
@@ -89,12 +86,9 @@ export class TabSubscription implements Subscription, RemoteObject {
     return this.#mirror.lastSeenVersion
   }
 
-  /** What this tab was given: without what its iterations have not come to. */
+  /** What this tab was given: the leader's stands for more. */
   get position(): string {
-    const given = this.#emitted - this.#events.unread('message').length
-    return (
-      this.#places.findLast(({ emitted }) => emitted <= given)?.position ?? this.#places[0]?.position ?? ''
-    )
+    return this.#given.text
   }
 
   get remaining(): number | undefined {
@@ -126,6 +120,7 @@ export class TabSubscription implements Subscription, RemoteObject {
     event: E,
     listener: (value: SubscriptionEvents[E]) => void,
   ): () => void {
+    if (event === 'message') this.#given.beginsAnew()
     const stop = this.#events.on(event, listener)
     if (event === 'presence' && this.#present.length > 0)
       queueMicrotask(() => listener(this.#present as SubscriptionEvents[E]))
@@ -134,7 +129,7 @@ export class TabSubscription implements Subscription, RemoteObject {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Message> {
-    return this.#events.iterate('message')
+    return this.#given.iterate()
   }
 
   async renew(): Promise<void> {
@@ -163,7 +158,8 @@ export class TabSubscription implements Subscription, RemoteObject {
   // --- what the client tells
 
   take(events: [event: string, value: unknown][], mirror: unknown): void {
-    this.#moveTo(mirror as SubscriptionMirror, events.filter(([event]) => event === 'message').length)
+    const messages = events.flatMap(([event, value]) => (event === 'message' ? [value as Message] : []))
+    this.#moveTo(mirror as SubscriptionMirror, messages)
     for (const [event, value] of events) {
       if (this.#status === 'closed') return
       if (event === 'message') this.#message(value as Message)
@@ -200,7 +196,7 @@ export class TabSubscription implements Subscription, RemoteObject {
   async #open(options: PlainOptions, signal?: AbortSignal): Promise<void> {
     const opening = { opens: this.#number, ...(signal ? { signal } : {}) }
     const mirror = await this.#client.call('subscribe', [this.topic, options], opening)
-    this.#moveTo(mirror as SubscriptionMirror, 0)
+    this.#moveTo(mirror as SubscriptionMirror, [])
     if (!this.#hasBegun) for (const event of this.#watched) this.#tellWatched(event)
     this.#hasBegun = true
     this.#sync(this.#mirror.status)
@@ -226,15 +222,11 @@ export class TabSubscription implements Subscription, RemoteObject {
     }
   }
 
-  /** `messages`: how many are being handed over with it. */
-  #moveTo(mirror: SubscriptionMirror, messages: number): void {
+  /** `messages` are being handed over with it. */
+  #moveTo(mirror: SubscriptionMirror, messages: Message[]): void {
     this.#mirror = mirror
-    this.#emitted += messages
-    this.#places.push({ position: mirror.position, emitted: this.#emitted })
-    // without iterations that are behind, the one before is where the tab is until these have been handed over
-    const isBehind = this.#events.unread('message').length > 0
-    if (!isBehind) this.#places.splice(0, this.#places.length - 2)
-    else if (this.#places.length > MAX_PLACES) this.#places.splice(1, 1)
+    const fresh = messages.filter(({ id }) => !this.#seen.has(id))
+    this.#told.tell(mirror.position, fresh, this.#events.unread('message').length > 0)
   }
 
   #setPresent(members: PresenceMember[]): void {
@@ -244,13 +236,14 @@ export class TabSubscription implements Subscription, RemoteObject {
   }
 
   #message(message: Message): void {
+    this.#told.hand(message)
     if (this.#seen.has(message.id)) return
     this.#seen.add(message.id)
     if (this.#seen.size > this.#maxSeenIds) this.#seen.delete(this.#seen.values().next().value as string)
     // this subscription began before the leader's did
-    const historic = message.historic && !this.#isJoined
-    if (historic) this.#historicCount += 1
-    this.#events.emit('message', { ...message, historic })
+    message.historic &&= !this.#isJoined
+    if (message.historic) this.#historicCount += 1
+    this.#events.emit('message', message)
   }
 
   #historyEnd(end: SubscriptionEvents['history-end']): void {

@@ -1,7 +1,14 @@
 import type { Message, SubscriptionEvents } from './api.ts'
 import type { Emitter } from './emitter.ts'
-import type { TopicReader } from './reader.ts'
-import { encodePosition, type SavedPosition, without } from './saved-position.ts'
+import { encodePosition, type SavedPosition } from './saved-position.ts'
+
+/** Who reads: here, or in another tab. */
+export interface GivenReader {
+  /** All that has been delivered. */
+  saved(): SavedPosition
+  /** Had these, which were delivered, not come. */
+  without(position: SavedPosition, messages: Message[]): SavedPosition
+}
 
 /**
  * The position of a subscription: what its application has been given, which is less than what was read. An iteration has
@@ -10,11 +17,11 @@ import { encodePosition, type SavedPosition, without } from './saved-position.ts
  */
 export class GivenPosition {
   readonly #topicKey: Uint8Array
-  readonly #reader: Pick<TopicReader, 'saved' | 'placesOf'>
+  readonly #reader: GivenReader
   readonly #emitter: Emitter<SubscriptionEvents>
   #leftAt: SavedPosition | undefined
 
-  constructor(topicKey: Uint8Array, reader: TopicReader, emitter: Emitter<SubscriptionEvents>) {
+  constructor(topicKey: Uint8Array, reader: GivenReader, emitter: Emitter<SubscriptionEvents>) {
     this.#topicKey = topicKey
     this.#reader = reader
     this.#emitter = emitter
@@ -22,7 +29,7 @@ export class GivenPosition {
 
   get text(): string {
     const saved = this.#leftAt ?? this.#reader.saved()
-    return encodePosition(this.#topicKey, this.#without(saved, this.#emitter.unread('message')))
+    return encodePosition(this.#topicKey, this.#reader.without(saved, this.#emitter.unread('message')))
   }
 
   /** From now on somebody is given what comes. */
@@ -35,11 +42,7 @@ export class GivenPosition {
     return this.#emitter.iterate('message', (lost) => {
       if (this.#emitter.listeners('message') > 1) return
       const notGiven = lost === undefined ? this.#emitter.unread('message') : [lost]
-      this.#leftAt = this.#without(this.#reader.saved(), notGiven)
+      this.#leftAt = this.#reader.without(this.#reader.saved(), notGiven)
     })
-  }
-
-  #without(saved: SavedPosition, notGiven: Message[]): SavedPosition {
-    return without(saved, this.#reader.placesOf(notGiven))
   }
 }

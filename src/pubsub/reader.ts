@@ -120,9 +120,9 @@ export class TopicReader {
     return without(position, waiting)
   }
 
-  /** Of messages that this reader has delivered. */
-  placesOf(messages: Message[]): Place[] {
-    return this.#arrivals.placesOf(messages)
+  /** Had these, which were delivered, not come. */
+  without(position: SavedPosition, messages: Message[]): SavedPosition {
+    return without(position, this.#arrivals.placesOf(messages))
   }
 
   /** A subscription without the whole history begins here: everything that is stored after this is delivered. */

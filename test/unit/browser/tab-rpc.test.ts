@@ -1,10 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { NetworkNode } from '../../../src/browser/origin-node.ts'
-import { UNKNOWN_STATUS } from '../../../src/browser/status.ts'
-import { TabClient } from '../../../src/browser/tab-client.ts'
-import { DEFAULT_TAB_OPTIONS, type TabOptions } from '../../../src/browser/tab-frames.ts'
-import { TabLeader } from '../../../src/browser/tab-leader.ts'
-import { createTabPubSub } from '../../../src/browser/tab-pubsub.ts'
+import type { TabOptions } from '../../../src/browser/tab-frames.ts'
 import { StickyError } from '../../../src/dht/index.ts'
 import {
   type Message,
@@ -15,6 +10,7 @@ import {
   UnexpectedVersionError,
 } from '../../../src/pubsub/index.ts'
 import { MemoryNet, type MemoryNode, until } from '../../support/memory-nodes.ts'
+import { PortTab } from '../../support/port-tab.ts'
 
 /** PubSub through a port, over real nodes: a tab that follows, the tab that leads, and a change of leaders. */
 
@@ -28,72 +24,20 @@ beforeAll(async () => {
 })
 afterAll(() => net.close())
 
-/** Of a tab that leads, as far as the port is concerned. */
-const networkNode = (pubsub: PubSub): NetworkNode => ({
-  nodeId: pubsub.nodeId,
-  pubsub: pubsub as NetworkNode['pubsub'],
-  status: () => UNKNOWN_STATUS,
-  onStatus: () => () => undefined,
-  resyncNode: async () => undefined,
-  exportIdentity: async () => '',
-  importIdentity: async () => undefined,
-  replaced: new Promise(() => undefined),
-  close: async () => undefined,
-})
-
-class Tab {
-  readonly options: TabOptions
-  readonly client: TabClient
-  readonly pubsub: PubSub
-  /** The two ends of the port to the present leader. */
-  ports: MessageChannel | undefined
-  leader: TabLeader | undefined
-  readonly leaders: TabLeader[] = []
-  nodeId = ''
-
-  constructor(options: Partial<TabOptions> = {}) {
-    this.options = { ...DEFAULT_TAB_OPTIONS, ...options }
-    this.client = new TabClient({
-      options: this.options,
-      onNode: (_events, mirror) => {
-        this.nodeId = (mirror as { nodeId: string }).nodeId
-      },
-      onBye: () => undefined,
-    })
-    this.pubsub = createTabPubSub({
-      client: this.client,
-      options: this.options,
-      nodeId: () => this.nodeId,
-      close: async () => undefined,
-    })
-    tabs.push(this)
-  }
-
-  /** A new leader over `pubsub`; the one before goes on where it is, unheard, as one that crashed would. */
-  async follow(pubsub: PubSub = node.pubsub): Promise<void> {
-    this.ports = new MessageChannel()
-    const { port1, port2 } = this.ports
-    this.client.attach(port2)
-    this.leader = new TabLeader(networkNode(pubsub), this.options)
-    this.leaders.push(this.leader)
-    this.leader.join('tab', () => port1)
-    await until(() => this.client.isConnected)
-  }
-
-  async close(): Promise<void> {
-    this.client.close(new StickyError('CLOSED', 'Over.'))
-    await Promise.all(this.leaders.map((leader) => leader.close(false)))
-  }
-}
-
-let tabs: Tab[] = []
+let tabs: PortTab[] = []
 afterEach(async () => {
   await Promise.all(tabs.map((tab) => tab.close()))
   tabs = []
 })
 
-async function following(options?: Partial<TabOptions>): Promise<Tab> {
-  const tab = new Tab(options)
+function newTab(options?: Partial<TabOptions>): PortTab {
+  const tab = new PortTab(node.pubsub, options)
+  tabs.push(tab)
+  return tab
+}
+
+async function following(options?: Partial<TabOptions>): Promise<PortTab> {
+  const tab = newTab(options)
   await tab.follow()
   return tab
 }
@@ -192,7 +136,7 @@ describe('a tab that follows', () => {
   })
 
   it('passes an abort on, and tells what became of the call', async () => {
-    const tab = new Tab()
+    const tab = newTab()
     let signal: AbortSignal | undefined
     const ended = Promise.withResolvers<never>()
     await tab.follow(
@@ -328,7 +272,7 @@ describe('a change of leaders', () => {
   })
 
   it('enqueues once, whichever leader has answered', async () => {
-    const tab = new Tab()
+    const tab = newTab()
     let enqueued = 0
     await tab.follow(
       pubsubWith({
@@ -350,7 +294,7 @@ describe('a change of leaders', () => {
   })
 
   it('makes what may be done twice again, and what waited for a leader', async () => {
-    const tab = new Tab()
+    const tab = newTab()
     const waiting = tab.pubsub.publish('again', 'made while nobody led')
     const never = new Promise<never>(() => undefined)
     let asked = 0
@@ -370,7 +314,7 @@ describe('a change of leaders', () => {
   })
 
   it('does not publish again what the lost leader had begun, but says that it does not know', async () => {
-    const tab = new Tab()
+    const tab = newTab()
     let published = 0
     const losing = (): Promise<PublishReceipt> => {
       published += 1
@@ -386,7 +330,7 @@ describe('a change of leaders', () => {
   })
 
   it('lets a leader that closes end what it has begun', async () => {
-    const tab = new Tab()
+    const tab = newTab()
     const slow = Promise.withResolvers<PublishReceipt>()
     let published = 0
     await tab.follow(
@@ -409,7 +353,7 @@ describe('a change of leaders', () => {
 
 describe('bounds', () => {
   it('refuses calls and subscriptions beyond them, and takes new ones afterwards', async () => {
-    const tab = new Tab({ maxCalls: 2, maxObjects: 1 })
+    const tab = newTab({ maxCalls: 2, maxObjects: 1 })
     const [first, second] = [tab.pubsub.channelState('a'), tab.pubsub.channelState('b')]
     expect(await codeOf(tab.pubsub.channelState('c'))).toBe('BUSY')
     await tab.follow()
