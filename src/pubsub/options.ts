@@ -171,7 +171,10 @@ export interface PubSubOptions {
   maxWaitingBytesPerPeer: number
   /** Messages an async iteration may be behind before it ends with BUSY. */
   maxUnreadMessages: number
-  /** What waits to be sent, in all topics; more is refused as BUSY. Bytes: data, and 1 KiB for the rest of each. */
+  /**
+   * What waits to be sent, in all topics, or to be told as failed; more is refused as BUSY. Bytes: data, and 1 KiB for the
+   * rest of each.
+   */
   maxOutboxEntries: number
   maxOutboxBytes: number
   /** Times that a message of the outbox is sent, each for `publishDeadlineMs` at most, before it has failed. */
@@ -193,7 +196,7 @@ export interface PubSubOptions {
   maxDeliveredWatched: number
   /** Topics of the outbox that are sent to at once: each may look up replicas. */
   maxOutboxTopicsAtOnce: number
-  /** Final receipts that nobody listened for; the oldest are dropped beyond. */
+  /** Receipts of what was stored that nobody listened for; the oldest are dropped beyond. */
   maxUntoldReceipts: number
   /** Keys of publishes that were stored, or may have been; the oldest are forgotten beyond. */
   maxRememberedKeys: number

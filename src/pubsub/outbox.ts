@@ -57,7 +57,9 @@ export class Outbox {
   /** By the name of the key, in order. */
   readonly #entries = new Map<string, Entry>()
   readonly #finals = new Map<Entry, PromiseWithResolvers<PublishReceipt>>()
+  /** Of those, and of what has failed and nobody was told of. */
   #bytes = 0
+  #untoldFailures = 0
   /** taken = stored + failures + unwritten + `size`, at every moment. unwritten: this node's disk refused it. */
   readonly counters = { taken: 0, stored: 0, failures: {} as CodeCounts, unwritten: 0 }
   #nextPlace = 0
@@ -86,8 +88,9 @@ export class Outbox {
     return this.#entries.size
   }
 
-  get bytes(): number {
-    return this.#bytes
+  /** What is bounded: also what has failed, until somebody was told. */
+  get held(): { entries: number; bytes: number } {
+    return { entries: this.#entries.size + this.#untoldFailures, bytes: this.#bytes }
   }
 
   /** Messages of which somebody wants to hear to how many they are delivered. */
@@ -165,8 +168,9 @@ export class Outbox {
 
   #requireRoom(bytes: number): void {
     const { maxOutboxEntries, maxOutboxBytes } = this.#init.options
-    if (this.#entries.size >= maxOutboxEntries || this.#bytes + bytes > maxOutboxBytes)
-      throw new StickyError('BUSY', `${this.#entries.size} messages wait in the outbox already.`)
+    if (this.held.entries < maxOutboxEntries && this.#bytes + bytes <= maxOutboxBytes) return
+    const failed = this.#untoldFailures > 0 ? `, and ${this.#untoldFailures} to be told as failed` : ''
+    throw new StickyError('BUSY', `${this.#entries.size} messages wait in the outbox already${failed}.`)
   }
 
   #insert(entry: Entry): void {
@@ -197,9 +201,11 @@ export class Outbox {
     this.#topic(entry.topicKey).kick()
   }
 
+  /** One that has failed takes its room until somebody was told. */
   #release(entry: Entry): void {
     this.#entries.delete(entry.keyName)
-    this.#bytes -= bytesOfEntry(entry)
+    if (entry.state === 'failed') this.#untoldFailures += 1
+    else this.#bytes -= bytesOfEntry(entry)
   }
 
   /** Oldest first. */
@@ -288,7 +294,10 @@ export class Outbox {
 
   #tell(entry: Entry): void {
     this.#receipts.final(toReceipt(entry), () => {
-      if (entry.state === 'failed') void this.#store.settle(this.#store.removal(entry.order))
+      if (entry.state !== 'failed') return
+      this.#untoldFailures -= 1
+      this.#bytes -= bytesOfEntry(entry)
+      void this.#store.settle(this.#store.removal(entry.order))
     })
   }
 
@@ -342,8 +351,12 @@ export class Outbox {
     this.#nextPlace = 1 + Math.max(-1, ...entries.map(({ order }) => placeOf(order)))
     if (this.#isClosed) return
     for (const entry of entries) {
-      if (entry.state === 'failed') this.#tell(entry)
-      else this.#insert(entry)
+      if (entry.state !== 'failed') this.#insert(entry)
+      else {
+        this.#untoldFailures += 1
+        this.#bytes += bytesOfEntry(entry)
+        this.#tell(entry)
+      }
     }
     for (const topic of this.#topics.values()) topic.kick()
   }

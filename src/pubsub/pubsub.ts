@@ -291,7 +291,7 @@ export class ClientPubSub implements PubSub {
       presenceTopics: this.#holding?.presenceHolder.topics ?? 0,
       presenceEntries: this.#holding?.presenceHolder.entries ?? 0,
       outbox: this.#outbox.size,
-      outboxBytes: this.#outbox.bytes,
+      outboxHeld: this.#outbox.held,
       outboxed: this.#outbox.counters,
       rememberedKeys: this.#outbox.keys.size,
       deliveredWatched: this.#outbox.deliveredWatched,

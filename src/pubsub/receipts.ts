@@ -4,7 +4,8 @@ import { Emitter } from './emitter.ts'
 
 /**
  * Tells what becomes of the messages in the outbox. A final receipt that comes while nobody listens, as right after the
- * start, waits for the first listener.
+ * start, waits for the first listener. That something has failed waits for as long as it takes, and the outbox bounds how
+ * many do; of what was stored, which is in the topic, the oldest are let go of.
  */
 
 interface Untold {
@@ -14,6 +15,7 @@ interface Untold {
 
 export class Receipts {
   readonly #emitter = new Emitter<{ receipt: Receipt; error: OutboxError }>(0)
+  /** Of stored ones, and of errors. */
   readonly #maxUntold: number
   readonly #untold: Untold[] = []
   readonly #untoldErrors: OutboxError[] = []
@@ -60,11 +62,14 @@ export class Receipts {
     this.#emitter.emit('receipt', receipt)
   }
 
-  /** `onTold` is called once it was told, or will not be because too many wait. */
+  /** `onTold` is called once it was told. */
   final(receipt: Receipt, onTold: () => void): void {
     if (this.#isAwaited(receipt)) return this.#tell({ receipt, onTold })
     this.#untold.push({ receipt, onTold })
-    if (this.#untold.length > this.#maxUntold) this.#untold.shift()?.onTold()
+    const stored = this.#untold.filter((untold) => untold.receipt.state === 'stored')
+    const [oldest] = stored
+    if (oldest !== undefined && stored.length > this.#maxUntold)
+      this.#untold.splice(this.#untold.indexOf(oldest), 1)
   }
 
   error({ code, message }: StickyError): void {

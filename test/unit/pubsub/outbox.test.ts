@@ -359,4 +359,49 @@ describe('who listens', () => {
     expect(client.receipts).toEqual([])
     expect(await Array.fromAsync(disk.keys('outbox/'))).toEqual([])
   })
+
+  it('hears of each failure, however many there were, before more is taken', async () => {
+    const options = { maxOutboxEntries: 6, maxUntoldReceipts: 2 }
+    const disk = new CuttableDisk()
+    const node = await net.net.add({
+      ...{ runtime: net.runtime, storage: disk, stores: false, durable: false },
+      options,
+    })
+    const { pubsub } = node
+    const busy = { code: 'BUSY', message: expect.stringContaining('6 to be told as failed') }
+    for (const n of [1, 2, 3, 4, 5, 6]) await net.during(pubsub.enqueue('room', n, { ttlMs: 1_000 }))
+    await net.until(async () => (await pubsub.outbox()).length === 0)
+    await expect(pubsub.enqueue('room', 7)).rejects.toMatchObject(busy)
+    expect((await pubsub.diagnostics()).bounds.outboxEntries).toEqual({ held: 6, limit: 6 })
+    pubsub.onReceipt(() => expect.unreachable(), 'another room')
+    await net.pass(100)
+    await net.during(pubsub.close())
+    net.net.hub.crash(pubsub.nodeId)
+    const again = (await net.net.add({ runtime: net.runtime, storage: disk, seed: node.seed, options }))
+      .pubsub
+    await expect(again.enqueue('room', 7)).rejects.toMatchObject(busy)
+    const heard: unknown[] = []
+    again.onReceipt(({ data, state }) => heard.push([data, state]))
+    await net.pass(100)
+    expect(heard).toEqual([1, 2, 3, 4, 5, 6].map((n) => [n, 'failed']))
+    expect(await Array.fromAsync(disk.keys('outbox/'))).toEqual([])
+    await net.during(again.enqueue('room', 7)) // there is room again
+  })
+
+  it('hears of the last that was stored, which leaves failures alone and takes no room', async () => {
+    const options = { maxOutboxEntries: 4, maxUntoldReceipts: 2 }
+    const { pubsub } = await net.net.add({ runtime: net.runtime, stores: false, durable: false, options })
+    await net.during(pubsub.enqueue('room', 'failed', { ttlMs: 1_000 }))
+    await net.until(async () => (await pubsub.outbox()).length === 0)
+    await net.holder()
+    for (const n of [1, 2, 3, 4, 5]) {
+      await net.during(pubsub.enqueue('room', n))
+      await net.until(async () => (await pubsub.outbox()).length === 0)
+    }
+    const heard: unknown[] = []
+    pubsub.onReceipt(({ data }) => heard.push(data))
+    await net.pass(100)
+    expect(heard).toEqual(['failed', 4, 5])
+    expect((await pubsub.diagnostics()).bounds.outboxBytes?.held).toBe(0)
+  })
 })
