@@ -216,6 +216,7 @@ function boundsOf({ dht, options, counters }: DiagnosticsParts): Diagnostics['bo
     outboxEntries: bound(counters.outboxHeld.entries, options.maxOutboxEntries),
     outboxBytes: bound(counters.outboxHeld.bytes, options.maxOutboxBytes),
     rememberedKeys: bound(counters.rememberedKeys, options.maxRememberedKeys),
+    numberedTopics: bound(counters.numberedTopics, options.maxNumberedTopics),
     deliveredWatched: bound(counters.deliveredWatched, options.maxDeliveredWatched),
     attachedTopics: bound(counters.attachedTopics, options.maxAttachedTopics),
     presenceTopics: bound(counters.presenceTopics, options.maxPresenceTopics),

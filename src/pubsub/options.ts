@@ -203,6 +203,8 @@ export interface PubSubOptions {
   maxRememberedKeyBytes: number
   /** How long a key is remembered, if its message does not live longer. */
   rememberedKeyMs: number
+  /** Topics in which this node knows how far its numbers have come; beyond, it begins anew in the one longest silent. */
+  maxNumberedTopics: number
   /** When `resync` answers at the latest, and how many subscriptions it attaches at once. */
   resyncMs: number
   maxResyncsAtOnce: number
@@ -260,6 +262,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxRememberedKeys: 4_096,
   maxRememberedKeyBytes: 4 * 1024 * 1024,
   rememberedKeyMs: 24 * 3_600_000,
+  maxNumberedTopics: 4_096,
   resyncMs: 15_000,
   maxResyncsAtOnce: 16,
   maxVerifiedMessages: 4_096,

@@ -108,7 +108,7 @@ export class ClientPubSub implements PubSub {
       ...createKinds({ identity, verified: this.#verified, now: () => runtime.now(), retention }),
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
     })
-    this.#sequences = new Sequences(this.#storage, identity.publicKey, runtime)
+    this.#sequences = new Sequences(this.#storage, identity.publicKey, runtime, this.#options)
     this.#positions = new PositionsKept(this.#storage, runtime)
     this.#recovery = new Recovery(this.dht, this.#options)
     this.#committer = new Committer(this.dht, this.#recovery, this.#options)
@@ -294,6 +294,7 @@ export class ClientPubSub implements PubSub {
       outboxHeld: this.#outbox.held,
       outboxed: this.#outbox.counters,
       rememberedKeys: this.#outbox.keys.size,
+      numberedTopics: this.#sequences.size,
       deliveredWatched: this.#outbox.deliveredWatched,
       resync: this.#resync.counters,
       waitingPublishes: this.#publisher.waitingCount,

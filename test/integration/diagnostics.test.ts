@@ -134,6 +134,7 @@ describe('the diagnostics of a node', () => {
     const { bounds } = await holder.pubsub.diagnostics()
     expect(bounds.loadedRecords?.held).toBeGreaterThanOrEqual(2)
     expect(bounds.rateBuckets?.held).toBeGreaterThan(0)
+    expect((await client.pubsub.diagnostics()).bounds.numberedTopics?.held).toBeGreaterThan(0)
   })
 })
 

@@ -4,6 +4,7 @@ import { memoryStorage } from '../../../src/dht/memory-storage.ts'
 import type { Storage } from '../../../src/dht/storage.ts'
 import { Sequences } from '../../../src/pubsub/sequence.ts'
 import { ManualRuntime } from '../../support/manual-runtime.ts'
+import { until } from '../../support/memory-nodes.ts'
 
 const room = new Uint8Array(32).fill(1)
 const hall = new Uint8Array(32).fill(2)
@@ -170,6 +171,77 @@ describe('a writer of whom all has expired', () => {
     await third.close()
     runtime.advance(MINUTE_MS)
     expect(await lapsed(start())).toBe(false)
+  })
+})
+
+describe('what is kept of topics', () => {
+  const DAY_MS = 24 * 3_600_000
+  const roomOf = (n: number) => new Uint8Array(32).fill(n)
+  const few = () => new Sequences(storage, ada, runtime, { maxNumberedTopics: 3 })
+  const one = async (sequences: Sequences, n: number, ttlMs = DAY_MS) => {
+    const { writer, sequence, lapsed } = await sequences.next(roomOf(n), ttlMs)
+    return { writer: toHex(writer), sequence, lapsed }
+  }
+  const keptTopics = async () => (await keys()).map((key) => Number.parseInt(key.slice(-2), 16))
+  const untilKept = (...topics: number[]) => until(async () => String(await keptTopics()) === String(topics))
+
+  it('is bounded in memory and on disk, and no number is given twice when one is used again', async () => {
+    const sequences = few()
+    const taken: Taken[] = []
+    for (let round = 0; round < 3; round++)
+      for (const n of [1, 2, 3, 4, 5, 1]) taken.push(...(await take(sequences, 2, roomOf(n))))
+    expect(sequences.size).toBe(3)
+    expectGapless(taken)
+    await untilKept(1, 4, 5)
+    await sequences.close()
+    const again = few()
+    expectGapless([...taken, ...(await take(again, 1, roomOf(1))), ...(await take(again, 1, roomOf(2)))])
+  })
+
+  it('is what was used last, also by calls that are under way when it is let go of', async () => {
+    const sequences = few()
+    const ofOne = await one(sequences, 1)
+    await one(sequences, 2)
+    const taking = [1, 3, 4, 5].map((n) => take(sequences, 2, roomOf(n)))
+    expectGapless([ofOne, ...(await Promise.all(taking)).flat()])
+    expect(await one(sequences, 5)).toMatchObject({ sequence: 3 })
+    expect((await one(sequences, 1)).writer).not.toBe(ofOne.writer)
+  })
+
+  it('goes a month after the last message has expired, in this run or the next, and not before', async () => {
+    const sequences = few()
+    const first = [await one(sequences, 1), await one(sequences, 2, 3 * DAY_MS)]
+    runtime.advance(31 * DAY_MS)
+    await one(sequences, 3)
+    await untilKept(2, 3)
+    await sequences.close()
+    const second = few()
+    const ofTwo = await one(second, 2)
+    expect(ofTwo).toEqual({ writer: first[1]?.writer, sequence: 2, lapsed: true })
+    await second.close()
+    runtime.advance(31 * DAY_MS - 1)
+    const third = few()
+    await one(third, 4)
+    await third.close()
+    expect(await keptTopics()).toEqual([2, 3, 4])
+    runtime.advance(1)
+    const fourth = few()
+    await one(fourth, 5)
+    await untilKept(4, 5)
+    expect(await one(fourth, 2)).toMatchObject({ sequence: 1, lapsed: false })
+  })
+
+  it('is not what a crash left behind, or the disk has damaged', async () => {
+    const crashed = start()
+    for (const n of [1, 2]) await one(crashed, n)
+    const [key] = await keys()
+    const damaged = (key as string).slice(0, -2)
+    for (const end of ['06', '07'])
+      await storage.write([{ type: 'put', key: damaged + end, value: new Uint8Array([1, 2, 3]) }])
+    const next = start()
+    expect(await one(next, 7)).toMatchObject({ sequence: 1 })
+    await next.close()
+    expect(await keptTopics()).toEqual([7])
   })
 })
 
