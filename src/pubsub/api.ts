@@ -214,6 +214,11 @@ export interface HistoryPage {
   before?: string
   /** Pass as `after` for the page of newer messages; absent at the end of the topic. */
   after?: string
+  /**
+   * Where the message of the given place is now that a merge has put it elsewhere, with others around it. Those of its
+   * `addedInVersion` on its other side may not have been there before; `historyOf` gives these too.
+   */
+  moved?: string
 }
 
 export interface Subscriber {

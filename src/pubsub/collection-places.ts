@@ -1,4 +1,5 @@
 import { type BlockReader, equalBytes } from '../dht/index.ts'
+import { mapAhead } from './ahead.ts'
 import {
   type Entry,
   type LeveledRef,
@@ -17,12 +18,51 @@ import type { Cursor } from './view.ts'
 
 /** Where in a collection of messages a reader begins that knows a message, or a time. */
 
-/** The first `limit` entries behind a place, in order, or from the beginning; reads only the pages that hold them. */
+/**
+ * Where the message of a place is that is not at its version: a merge that brought it to the other side has stamped it
+ * anew, and whatever lay around it. Undefined where it is gone, or so far above that nobody looks.
+ */
+export async function placeAbove(
+  { root }: MessageCollection,
+  place: Cursor,
+  read: BlockReader,
+): Promise<Cursor | undefined> {
+  const inTail = root.tail.find(([id]) => equalBytes(id, place.id))
+  if (inTail !== undefined) return { version: inTail[1], id: place.id }
+  const refs = spineRefs(await loadSpine(root, read))
+  const pages = pagesOf(root.topic, refs, ({ lastVersion }) => lastVersion > place.version, read)
+  const looked = mapAhead(firstOf(pages, MAX_PAGES_ABOVE), PAGES_AHEAD, async (ref) => {
+    const entries = await readPage(root.topic, ref, read)
+    return entries.find(({ id }) => equalBytes(id, place.id))
+  })
+  for await (const entry of looked)
+    if (entry !== undefined) return { version: entry.addedInVersion, id: place.id }
+  return undefined
+}
+
+async function* firstOf<T>(items: AsyncIterable<T>, count: number): AsyncGenerator<T> {
+  let left = count
+  for await (const item of items) {
+    yield item
+    left -= 1
+    if (left === 0) return
+  }
+}
+
+/** 8,192 messages, 20 MiB at most: what a merge has stamped anew lies next to what it has left in its place. */
+const MAX_PAGES_ABOVE = 128
+const PAGES_AHEAD = 6
+
+/**
+ * The first `limit` entries behind a place, in order, or from the beginning; reads only the pages that hold them.
+ * `onMissing` is called where the place's message is not at its version: then all that was added later is behind it.
+ */
 export async function entriesForward(
   { root }: MessageCollection,
   after: Cursor | undefined,
   limit: number,
   read: BlockReader,
+  onMissing: () => void = () => undefined,
 ): Promise<Entry[]> {
   let cut = after
   const found: Entry[] = []
@@ -32,19 +72,20 @@ export async function entriesForward(
     if (cut !== undefined) {
       const { version: at, id } = cut
       const index = entries.findIndex((entry) => equalBytes(entry.id, id))
-      // a merge may have moved the place to a later version: then everything added after it still counts
       usable = index >= 0 ? entries.slice(index + 1) : entries.filter((entry) => entry.addedInVersion > at)
       if (index >= 0) cut = undefined
+      if (index >= 0 && entries[index]?.addedInVersion !== at) onMissing()
     }
     found.push(...usable.slice(0, limit - found.length))
   }
   const refs = spineRefs(await loadSpine(root, read))
   for await (const ref of pagesOf(root.topic, refs, ({ lastVersion }) => isBehind(lastVersion), read)) {
     take(await readPage(root.topic, ref, read))
-    if (found.length >= limit) return found
+    if (found.length >= limit) break
   }
-  const tail = root.tail.filter(([, version]) => isBehind(version))
+  const tail = found.length < limit ? root.tail.filter(([, version]) => isBehind(version)) : []
   take(await readTail(cut === undefined ? tail.slice(0, limit - found.length) : tail, read))
+  if (cut !== undefined) onMissing()
   return found
 }
 

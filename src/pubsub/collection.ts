@@ -246,12 +246,16 @@ export async function* entriesAfter(
   yield* await readTail(tail, read)
 }
 
-/** The last `limit` entries before a position, in order; reads only the pages that hold them. */
+/**
+ * The last `limit` entries before a position, in order; reads only the pages that hold them. `onMissing` is called where the
+ * position's message is not at its version: then all that was added earlier is before it.
+ */
 export async function entriesBackward(
   { root }: MessageCollection,
   before: { version: number; id: Uint8Array } | undefined,
   limit: number,
   read: BlockReader,
+  onMissing: () => void = () => undefined,
 ): Promise<Entry[]> {
   let cut = before
   const found: Entry[] = []
@@ -261,9 +265,9 @@ export async function entriesBackward(
     if (cut !== undefined) {
       const { version: at, id } = cut
       const index = entries.findIndex((entry) => equalBytes(entry.id, id))
-      // the position may have moved to another version in a merge: then everything added before it still counts
       usable = index >= 0 ? entries.slice(0, index) : entries.filter((entry) => entry.addedInVersion < at)
       if (index >= 0) cut = undefined
+      if (index >= 0 && entries[index]?.addedInVersion !== at) onMissing()
     }
     found.unshift(...usable.slice(Math.max(0, usable.length - (limit - found.length))))
   }
@@ -280,6 +284,7 @@ export async function entriesBackward(
     }
   }
   if (found.length < limit) await walk(spineRefs(await loadSpine(root, read)))
+  if (cut !== undefined) onMissing()
   return found
 }
 

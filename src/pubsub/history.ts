@@ -1,7 +1,7 @@
-import { asStickyError, type BlockReader, equalBytes } from '../dht/index.ts'
+import { asStickyError, type BlockReader, equalBytes, StickyError, toHex } from '../dht/index.ts'
 import type { HistoryPage, HistoryPageOptions } from './api.ts'
-import { type Entry, entriesBackward, loadMessages } from './collection.ts'
-import { entriesForward } from './collection-places.ts'
+import { type Entry, entriesBackward, loadMessages, type MessageCollection } from './collection.ts'
+import { entriesForward, placeAbove } from './collection-places.ts'
 import type { Coordinator } from './coordinator.ts'
 import { openMessage } from './message.ts'
 import { LIMITS } from './options.ts'
@@ -34,17 +34,22 @@ interface Stretch {
   /** More of the topic lies beyond the entries on this side. */
   hasOlder: boolean
   hasNewer: boolean
+  /** The place next to which it lies, where that is not at its version any more. */
+  moved?: Cursor | undefined
 }
 
+/** Undefined where the place to go on from cannot be found. */
 async function historyPage(
   { coordinator, reader }: Loaded,
   query: HistoryQuery,
   signal: AbortSignal | undefined,
-): Promise<HistoryPage> {
+): Promise<HistoryPage | undefined> {
   const { topic, topicKey, nowMs, reverse = false } = query
-  const read = reader(signal)
+  const read = once(reader(signal))
   if (coordinator.messages === null) return { messages: [] }
-  const { entries, hasOlder, hasNewer } = await stretchOf(coordinator.messages, query, read)
+  const stretch = await stretchOf(coordinator.messages, query, read)
+  if (stretch === undefined) return undefined
+  const { entries, hasOlder, hasNewer, moved } = stretch
   const messages = await Promise.all(
     entries.map(async ({ envelope, addedInVersion }) => {
       const message = await openMessage(envelope, topicKey)
@@ -57,41 +62,101 @@ async function historyPage(
   const [oldest, newest] = [entries[0], entries.at(-1)]
   if (hasOlder && oldest) page.before = encodeCursor(cursorTo(oldest))
   if (hasNewer && newest) page.after = encodeCursor(cursorTo(newest))
+  if (moved) page.moved = encodeCursor(moved)
   return page
+}
+
+/** A page in which a place was looked for is read from next. */
+function once(read: BlockReader): BlockReader {
+  const blocks = new Map<string, Promise<Uint8Array>>()
+  return (ref) => {
+    const name = `${ref.kind}/${toHex(ref.id)}`
+    const block = blocks.get(name) ?? read(ref)
+    blocks.set(name, block)
+    return block
+  }
 }
 
 const cursorTo = ({ addedInVersion, id }: Entry): Cursor => ({ version: addedInVersion, id })
 
 /** Next to `after` and onward, or next to `before` (the end, where that is not given) and backward. */
-async function stretchOf(messages: Uint8Array, query: HistoryQuery, read: BlockReader): Promise<Stretch> {
+async function stretchOf(
+  messages: Uint8Array,
+  query: HistoryQuery,
+  read: BlockReader,
+): Promise<Stretch | undefined> {
   const limit = Math.max(1, Math.min(query.limit ?? DEFAULT_LIMIT, LIMITS.maxHistoryLimit))
   const before = query.before === undefined ? undefined : decodeCursor(query.before)
   const after = query.after === undefined || query.after === BEGINNING ? undefined : decodeCursor(query.after)
-  const collection = await loadMessages(messages, read)
-  if (query.after !== undefined && !(query.before !== undefined && query.reverse)) {
-    const found = await entriesForward(collection, after, limit, read)
-    const entries = before === undefined ? found : upTo(found, before)
-    return {
-      entries,
-      hasOlder: after !== undefined,
-      hasNewer: found.length === limit && entries.length === limit,
-    }
-  }
-  const found = await entriesBackward(collection, before, limit, read)
-  const entries = after === undefined ? found : behind(found, after)
-  return {
-    entries,
-    hasOlder: found.length === limit && entries.length === limit,
-    hasNewer: before !== undefined,
-  }
+  const asked: Asked = { collection: await loadMessages(messages, read), before, after, limit, read }
+  const isForward = query.after !== undefined && !(before !== undefined && query.reverse)
+  return isForward ? forward(asked) : backward(asked)
 }
 
-function upTo(entries: Entry[], { version, id }: Cursor): Entry[] {
-  const index = entries.findIndex((entry) => equalBytes(entry.id, id))
-  return index >= 0 ? entries.slice(0, index) : entries.filter((entry) => entry.addedInVersion <= version)
+interface Asked {
+  collection: MessageCollection
+  before: Cursor | undefined
+  after: Cursor | undefined
+  limit: number
+  read: BlockReader
 }
 
-function behind(entries: Entry[], { version, id }: Cursor): Entry[] {
+/** Behind a place that is gone lies what was added with it or since. */
+async function forward({ collection, before, after, limit, read }: Asked): Promise<Stretch | undefined> {
+  const behind = (place: Cursor | undefined, onMissing?: () => void) =>
+    entriesForward(collection, place, limit, read, onMissing)
+  const next = await nextTo(collection, after, read, behind)
+  const { found, moved } = next ?? { found: await behind(after && { ...after, version: after.version - 1 }) }
+  const entries = await upTo(found, before, collection, read)
+  if (entries === undefined) return undefined
+  const hasNewer = found.length === limit && entries.length === limit
+  return { entries, hasOlder: after !== undefined, hasNewer, moved }
+}
+
+/** Undefined where the place is gone: what lay before it may have been put anywhere above. */
+async function backward({ collection, before, after, limit, read }: Asked): Promise<Stretch | undefined> {
+  const next = await nextTo(collection, before, read, (place, onMissing) =>
+    entriesBackward(collection, place, limit, read, onMissing),
+  )
+  if (next === undefined) return undefined
+  const { found, moved } = next
+  const entries = after === undefined ? found : downTo(found, after)
+  const hasOlder = found.length === limit && entries.length === limit
+  return { entries, hasOlder, hasNewer: before !== undefined, moved }
+}
+
+/** The entries next to a place: first where it says that it is, then where a merge has put it. */
+async function nextTo(
+  collection: MessageCollection,
+  place: Cursor | undefined,
+  read: BlockReader,
+  entriesAt: (place: Cursor | undefined, onMissing: () => void) => Promise<Entry[]>,
+): Promise<{ found: Entry[]; moved?: Cursor } | undefined> {
+  let isMissing = false
+  const found = await entriesAt(place, () => {
+    isMissing = true
+  })
+  if (!isMissing || place === undefined) return { found }
+  const moved = await placeAbove(collection, place, read)
+  return moved && { found: await entriesAt(moved, () => undefined), moved }
+}
+
+/** Undefined where they have gone past its version, and it is nowhere. */
+async function upTo(
+  entries: Entry[],
+  before: Cursor | undefined,
+  collection: MessageCollection,
+  read: BlockReader,
+): Promise<Entry[] | undefined> {
+  if (before === undefined) return entries
+  const index = entries.findIndex((entry) => equalBytes(entry.id, before.id))
+  if (index >= 0) return entries.slice(0, index)
+  if (entries.every(({ addedInVersion }) => addedInVersion <= before.version)) return entries
+  const moved = await placeAbove(collection, before, read)
+  return moved && entries.filter(({ addedInVersion }) => addedInVersion <= moved.version)
+}
+
+function downTo(entries: Entry[], { version, id }: Cursor): Entry[] {
   const index = entries.findIndex((entry) => equalBytes(entry.id, id))
   return index >= 0 ? entries.slice(index + 1) : entries.filter((entry) => entry.addedInVersion >= version)
 }
@@ -116,19 +181,21 @@ export class HistoryReader {
       try {
         const page = await historyPage(recent.loaded, query, signal)
         // at its end the topic may have gone on since
-        const isAtEnd = query.before === undefined && page.after === undefined
-        if (!isAtEnd || recent.readAtMs === query.nowMs) return page
+        const isAtEnd = query.before === undefined && page?.after === undefined
+        if (page !== undefined && (!isAtEnd || recent.readAtMs === query.nowMs)) return page
       } catch (error) {
         // its holder is gone, or has moved on and no longer has the blocks of that head
         if (!asStickyError(error, 'UNREACHABLE').retryable) throw error
       }
     }
-    return readCurrent(async () => {
+    const page = await readCurrent(async () => {
       const loaded = await this.#load(query.topic, signal)
       if (loaded === undefined) return { messages: [] }
       this.#remember(query, loaded)
       return historyPage(loaded, query, signal)
     })
+    if (page !== undefined) return page
+    throw new StickyError('NOT_FOUND', 'The message of this place has left the topic: begin at another one.')
   }
 
   #remember({ topic, nowMs }: HistoryQuery, loaded: Loaded): void {
