@@ -10,6 +10,8 @@ export type OlderState = 'unknown' | 'more' | 'loading' | 'failed' | 'none' | 'f
 const OLDER_MESSAGES = 100
 /** There may be many of other shapes, or that are shown already; so many are read for one scroll before pausing. */
 const MAX_READ_PER_SCROLL = 1_000
+/** What was published longer before the join than two clocks may differ was no news then, whatever a merge has made of it. */
+const LATE_MS = 10 * 60_000
 
 export class RoomHistory {
   state: OlderState = 'unknown'
@@ -18,6 +20,7 @@ export class RoomHistory {
   #topic: Topic | undefined
   #walk: AsyncIterator<Message> | undefined
   #joinVersion = Number.POSITIVE_INFINITY
+  #joinedAtMs = Number.POSITIVE_INFINITY
 
   constructor(log: RoomLog, onChange: () => void) {
     this.#log = log
@@ -27,6 +30,7 @@ export class RoomHistory {
   /** What is newer is the subscription's to bring. */
   joinedAt(version: number): void {
     this.#joinVersion = version
+    this.#joinedAtMs = Date.now()
   }
 
   async load(topic: Topic): Promise<void> {
@@ -60,11 +64,8 @@ export class RoomHistory {
     }
   }
 
-  #isOlder(message: Message): boolean {
-    return (
-      message.addedInVersion <= this.#joinVersion &&
-      !this.#log.has(message.id) &&
-      readChat(message.data) !== undefined
-    )
+  #isOlder({ id, addedInVersion, publishedAt, data }: Message): boolean {
+    const wasThere = addedInVersion <= this.#joinVersion || publishedAt < this.#joinedAtMs - LATE_MS
+    return wasThere && !this.#log.has(id) && readChat(data) !== undefined
   }
 }
