@@ -57,6 +57,8 @@ interface Prepared {
   entries: Entry[]
   /** Of each entry. */
   places: Place[]
+  /** They lie behind this version, and so does what of them waits in an iteration. */
+  begin: number
   read: BlockReader
 }
 
@@ -104,12 +106,9 @@ export class TopicReader {
   /** All that has been delivered, for another run to go on from. */
   saved(): SavedPosition {
     const { wantedFromMs, strict, last = 0 } = this.#request
-    const [oldest] = this.#prepared?.entries ?? []
     const waiting = [...this.#arrivals.undelivered, ...(this.#prepared?.places ?? [])]
     const position = {
       ...this.#position.kept(fewestMoves([...waiting, ...this.#arrivals.held()])),
-      // what lies before the last messages that were asked for was not
-      ...(oldest && { begin: oldest.addedInVersion - 1 }),
       wantedFromMs,
       strict,
       joined: this.#joined,
@@ -117,12 +116,18 @@ export class TopicReader {
       readAtMs: this.#readAtMs,
       writers: this.#arrivals.writers(),
     }
-    return without(position, waiting)
+    return this.#begun(without(position, waiting))
   }
 
   /** Had these, which were delivered, not come. */
   without(position: SavedPosition, messages: Message[]): SavedPosition {
-    return without(position, this.#arrivals.placesOf(messages))
+    return this.#begun(without(position, this.#arrivals.placesOf(messages)))
+  }
+
+  /** What lies before the last messages that were asked for was not. */
+  #begun(position: SavedPosition): SavedPosition {
+    if (this.#prepared === undefined || position.seen.length > 0) return position
+    return { ...position, begin: this.#prepared.begin }
   }
 
   /** A subscription without the whole history begins here: everything that is stored after this is delivered. */
@@ -148,7 +153,7 @@ export class TopicReader {
     const places = await Promise.all(
       entries.map(async ({ envelope }) => placeOf(await openMessage(envelope), BEFORE_ALL)),
     )
-    return { entries, places, read }
+    return { entries, places, begin: (entries[0]?.addedInVersion ?? 1) - 1, read }
   }
 
   /** Delivers the history that was asked for, then reports the boundary. What was pushed meanwhile is read here. */
@@ -175,7 +180,7 @@ export class TopicReader {
 
   async #takePrepared({ entries, places, read }: Prepared): Promise<void> {
     this.#remaining = entries.length
-    for await (const arrived of this.#arriving([...entries], read)) {
+    for await (const arrived of this.#arriving([...entries], read, BEFORE_ALL)) {
       entries.shift()
       places.shift()
       this.#arrivals.take(arrived)
@@ -336,9 +341,9 @@ export class TopicReader {
     return this.#init.dht.reader(COORDINATOR, this.#init.topicKey, source, signal)
   }
 
-  #arriving(entries: Iterable<Entry> | AsyncIterable<Entry>, read: BlockReader) {
+  #arriving(entries: Iterable<Entry> | AsyncIterable<Entry>, read: BlockReader, moves?: number) {
     return mapAhead(entries, READ_AHEAD_MESSAGES, async ({ envelope, addedInVersion }) =>
-      this.#arrive(await openMessage(envelope, this.#init.topicKey), addedInVersion, read),
+      this.#arrive(await openMessage(envelope, this.#init.topicKey), addedInVersion, read, false, moves),
     )
   }
 
@@ -351,9 +356,10 @@ export class TopicReader {
     addedInVersion: number,
     read: BlockReader,
     isPushed = false,
+    moves = this.#position.moves,
   ): Promise<Arrived | undefined> {
     const lapsed = message.body.lapsed === true
-    const place = { id: message.cid, ...placeOf(message, this.#position.moves) }
+    const place = { id: message.cid, ...placeOf(message, moves) }
     const isOld = message.body.publishedAt < this.#oldestWantedMs()
     if (!this.#arrivals.isWanted(place, isOld)) return undefined // its data is not fetched
     const context = { topic: this.#init.topic, addedInVersion, historic: !this.#joined }

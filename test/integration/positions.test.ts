@@ -153,6 +153,28 @@ describe('a position', () => {
     expect(seen).toEqual([[1, 2, 3, 4], [4], [2, 3, 4], [1, 2, 3, 4]])
   })
 
+  it('of an iteration through the last messages has those that it has not come to, also while more comes', async () => {
+    await network(3)
+    const [publisher, reader] = [await client(), await client()]
+    for (let n = 1; n <= 12; n++) await publisher.pubsub.publish('room', n)
+    const subscription = await reader.pubsub.subscribe('room', { history: { last: 8 } })
+    const behind: [unknown, string][] = []
+    for await (const { data } of subscription) {
+      behind.push([data, subscription.position])
+      for (let i = 0; i < 5; i++) await null // meanwhile others are handed over
+      if (data === 9) {
+        await publisher.pubsub.publish('room', 13)
+        await until(() => subscription.lastSeenVersion >= 13)
+      }
+      if (data === 12) break
+    }
+    behind.push([12, subscription.position])
+    for (const [given, position] of behind) {
+      const rest = Array.from({ length: 13 - (given as number) }, (_, i) => (given as number) + i + 1)
+      expect(await historyFrom(reader, position), `after ${given}`).toEqual(rest)
+    }
+  })
+
   it('of one that reached nobody begins where it would have begun', async () => {
     await network(0)
     const reader = await client({ options: { ...QUICK.options, beginMs: 20 } })
