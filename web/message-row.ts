@@ -3,7 +3,7 @@ import { colourOf, initialOf, shortId } from './chat-data.ts'
 import type { ChatEntry, GapEntry } from './entries.ts'
 import { alertIcon, checkIcon } from './icons.ts'
 import type { Row } from './rows.ts'
-import { splitLinks } from './text.ts'
+import { type Piece, splitLinks } from './text.ts'
 
 /** Draws one row. Everything that came from someone else goes through a text binding and is isolated by <bdi>. */
 
@@ -78,7 +78,7 @@ function drawMessage(entry: ChatEntry, leads: boolean, actions: RowActions): Tem
     <div>
       ${leads ? drawHead(entry, time) : html`<span class="visually-hidden"><bdi>${entry.name}</bdi></span>`}
       <div class="line">
-        <div class="text" dir="auto">${splitLinks(entry.text).map(drawPiece)}</div>
+        <div class="text" dir="auto">${piecesOf(entry).map(drawPiece)}</div>
         ${drawState(entry)}
       </div>
       ${entry.state === 'failed' ? drawFailure(entry, actions) : nothing}
@@ -98,7 +98,18 @@ function drawHead(entry: ChatEntry, time: TemplateResult): TemplateResult {
   </div>`
 }
 
-function drawPiece(piece: ReturnType<typeof splitLinks>[number]): TemplateResult | string {
+/** A text does not change, and a row is drawn again at each change of the room. */
+const pieces = new WeakMap<ChatEntry, Piece[]>()
+
+function piecesOf(entry: ChatEntry): Piece[] {
+  const known = pieces.get(entry)
+  if (known !== undefined) return known
+  const found = splitLinks(entry.text)
+  pieces.set(entry, found)
+  return found
+}
+
+function drawPiece(piece: Piece): TemplateResult | string {
   return 'href' in piece
     ? html`<a href=${piece.href} target="_blank" rel="noopener noreferrer">${piece.text}</a>`
     : piece.text

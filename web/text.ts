@@ -4,7 +4,7 @@ export type Piece = { text: string } | { text: string; href: string }
 
 // Bidirectional controls end a link: they could show another address than the one that opens.
 const LINK = /https?:\/\/[^\s<>"'`\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]+/giu
-const TRAILING = /[.,;:!?…]+$/u
+const PUNCTUATION = '.,;:!?…'
 /** Far beyond any honest message; keeps one message from becoming a thousand elements. */
 const MAX_LINKS = 50
 
@@ -25,11 +25,20 @@ export function splitLinks(text: string): Piece[] {
   return pieces
 }
 
-/** Punctuation after an address, and a closing bracket that the address does not open, belong to the sentence. */
+/**
+ * Punctuation after an address, and a closing bracket that the address does not open, belong to the sentence. Each
+ * character is looked at twice at most: a regular expression at the end of a text tries again from each of its characters.
+ */
 function trimLink(found: string): string {
-  let link = found.replace(TRAILING, '')
-  while (link.endsWith(')') && !link.includes('(')) link = link.slice(0, -1).replace(TRAILING, '')
-  return link
+  let unopened = 0
+  for (const character of found) unopened += character === ')' ? 1 : character === '(' ? -1 : 0
+  let end = found.length
+  for (; end > 0; end -= 1) {
+    const last = found.charAt(end - 1)
+    if (last === ')' && unopened > 0) unopened -= 1
+    else if (!PUNCTUATION.includes(last)) break
+  }
+  return found.slice(0, end)
 }
 
 function safeHref(link: string): string | undefined {
