@@ -61,6 +61,8 @@ export class ChatApp extends LitElement {
   declare roomChanges: number
 
   readonly #models = new Map<string, RoomModel>()
+  readonly #narrow = matchMedia('(max-width: 719px)')
+  readonly #lookAgain = () => this.requestUpdate()
 
   constructor() {
     super()
@@ -80,13 +82,25 @@ export class ChatApp extends LitElement {
     this.roomChanges = 0
   }
 
+  override connectedCallback(): void {
+    super.connectedCallback()
+    document.addEventListener('visibilitychange', this.#lookAgain)
+    this.#narrow.addEventListener('change', this.#lookAgain)
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    document.removeEventListener('visibilitychange', this.#lookAgain)
+    this.#narrow.removeEventListener('change', this.#lookAgain)
+  }
+
   protected override firstUpdated(): void {
     void this.#start()
   }
 
   protected override willUpdate(changed: PropertyValues<this>): void {
     if (changed.has('node') || changed.has('name') || changed.has('rooms')) this.#openRooms()
-    for (const [id, room] of this.#models) room.setActive(id === this.active && this.#roomIsShown())
+    for (const [id, room] of this.#models) room.setActive(id === this.active && this.#roomIsSeen())
   }
 
   protected override updated(): void {
@@ -189,8 +203,10 @@ export class ChatApp extends LitElement {
     </div>`
   }
 
-  #roomIsShown(): boolean {
-    return this.phoneView === 'room' || !matchMedia('(max-width: 719px)').matches
+  /** Nobody reads what stands in a tab behind others. */
+  #roomIsSeen(): boolean {
+    if (document.visibilityState === 'hidden' || this.joining || this.startProblem !== '') return false
+    return this.phoneView === 'room' || !this.#narrow.matches
   }
 
   async #start(): Promise<void> {

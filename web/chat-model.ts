@@ -100,7 +100,7 @@ export class RoomModel extends EventTarget {
     void this.#join(REJOIN_FIRST_MS)
   }
 
-  /** What arrives in the shown room is read. */
+  /** What arrives in the room that somebody sees is read. */
   setActive(active: boolean): void {
     if (active === this.#active) return
     this.#active = active

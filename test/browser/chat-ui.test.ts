@@ -1,95 +1,27 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import jsQR from 'jsqr'
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
-import { build, type PreviewServer, preview } from 'vite'
+import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { seriousProblems } from '../support/axe.ts'
-import { launchChromium } from '../support/chromium.ts'
+import {
+  type ChatPages,
+  enter,
+  keptPosition,
+  own,
+  PHONE,
+  setVisibility,
+  startChatPages,
+  type VisitOptions,
+} from '../support/chat-pages.ts'
 
 /** The shipped components in a real Chromium, over a node in memory, under the policy that the bridge sends. */
 
-const PATH = '/test/browser/pages/chat-fixture.html'
-const configFile = new URL('../../vite.config.ts', import.meta.url).pathname
-const POLICY =
-  "script-src 'self'; style-src 'self'; require-trusted-types-for 'script'; trusted-types lit-html"
-const DESKTOP = { width: 1200, height: 800 }
-const CLIPBOARD = ['clipboard-read', 'clipboard-write']
-const PHONE = { width: 360, height: 700 }
-
-let outDir: string
-let server: PreviewServer
-let browser: Browser
-let address: string
-
+let pages: ChatPages
 beforeAll(async () => {
-  // Bundled once: served as sources, each visit would load all of them one by one.
-  outDir = await mkdtemp(join(tmpdir(), 'chat-ui-'))
-  const root = new URL('../..', import.meta.url).pathname
-  const input = join(root, PATH)
-  await build({
-    configFile,
-    root,
-    logLevel: 'error',
-    build: {
-      outDir,
-      emptyOutDir: true,
-      minify: false,
-      reportCompressedSize: false,
-      rolldownOptions: { input },
-    },
-  })
-  server = await preview({
-    configFile: false,
-    root,
-    logLevel: 'error',
-    appType: 'mpa',
-    build: { outDir },
-    preview: { host: '127.0.0.1', port: 0, headers: { 'content-security-policy': POLICY } },
-  })
-  address = new URL(PATH, server.resolvedUrls!.local[0]!).href
-  browser = await launchChromium()
+  pages = await startChatPages()
 })
+afterAll(() => pages?.close())
 
-afterAll(async () => {
-  await browser?.close()
-  await server?.close()
-  await rm(outDir, { recursive: true, force: true })
-})
-
-interface Visit {
-  page: Page
-  violations: string[]
-  [Symbol.asyncDispose](): Promise<void>
-}
-
-async function visit(options: BrowserContextOptions = {}): Promise<Visit> {
-  const context = await browser.newContext({ viewport: DESKTOP, permissions: CLIPBOARD, ...options })
-  context.setDefaultTimeout(10_000)
-  const page = await context.newPage()
-  const violations: string[] = []
-  page.on('console', (entry) => {
-    if (/content security policy/i.test(entry.text())) violations.push(entry.text())
-  })
-  page.on('pageerror', (error) => violations.push(String(error)))
-  await page.goto(address)
-  return { page, violations, [Symbol.asyncDispose]: () => context.close() }
-}
-
-/** A first visit as a person does it, by keyboard only. */
-async function enter(page: Page, room = 'lobby'): Promise<void> {
-  await page.getByTestId('name-input').fill('Noor')
-  await page.keyboard.press('Enter')
-  await page.getByTestId('room-input').fill(room)
-  await page.keyboard.press('Enter')
-  await page.getByTestId('history-boundary').waitFor({ state: 'attached' })
-}
-
-const keptPositions = (page: Page, room: string) =>
-  page.evaluate((room) => window.fixture.node.pubsub.keptPosition(room, 'chat'), room)
-
-const own = (page: Page, text: string) => page.getByTestId('message').filter({ hasText: text })
+const visit = (options?: VisitOptions) => pages.visit(options)
 
 describe('chat interface', () => {
   it('sends by keyboard and shows sending, sent, failed and retried', async () => {
@@ -365,7 +297,7 @@ describe('chat interface', () => {
     const boundary = await page.getByTestId('history-boundary').textContent()
     expect(boundary).toContain('You had read up to here')
 
-    await expect.poll(() => keptPositions(page, 'tea')).toBe('position-2002')
+    await expect.poll(() => keptPosition(page, 'tea')).toBe('position-2002')
     await page.reload()
     await page.getByTestId('history-boundary').waitFor({ state: 'attached' })
     expect(await badge.count()).toBe(0)
@@ -638,13 +570,6 @@ async function scanned(page: Page): Promise<string | undefined> {
   }, picture)
   return jsQR.default(Uint8ClampedArray.from(data), width, height)?.data
 }
-
-/** As when the tab goes to the background and comes back. */
-const setVisibility = (page: Page, state: DocumentVisibilityState): Promise<void> =>
-  page.evaluate((state) => {
-    Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => state })
-    document.dispatchEvent(new Event('visibilitychange'))
-  }, state)
 
 /** How far the page, or anything that scrolls in it, is wider than what is shown. */
 const overflow = (page: Page): Promise<number> =>
