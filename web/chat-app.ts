@@ -180,7 +180,7 @@ export class ChatApp extends LitElement {
       .room=${room}
       .node=${this.node}
       .status=${this.status}
-      @back=${this.#onBack}
+      @back=${this.#showRooms}
       @leave-room=${() => void this.#leaveRoom(room)}
     ></chat-room>`
   }
@@ -299,12 +299,16 @@ export class ChatApp extends LitElement {
     const next = this.rooms[Math.min(index, this.rooms.length - 1)]
     this.active = next === undefined ? '' : idOf(next)
     settings.saveActiveRoom(this.active)
-    this.phoneView = 'rooms'
+    this.joinProblem = ''
+    this.#showRooms()
     await room.leave()
   }
 
-  #onBack(): void {
+  /** The keyboard goes along: what had it is hidden on a phone, or gone with the room. */
+  #showRooms(): void {
     this.phoneView = 'rooms'
+    const list = this.renderRoot.querySelector<RoomList>('room-list')
+    void this.updateComplete.then(() => list?.focusRooms())
   }
 
   #onName(event: CustomEvent<string>): void {

@@ -1,11 +1,13 @@
 import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from 'lit'
 import './composer.ts'
+import './leave-question.ts'
 import './message-list.ts'
 import './people.ts'
 import './qr-code.ts'
 import type { RoomModel } from './chat-model.ts'
 import type { ChatNode, NodeStatus } from './chat-node.ts'
 import { backIcon, inspectIcon, leaveIcon, linkIcon, lockIcon, peopleIcon } from './icons.ts'
+import type { LeaveQuestion } from './leave-question.ts'
 import type { MessageList } from './message-list.ts'
 import { describeCode, describeProblem } from './problems.ts'
 import { roomStyles } from './room-styles.ts'
@@ -124,7 +126,11 @@ export class ChatRoom extends LitElement {
           : nothing
       }
       <div class="visually-hidden" role="status" aria-live="polite">${this.announcement}</div>
-    </section>`
+      </section>
+      <leave-question
+        .room=${room}
+        @leave-room=${() => this.dispatchEvent(new CustomEvent('leave-room'))}
+      ></leave-question>`
   }
 
   #drawHeader(): TemplateResult {
@@ -194,7 +200,7 @@ export class ChatRoom extends LitElement {
         aria-label="Leave this room"
         title="Leave this room"
         data-testid="room-leave"
-        @click=${() => this.dispatchEvent(new CustomEvent('leave-room'))}
+        @click=${() => this.renderRoot.querySelector<LeaveQuestion>('leave-question')?.ask()}
       >
         ${leaveIcon}
       </button>

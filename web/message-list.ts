@@ -36,6 +36,7 @@ export class MessageList extends LitElement {
   #rows: Row[] = []
   #start = 0
   #end = 0
+  #hadFocus = false
   #anchor: { key: string; top: number } | undefined
   /** How many live entries there were when the reader left the end. */
   #readUntil = 0
@@ -75,6 +76,7 @@ export class MessageList extends LitElement {
       this.#end = this.#rows.length
       this.#start = Math.max(0, this.#end - WINDOW_ROWS)
     }
+    this.#hadFocus = this.shadowRoot?.activeElement != null
     this.#anchor = this.following ? undefined : this.#findAnchor()
   }
 
@@ -82,6 +84,9 @@ export class MessageList extends LitElement {
     if (this.following) this.#stayAtEnd()
     else this.#restoreAnchor()
     this.#checkEdges()
+    // A button that did its work, or a link that has left the window: the keyboard stays with the messages.
+    if (this.#hadFocus && this.shadowRoot?.activeElement == null)
+      this.#scroller.focus({ preventScroll: true })
   }
 
   protected override render(): TemplateResult {

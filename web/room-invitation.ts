@@ -3,7 +3,7 @@ import type { ChatNode } from './chat-node.ts'
 import { lockIcon } from './icons.ts'
 import { describeProblem } from './problems.ts'
 import { type RoomRef, readFragment, roomOfInvite } from './rooms.ts'
-import { baseStyles, controlStyles, dialogStyles } from './styles.ts'
+import { baseStyles, controlStyles, dialogStyles, questionStyles } from './styles.ts'
 
 /**
  * Asks whether to join the room that a link leads to; nothing is joined without an answer. The link leaves the address at
@@ -19,27 +19,11 @@ export class RoomInvitation extends LitElement {
     baseStyles,
     controlStyles,
     dialogStyles,
+    questionStyles,
     css`
-      dialog {
-        width: min(26rem, calc(100vw - 2rem));
-      }
-      h2 {
-        overflow-wrap: anywhere;
-      }
       h2 svg {
         display: inline-block;
         vertical-align: -0.2rem;
-      }
-      p {
-        margin-top: var(--space-2);
-        color: var(--ink-soft);
-        font-size: var(--size-small);
-      }
-      .buttons {
-        display: flex;
-        justify-content: flex-end;
-        gap: var(--space-2);
-        margin-top: var(--space-5);
       }
     `,
   ]

@@ -166,6 +166,13 @@ export class RoomList extends LitElement {
     this.#roomField.focus()
   }
 
+  /** The room that is shown; without any, the field to join one. */
+  async focusRooms(): Promise<void> {
+    await this.updateComplete
+    const shown = this.#buttons().find(({ tabIndex }) => tabIndex === 0)
+    ;(shown ?? this.#roomField).focus()
+  }
+
   protected override render(): TemplateResult {
     const tabStop = this.rooms.some(({ id }) => id === this.active) ? this.active : this.rooms[0]?.id
     return html`${this.#drawForm()}

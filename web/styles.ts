@@ -209,3 +209,24 @@ export const dialogStyles = css`
     font-weight: 650;
   }
 `
+
+/** A dialog of one sentence and two answers. */
+export const questionStyles = css`
+  dialog {
+    width: min(26rem, calc(100vw - 2rem));
+  }
+  h2 {
+    overflow-wrap: anywhere;
+  }
+  p {
+    margin-top: var(--space-2);
+    color: var(--ink-soft);
+    font-size: var(--size-small);
+  }
+  .buttons {
+    display: flex;
+    justify-content: flex-end;
+    gap: var(--space-2);
+    margin-top: var(--space-5);
+  }
+`

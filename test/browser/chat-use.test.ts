@@ -1,8 +1,12 @@
+import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   type ChatPages,
   enter,
+  expectFocus,
+  joinRoom,
   keptPosition,
+  own,
   PHONE,
   receive,
   setVisibility,
@@ -48,5 +52,112 @@ describe('what is unread', () => {
     await expect.poll(() => page.title()).toBe('(1) Sticky chat')
     await page.setViewportSize({ width: 1000, height: 700 })
     await expect.poll(() => page.title()).toBe('Sticky chat')
+  })
+})
+
+describe('leaving a room', () => {
+  const roomNames = (page: Page) =>
+    page.getByTestId('room-item').evaluateAll((all) => all.map((room) => (room as HTMLElement).dataset.room))
+
+  it('is asked about, by keyboard, and goes on in the list of rooms', async () => {
+    await using visited = await visit()
+    const { page, violations } = visited
+    await enter(page)
+    await joinRoom(page, 'second')
+    const question = page.getByTestId('leave-question')
+    await page.getByTestId('inspector-toggle').click()
+    await page.getByTestId('inspector').waitFor()
+    await page.getByTestId('room-leave').focus()
+    await page.keyboard.press('Enter')
+    await question.waitFor()
+    expect(await question.textContent()).toMatch(/Leave second\?.*You can come back by its name/s)
+    expect(await question.textContent()).not.toContain('not sent')
+    await expectFocus(page, 'leave-stay')
+    await page.keyboard.press('Escape')
+    await expectFocus(page, 'room-leave')
+    expect(await roomNames(page)).toEqual(['lobby', 'second'])
+    expect(await page.getByTestId('inspector').count()).toBe(1) // the key was the question's
+    await page.keyboard.press('Enter')
+    await page.keyboard.press('Enter') // the first answer is to stay
+    await expect.poll(() => question.isVisible()).toBe(false)
+    expect(await roomNames(page)).toEqual(['lobby', 'second'])
+
+    for (const left of ['second', 'lobby']) {
+      await expectFocus(page, 'room-leave')
+      await page.keyboard.press('Enter')
+      await page.keyboard.press('Tab')
+      await expectFocus(page, 'leave-confirm')
+      await page.keyboard.press('Enter')
+      await expect.poll(() => roomNames(page)).not.toContain(left)
+      await expectFocus(page, left === 'second' ? 'room-item lobby' : 'room-input')
+      if (left === 'second') await page.getByTestId('room-leave').focus()
+    }
+    expect(violations).toEqual([])
+  })
+
+  it('says what it takes away: a key, and messages that were not sent', async () => {
+    await using visited = await visit()
+    const { page } = visited
+    await enter(page)
+    await page.getByTestId('room-passphrase-open').click()
+    await page.getByTestId('room-passphrase').fill('a phrase of our own')
+    await joinRoom(page, 'diary')
+    await page.getByTestId('room-lock').waitFor()
+    const question = page.getByTestId('leave-question')
+    await page.getByTestId('room-leave').click()
+    await expect.poll(() => question.textContent()).toMatch(/Leave diary\?.*key of this room is deleted/s)
+    // another room is shown meanwhile: nobody asked about that one
+    await page.evaluate(() => location.assign('#room=lobby'))
+    await page.getByTestId('invitation-join').click()
+    await expect.poll(() => question.isVisible()).toBe(false)
+    expect(await roomNames(page)).toEqual(['lobby', 'diary'])
+
+    await page.evaluate(() => window.fixture.room('lobby').failNext('TOO_LARGE'))
+    await page.getByTestId('composer-input').fill('too much')
+    await page.keyboard.press('Enter')
+    await page.getByTestId('message-discard').waitFor()
+    await page.getByTestId('room-leave').click()
+    await expect.poll(() => question.textContent()).toContain('that were not sent are deleted')
+    await page.getByTestId('leave-stay').click()
+    expect(await roomNames(page)).toEqual(['lobby', 'diary'])
+  })
+})
+
+describe('the keyboard', () => {
+  it('goes back to the list of rooms on a phone', async () => {
+    await using visited = await visit({ viewport: PHONE })
+    const { page } = visited
+    await enter(page)
+    await page.getByTestId('back').focus()
+    await page.keyboard.press('Enter')
+    await expectFocus(page, 'room-item lobby')
+  })
+
+  it('stays with the messages when the button that had it is gone, and where it is otherwise', async () => {
+    await using visited = await visit({ query: '?messages=200' })
+    const { page } = visited
+    await enter(page)
+    await page.getByTestId('message-scroller').evaluate((scroller) => {
+      scroller.scrollTop = 200
+    })
+    await page.getByTestId('to-latest').focus()
+    await receive(page, 'lobby', 'something new')
+    await expect.poll(() => page.getByTestId('to-latest').textContent()).toContain('1 new')
+    await expectFocus(page, 'to-latest')
+    await page.keyboard.press('Enter')
+    await expectFocus(page, 'message-scroller')
+
+    for (const answer of ['message-retry', 'message-discard']) {
+      await page.evaluate(() => window.fixture.room('lobby').failNext('NO_REPLICAS'))
+      await page.getByTestId('composer-input').fill(`lost ${answer}`)
+      await page.keyboard.press('Enter')
+      await own(page, `lost ${answer}`).getByTestId(answer).focus()
+      await page.keyboard.press('Enter')
+      await expectFocus(page, 'message-scroller')
+    }
+    await page.getByTestId('composer-input').focus()
+    await receive(page, 'lobby', 'later news')
+    await own(page, 'later news').waitFor()
+    await expectFocus(page, 'composer-input')
   })
 })
