@@ -1,11 +1,14 @@
 import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from 'lit'
+import { repeat } from 'lit/directives/repeat.js'
 import './composer.ts'
 import './leave-question.ts'
 import './message-list.ts'
 import './people.ts'
 import './qr-code.ts'
+import { Announcer } from './announcer.ts'
 import type { RoomModel } from './chat-model.ts'
 import type { ChatNode, NodeStatus } from './chat-node.ts'
+import { newKey } from './entries.ts'
 import { backIcon, inspectIcon, leaveIcon, linkIcon, lockIcon, peopleIcon } from './icons.ts'
 import type { LeaveQuestion } from './leave-question.ts'
 import type { MessageList } from './message-list.ts'
@@ -18,6 +21,10 @@ import { baseStyles, controlStyles } from './styles.ts'
 
 /** A local question, asked often enough that a failed room shows at once. */
 const CHANNEL_POLL_MS = 2_000
+/** What arrives within this time is announced together. */
+const ANNOUNCE_AFTER_MS = 500
+/** Those before were read long ago. */
+const MAX_ANNOUNCED = 20
 const WIDE = '(min-width: 1080px)'
 
 const SYNC_LABELS = {
@@ -27,6 +34,11 @@ const SYNC_LABELS = {
   degraded: 'Not up to date, retrying',
   offline: 'Offline',
   closed: 'Closed',
+}
+
+interface Announced {
+  key: string
+  line: string
 }
 
 interface Shared {
@@ -43,7 +55,7 @@ export class ChatRoom extends LitElement {
     showPeople: { state: true },
     isInspecting: { state: true },
     inspectorMissing: { state: true },
-    announcement: { state: true },
+    announced: { state: true },
     recovering: { state: true },
     problem: { state: true },
     shared: { state: true },
@@ -58,14 +70,16 @@ export class ChatRoom extends LitElement {
   /** The inspector takes the place of the people. */
   declare isInspecting: boolean
   declare inspectorMissing: boolean
-  declare announcement: string
+  /** The last of what screen readers are told. */
+  declare announced: Announced[]
   declare recovering: boolean
   declare problem: string
   /** What became of the link that was asked for. */
   declare shared: Shared | undefined
 
   #channelTimer: ReturnType<typeof setInterval> | undefined
-  #lastAnnounced: string | undefined
+  #announcer = new Announcer()
+  #announceTimer: ReturnType<typeof setTimeout> | undefined
 
   constructor() {
     super()
@@ -73,7 +87,7 @@ export class ChatRoom extends LitElement {
     this.showPeople = matchMedia(WIDE).matches
     this.isInspecting = false
     this.inspectorMissing = false
-    this.announcement = ''
+    this.announced = []
     this.recovering = false
     this.problem = ''
   }
@@ -86,6 +100,7 @@ export class ChatRoom extends LitElement {
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     clearInterval(this.#channelTimer)
+    clearTimeout(this.#announceTimer)
     this.room.removeEventListener('change', this.#onChange)
   }
 
@@ -97,8 +112,9 @@ export class ChatRoom extends LitElement {
     if (!changed.has('room')) return
     changed.get('room')?.removeEventListener('change', this.#onChange)
     this.room.addEventListener('change', this.#onChange)
-    this.#lastAnnounced = this.room.present.at(-1)?.key
-    this.announcement = ''
+    this.#announcer = new Announcer()
+    this.#announcer.begin(this.room.present)
+    this.announced = []
     this.problem = ''
     this.shared = undefined
   }
@@ -125,7 +141,13 @@ export class ChatRoom extends LitElement {
               ></room-people>`
           : nothing
       }
-      <div class="visually-hidden" role="status" aria-live="polite">${this.announcement}</div>
+      <div class="visually-hidden" aria-live="polite" data-testid="announced">
+          ${repeat(
+            this.announced,
+            ({ key }) => key,
+            ({ line }) => html`<p>${line}</p>`,
+          )}
+        </div>
       </section>
       <leave-question
         .room=${room}
@@ -276,15 +298,17 @@ export class ChatRoom extends LitElement {
 
   readonly #onChange = (): void => {
     this.version += 1
-    this.#announce()
+    this.#announceTimer ??= setTimeout(this.#announce, ANNOUNCE_AFTER_MS)
   }
 
-  /** Screen readers hear what arrives, not the pages of history that scrolling brings. */
-  #announce(): void {
-    const last = this.room.present.at(-1)
-    if (last === undefined || last.key === this.#lastAnnounced) return
-    this.#lastAnnounced = last.key
-    if (last.kind === 'message' && !last.own) this.announcement = `${last.name}: ${last.text.slice(0, 300)}`
+  /**
+   * Screen readers hear what arrives, not the pages of history that scrolling brings. Each line is an element of its own:
+   * it is what is added that they read, also where the text is that of the line before.
+   */
+  readonly #announce = (): void => {
+    this.#announceTimer = undefined
+    const lines = this.#announcer.next(this.room.present).map((line) => ({ key: newKey(), line }))
+    if (lines.length > 0) this.announced = [...this.announced, ...lines].slice(-MAX_ANNOUNCED)
   }
 
   #onSend(event: CustomEvent<string>): void {

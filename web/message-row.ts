@@ -2,7 +2,7 @@ import { html, nothing, type TemplateResult } from 'lit'
 import { colourOf, initialOf, shortId } from './chat-data.ts'
 import type { ChatEntry, GapEntry } from './entries.ts'
 import { alertIcon, checkIcon } from './icons.ts'
-import type { Row } from './rows.ts'
+import { missing, type Row } from './rows.ts'
 import { type Piece, splitLinks } from './text.ts'
 
 /** Draws one row. Everything that came from someone else goes through a text binding and is isolated by <bdi>. */
@@ -50,13 +50,10 @@ function dayName(at: number): string {
   return new Date(at).getFullYear() === today.getFullYear() ? dayOf.format(at) : dayAndYearOf.format(at)
 }
 
-function drawGap({ count, name }: GapEntry): TemplateResult {
-  const [what, why] =
-    count === 1
-      ? ['1 message', 'is missing: no node that keeps this room has it']
-      : [`${count} messages`, 'are missing: no node that keeps this room has them']
+function drawGap(entry: GapEntry): TemplateResult {
+  const [what, why] = missing(entry)
   return html`<div class="gap" role="note" data-testid="gap">
-    ${alertIcon}<span>${what} from <bdi>${name}</bdi> ${why}</span>
+    ${alertIcon}<span>${what} from <bdi>${entry.name}</bdi> ${why}</span>
   </div>`
 }
 

@@ -1,4 +1,4 @@
-import type { ChatEntry, Entry } from './entries.ts'
+import type { ChatEntry, Entry, GapEntry } from './entries.ts'
 
 /** Turns a room's entries into the rows that are drawn: day lines, groups of one author, the join boundary. Pure. */
 
@@ -10,6 +10,12 @@ export type Row =
 
 /** A pause after which the same author is named again. */
 const GROUP_PAUSE_MS = 5 * 60_000
+
+/** In words: what, and why. Between them stands whose. */
+export const missing = ({ count }: GapEntry): [what: string, why: string] =>
+  count === 1
+    ? ['1 message', 'is missing: no node that keeps this room has it']
+    : [`${count} messages`, 'are missing: no node that keeps this room has them']
 
 interface RoomEntries {
   past: readonly Entry[]

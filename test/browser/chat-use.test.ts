@@ -161,3 +161,33 @@ describe('the keyboard', () => {
     await expectFocus(page, 'composer-input')
   })
 })
+
+it('tells a screen reader of each new message and of each failure, in elements that are added', async () => {
+  await using visited = await visit()
+  const { page } = visited
+  await enter(page)
+  await page.getByTestId('announced').evaluate((region) => {
+    const heard: string[] = []
+    Object.assign(window, { heard })
+    const watch = new MutationObserver((changes) => {
+      for (const { addedNodes } of changes)
+        for (const node of addedNodes) if (node instanceof HTMLElement) heard.push(node.textContent)
+    })
+    watch.observe(region, { childList: true, subtree: true, characterData: true })
+  })
+  const heard = () => page.evaluate(() => (window as unknown as { heard: string[] }).heard)
+  await receive(page, 'lobby', 'one', 'two', 'three')
+  const first = ['Bo: one', 'Bo: two', 'Bo: three']
+  await expect.poll(heard).toEqual(first)
+  await receive(page, 'lobby', 'three')
+  await expect.poll(heard).toEqual([...first, 'Bo: three'])
+  await page.evaluate(() => window.fixture.room('lobby').failNext('NO_REPLICAS'))
+  await page.getByTestId('composer-input').fill('to nobody')
+  await page.keyboard.press('Enter')
+  const failure = 'Not sent. Nobody who keeps this room can be reached. to nobody'
+  await expect.poll(heard).toEqual([...first, 'Bo: three', failure])
+  await joinRoom(page, 'second')
+  await page.getByTestId('room-item').first().click()
+  await receive(page, 'lobby', 'four')
+  await expect.poll(heard).toEqual([...first, 'Bo: three', failure, 'Bo: four'])
+})
