@@ -8,7 +8,7 @@ export const appStyles = css`
   .app {
     display: grid;
     grid-template-columns: 17rem minmax(0, 1fr);
-    grid-template-rows: auto minmax(0, 1fr);
+    grid-template-rows: auto auto minmax(0, 1fr);
     height: 100%;
   }
   .top {
@@ -41,6 +41,18 @@ export const appStyles = css`
     border: 0;
     border-radius: 11px;
     background: none;
+  }
+  .storage-problem {
+    grid-column: 1 / -1;
+    padding: var(--space-2) var(--space-4);
+    border-bottom: 1px solid var(--line);
+    background: var(--bad-wash);
+    color: var(--bad);
+    font-size: var(--size-small);
+  }
+  nav,
+  main {
+    grid-row: 3;
   }
   nav {
     display: grid;

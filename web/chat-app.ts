@@ -1,4 +1,4 @@
-import { html, LitElement, type PropertyValues, type TemplateResult } from 'lit'
+import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from 'lit'
 import './chat-room.ts'
 import './connection-chip.ts'
 import './identity-panel.ts'
@@ -12,7 +12,7 @@ import type { ChatNode, NodeStatus } from './chat-node.ts'
 import type { ChatRoom } from './chat-room.ts'
 import { alertIcon, moonIcon, sunIcon, systemIcon } from './icons.ts'
 import type { IdentityPanel } from './identity-panel.ts'
-import { describeProblem } from './problems.ts'
+import { describeProblem, describeStorage } from './problems.ts'
 import type { JoinRequest, RoomList } from './room-list.ts'
 import { idOf, type RoomRef, roomBehind } from './rooms.ts'
 import * as settings from './settings.ts'
@@ -115,8 +115,8 @@ export class ChatApp extends LitElement {
       const unread = this.#models.get(id)?.unread ?? 0
       return { id, name: room.name, encrypted: room.invite !== undefined, unread }
     })
-    return html`<div class="app" data-view=${this.phoneView}>
-        ${this.#drawTop()}
+    return html`<div class="app" data-view=${this.startProblem === '' ? this.phoneView : 'room'}>
+        ${this.#drawTop()} ${this.#drawStorageProblem()}
         <nav aria-label="Rooms">
           <room-list
             .rooms=${summaries}
@@ -166,6 +166,14 @@ export class ChatApp extends LitElement {
         <span class=${`avatar author-${colour}`} aria-hidden="true">${initialOf(this.name)}</span>
       </button>
     </header>`
+  }
+
+  #drawStorageProblem(): TemplateResult | typeof nothing {
+    const { storageProblem } = this.status
+    if (storageProblem === undefined) return nothing
+    return html`<p class="storage-problem" role="alert" data-testid="storage-problem">
+      ${describeStorage(storageProblem)}
+    </p>`
   }
 
   #drawMain(): TemplateResult {
@@ -268,6 +276,7 @@ export class ChatApp extends LitElement {
     if (!this.rooms.some((known) => idOf(known) === idOf(room))) {
       if (this.rooms.length >= settings.MAX_ROOMS) {
         this.joinProblem = `You are in ${settings.MAX_ROOMS} rooms, which is all that fit. Leave one first.`
+        this.#showRooms() // on a phone it would be said behind the room
         return
       }
       this.rooms = [...this.rooms, room]

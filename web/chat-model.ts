@@ -25,6 +25,8 @@ export class RoomModel extends EventTarget {
   channel: ChannelState = 'ACTIVE'
   /** Why joining does not succeed at the moment. */
   joinProblem: string | undefined
+  /** Why it is not up to date, as far as that was told. */
+  problem: string | undefined
   unread = 0
   draft = ''
 
@@ -221,6 +223,10 @@ export class RoomModel extends EventTarget {
     topic.on('gap', (gap) => this.#noteGap(gap))
     topic.on('history-end', ({ version }) => this.#onHistoryEnd(version))
     topic.on('sync', (sync) => this.#onSync(sync))
+    topic.on('error', (error) => {
+      this.problem = describeProblem(error)
+      this.#changed()
+    })
     this.#place.attach(topic)
     this.#presence.attach(topic)
     void this.#outbox.attach(topic)
@@ -236,6 +242,7 @@ export class RoomModel extends EventTarget {
 
   #onSync(sync: SyncStatus): void {
     this.sync = sync
+    if (sync === 'synced') this.problem = undefined
     if (sync === 'closed') {
       this.#topic = undefined
       this.#rejoinAfter(REJOIN_FIRST_MS)

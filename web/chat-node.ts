@@ -40,6 +40,8 @@ export interface NodeStatus {
   bridge: boolean
   /** Why the bridge could not be reached, or does not let this node in. */
   problem?: { code: string; message: string }
+  /** Why the last write to this browser's storage failed. */
+  storageProblem?: { code: string; message: string }
 }
 
 export type ChatPubSub = Pick<

@@ -32,6 +32,14 @@ export function codeOf(error: unknown): string | undefined {
 export const describeCode = ({ code, message }: { code: string; message: string }): string =>
   SENTENCES.get(code) ?? message
 
+/** What was written is not kept: that, and what to do about it. */
+export function describeStorage({ code }: { code: string }): string {
+  const loss = 'What comes and what you write from now on may be gone once this page is closed.'
+  return code === 'STORAGE_FULL'
+    ? `This browser has no space left for the chat. ${loss} Free some space on this device, or delete the data of other pages in the browser’s settings.`
+    : `This browser does not store what the chat gives it. ${loss} Reload the page; if that does not help, allow it to keep data in the browser’s settings.`
+}
+
 export function describeProblem(error: unknown): string {
   const sentence = SENTENCES.get(codeOf(error) ?? '')
   if (sentence !== undefined) return sentence

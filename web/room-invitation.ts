@@ -126,6 +126,7 @@ export class RoomInvitation extends LitElement {
   }
 
   #join(): void {
+    this.renderRoot.querySelector('dialog')?.close() // first: it gives the focus back to what had it
     this.dispatchEvent(new CustomEvent('join-room', { detail: this.room }))
   }
 }

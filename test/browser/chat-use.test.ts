@@ -1,5 +1,6 @@
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { seriousProblems } from '../support/axe.ts'
 import {
   type ChatPages,
   enter,
@@ -190,4 +191,91 @@ it('tells a screen reader of each new message and of each failure, in elements t
   await page.getByTestId('room-item').first().click()
   await receive(page, 'lobby', 'four')
   await expect.poll(heard).toEqual([...first, 'Bo: three', failure, 'Bo: four'])
+})
+
+describe('what goes wrong', () => {
+  const banner = (page: Page) => page.getByTestId('storage-problem')
+
+  it('with the storage is said everywhere, with what to do about it, until it works again', async () => {
+    await using visited = await visit({ viewport: PHONE })
+    const { page } = visited
+    await enter(page)
+    expect(await banner(page).count()).toBe(0)
+    const tell = (code?: string) =>
+      page.evaluate((code) => {
+        const { storageProblem: _, ...status } = window.fixture.node.status()
+        const storageProblem = { code: code ?? '', message: 'Fixture' }
+        window.fixture.setStatus(code === undefined ? status : { ...status, storageProblem })
+      }, code)
+    await tell('STORAGE_FULL')
+    await expect.poll(() => banner(page).textContent()).toMatch(/no space left.*Free some space/s)
+    expect(await page.getByTestId('composer-input').isVisible()).toBe(true)
+    await page.getByTestId('back').click()
+    await page.getByTestId('room-item').waitFor()
+    expect(await banner(page).isVisible()).toBe(true)
+    expect(await seriousProblems(page)).toEqual([])
+    await page.setViewportSize({ width: 1000, height: 700 })
+    await page.getByTestId('composer-input').waitFor()
+    expect(await seriousProblems(page)).toEqual([])
+    await tell('STORAGE_FAILED')
+    await expect.poll(() => banner(page).textContent()).toContain('Reload the page')
+    await tell()
+    await expect.poll(() => banner(page).count()).toBe(0)
+  })
+
+  it('at the start is seen on a phone that was in no room yet, and can be tried again', async () => {
+    await using visited = await visit({ viewport: PHONE, query: '?failing' })
+    const { page } = visited
+    await page.getByTestId('name-input').fill('Noor')
+    await page.keyboard.press('Enter')
+    const again = page.getByRole('button', { name: 'Try again' })
+    await again.waitFor()
+    expect(await page.getByText('The network cannot be reached.').isVisible()).toBe(true)
+    await again.click()
+    await page.getByTestId('room-input').waitFor()
+    expect(await again.count()).toBe(0)
+  })
+
+  it('with a room too many, from a link, is seen on a phone', async () => {
+    await using visited = await visit({ viewport: PHONE })
+    const { page } = visited
+    await page.evaluate(() => {
+      const rooms = Array.from({ length: 32 }, (_, n) => `quiet ${n}`)
+      localStorage.setItem('sticky-chat/rooms', JSON.stringify(rooms))
+      localStorage.setItem('sticky-chat/name', 'Noor')
+    })
+    await page.reload()
+    await page.getByTestId('composer-input').waitFor()
+    const follow = (room: string) => page.evaluate((hash) => location.assign(hash), `#room=${room}`)
+    await follow('quiet%207') // one of them: that is no room more
+    await page.getByTestId('invitation-join').click()
+    await expectFocus(page, 'composer-input')
+    await follow('another')
+    await page.getByTestId('invitation-join').click()
+    await expect.poll(() => page.getByText('Leave one first.').isVisible()).toBe(true)
+    await expectFocus(page, 'room-item quiet 7')
+  })
+
+  it('with reading a room is said while the room is degraded', async () => {
+    await using visited = await visit()
+    const { page } = visited
+    await enter(page)
+    const fail = () =>
+      page.evaluate(() => {
+        const error = Object.assign(new Error('Fixture'), { code: 'TOPIC_FULL' })
+        window.fixture.room('lobby').emit('error', error as never)
+      })
+    const sync = (status: 'degraded' | 'synced' | 'catching-up') =>
+      page.evaluate((status) => window.fixture.room('lobby').emit('sync', status), status)
+    const problem = page.getByTestId('room-problem')
+    await fail()
+    await sync('degraded')
+    await expect.poll(() => problem.textContent()).toContain('The room is full. Trying again.')
+    await sync('synced')
+    await expect.poll(() => problem.count()).toBe(0)
+    await sync('degraded') // nobody said why
+    const state = page.getByTestId('topic-state')
+    await expect.poll(() => state.getAttribute('data-sync')).toBe('degraded')
+    expect(await problem.count()).toBe(0)
+  })
 })

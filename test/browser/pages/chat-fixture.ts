@@ -3,9 +3,12 @@ import type { ChatApp } from '../../../web/chat-app.ts'
 import type { NodeStatus } from '../../../web/chat-node.ts'
 import { applyTheme, loadTheme } from '../../../web/settings.ts'
 import { FakeNode } from './fake-node.ts'
-import type { FakeRoom } from './fake-room.ts'
+import { coded, type FakeRoom } from './fake-room.ts'
 
-/** The shipped components over a node in memory. `?messages=2000` sets how much was said before. */
+/**
+ * The shipped components over a node in memory. `?messages=2000` sets how much was said before; with `?failing` it starts
+ * at the second attempt.
+ */
 
 declare global {
   interface Window {
@@ -19,7 +22,8 @@ declare global {
   }
 }
 
-const messages = Number(new URLSearchParams(location.search).get('messages') ?? '2000')
+const query = new URLSearchParams(location.search)
+const messages = Number(query.get('messages') ?? '2000')
 const node = new FakeNode(messages)
 window.fixture = {
   node,
@@ -30,5 +34,10 @@ window.fixture = {
 
 applyTheme(loadTheme())
 const app = document.createElement('chat-app') as ChatApp
-app.connect = async () => node
+let isFailing = query.has('failing')
+app.connect = async () => {
+  if (!isFailing) return node
+  isFailing = false
+  throw coded('UNREACHABLE')
+}
 document.body.append(app)
