@@ -41,7 +41,7 @@ export interface ChatText {
  */
 export function readChat(data: Data): ChatText | undefined {
   if (typeof data === 'string')
-    return data === '' ? undefined : { name: '', text: data.slice(0, MAX_TEXT_LENGTH) }
+    return data === '' ? undefined : { name: '', text: cut(data, MAX_TEXT_LENGTH) }
   const parsed = v.safeParse(chatData, data)
   if (!parsed.success) return undefined
   const { name, text, at, typed = false } = parsed.output
@@ -74,11 +74,25 @@ export function displayName(name: string, nodeId: string): string {
   return visible === '' ? shortId(nodeId) : visible
 }
 
-export const cleanName = (input: string): string =>
-  input.replace(INVISIBLE, '').replace(/\s+/g, ' ').trim().slice(0, MAX_NAME_LENGTH)
+/** The wire counts UTF-16 units; none of two that are one character is left alone, which no link can carry. */
+function cut(text: string, maxLength: number): string {
+  const isHalf = /[\ud800-\udbff]$/.test(text.slice(0, maxLength))
+  return text.slice(0, isHalf ? maxLength - 1 : maxLength)
+}
 
+export const cleanName = (input: string): string =>
+  cut(input.toWellFormed().replace(INVISIBLE, '').replace(/\s+/g, ' ').trim(), MAX_NAME_LENGTH).trim()
+
+/** Applied again it changes nothing: what is stored is known again by that. */
 export const cleanRoom = (input: string): string =>
-  input.normalize('NFC').replace(INVISIBLE, '').trim().replace(/^#+/, '').trim().slice(0, MAX_ROOM_LENGTH)
+  cut(
+    input
+      .toWellFormed()
+      .replace(INVISIBLE, '')
+      .normalize('NFC')
+      .replace(/^[\s#]+/, ''),
+    MAX_ROOM_LENGTH,
+  ).trim()
 
 /** What others see of who is here. The name is cut to what fits in an encrypted room too, never in half a character. */
 export function presenceState(name: string, away: boolean): { name: string; away: boolean } {

@@ -178,7 +178,8 @@ export class ChatComposer extends LitElement {
   }
 
   #send(): void {
-    const text = this.#field.value.trim()
+    // as it will come back: half a character would make it another message
+    const text = this.#field.value.toWellFormed().trim()
     if (text === '') return
     this.#field.value = ''
     this.#typed()

@@ -256,6 +256,27 @@ describe('what goes wrong', () => {
     await expectFocus(page, 'room-item quiet 7')
   })
 
+  it('is not a name or a text with half a character', async () => {
+    await using visited = await visit()
+    const { page, violations } = visited
+    await enter(page, `${'a'.repeat(62)}😀`)
+    await page.evaluate((hash) => location.assign(hash), `#room=${'a'.repeat(63)}${encodeURIComponent('😀')}`)
+    await page.getByTestId('invitation-join').click()
+    await page.getByTestId('composer-input').evaluate((field) => {
+      ;(field as HTMLTextAreaElement).value = `half of ${String.fromCharCode(0xd83d)}`
+    })
+    await page.getByTestId('composer-input').press('Enter')
+    await expect.poll(() => own(page, 'half of \ufffd').getAttribute('data-state')).toBe('sent')
+    expect(await own(page, 'half of').count()).toBe(1)
+    for (const name of [`${'a'.repeat(62)}😀`, 'a'.repeat(63)]) {
+      await page.locator(`[data-room="${name}"]`).click()
+      await page.getByTestId('room-share').click()
+      await page.getByTestId('room-shared').waitFor()
+      expect(decodeURIComponent(await page.evaluate(() => navigator.clipboard.readText()))).toContain(name)
+    }
+    expect(violations).toEqual([])
+  })
+
   it('with reading a room is said while the room is degraded', async () => {
     await using visited = await visit()
     const { page } = visited
