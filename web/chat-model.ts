@@ -1,5 +1,6 @@
 import { displayName, readChat } from './chat-data.ts'
 import type { ChannelState, ChatNode, Gap, HistoryRequest, Message, SyncStatus, Topic } from './chat-node.ts'
+import { loadDraft, saveDraft } from './drafts.ts'
 import type { ChatEntry, Entry } from './entries.ts'
 import { codeOf, describeProblem } from './problems.ts'
 import { ReadPlace } from './read-place.ts'
@@ -28,7 +29,6 @@ export class RoomModel extends EventTarget {
   /** Why it is not up to date, as far as that was told. */
   problem: string | undefined
   unread = 0
-  draft = ''
 
   readonly #node: ChatNode
   readonly #log: RoomLog
@@ -37,6 +37,7 @@ export class RoomModel extends EventTarget {
   readonly #place: ReadPlace
   readonly #history: RoomHistory
   #name: string
+  #draft: string
   #active = false
   #closed = false
   #topic: Topic | undefined
@@ -48,6 +49,7 @@ export class RoomModel extends EventTarget {
     this.#node = node
     this.ref = ref
     this.#name = name
+    this.#draft = loadDraft(ref)
     const onChange = () => this.#changed()
     this.#log = new RoomLog(node.nodeId)
     this.#outbox = new RoomOutbox({
@@ -96,6 +98,17 @@ export class RoomModel extends EventTarget {
   /** Who is here now. */
   get people(): Person[] {
     return this.#presence.people
+  }
+
+  /** Typed, and not sent yet. */
+  get draft(): string {
+    return this.#draft
+  }
+
+  set draft(text: string) {
+    if (text === this.#draft) return
+    this.#draft = text
+    saveDraft(this.ref, text)
   }
 
   open(): void {
@@ -163,6 +176,7 @@ export class RoomModel extends EventTarget {
     this.#closed = true
     this.#presence.close()
     this.#outbox.forget()
+    this.draft = ''
     const topic = this.#topic
     this.#topic = undefined
     try {

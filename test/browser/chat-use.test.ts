@@ -193,6 +193,34 @@ it('tells a screen reader of each new message and of each failure, in elements t
   await expect.poll(heard).toEqual([...first, 'Bo: three', failure, 'Bo: four'])
 })
 
+it('keeps what is typed by room over a reload, until it is sent or the room is left', async () => {
+  await using visited = await visit()
+  const { page } = visited
+  await enter(page)
+  const field = page.getByTestId('composer-input')
+  const kept = () => page.evaluate(() => sessionStorage.getItem('sticky-chat/drafts'))
+  await field.fill('for the lobby')
+  await joinRoom(page, 'second')
+  expect(await field.inputValue()).toBe('')
+  await field.fill('for the second')
+  await page.reload()
+  await expect.poll(() => field.inputValue()).toBe('for the second')
+  await page.getByTestId('room-item').first().click()
+  await expect.poll(() => field.inputValue()).toBe('for the lobby')
+  await field.press('Enter')
+  await own(page, 'for the lobby').waitFor()
+  expect(await kept()).toBe('[["open/second","for the second"]]')
+  await page.getByTestId('room-item').last().click()
+  await expect.poll(() => field.inputValue()).toBe('for the second')
+  await page.getByTestId('room-leave').click()
+  await page.getByTestId('leave-confirm').click()
+  await expect.poll(kept).toBe(null)
+  await page.reload()
+  await field.waitFor()
+  expect(await field.inputValue()).toBe('')
+  expect(await page.evaluate(() => JSON.stringify({ ...localStorage }))).not.toContain('for the')
+})
+
 describe('what goes wrong', () => {
   const banner = (page: Page) => page.getByTestId('storage-problem')
 
