@@ -26,8 +26,6 @@ export class RoomModel extends EventTarget {
   channel: ChannelState = 'ACTIVE'
   /** Why joining does not succeed at the moment. */
   joinProblem: string | undefined
-  /** Why it is not up to date, as far as that was told. */
-  problem: string | undefined
   unread = 0
 
   readonly #node: ChatNode
@@ -38,6 +36,9 @@ export class RoomModel extends EventTarget {
   readonly #history: RoomHistory
   #name: string
   #draft: string
+  #lastProblem: string | undefined
+  /** From when it is degraded until it is synced. */
+  #isBehind = false
   #active = false
   #closed = false
   #topic: Topic | undefined
@@ -98,6 +99,11 @@ export class RoomModel extends EventTarget {
   /** Who is here now. */
   get people(): Person[] {
     return this.#presence.people
+  }
+
+  /** Why it is not up to date, as far as that was told; also while it is tried again. */
+  get problem(): string | undefined {
+    return this.#isBehind ? this.#lastProblem : undefined
   }
 
   /** Typed, and not sent yet. */
@@ -232,13 +238,13 @@ export class RoomModel extends EventTarget {
     }
     this.#topic = topic
     this.joinProblem = undefined
-    this.sync = topic.status
+    this.#setSync(topic.status)
     topic.on('message', (message) => this.#receive(message))
     topic.on('gap', (gap) => this.#noteGap(gap))
     topic.on('history-end', ({ version }) => this.#onHistoryEnd(version))
     topic.on('sync', (sync) => this.#onSync(sync))
     topic.on('error', (error) => {
-      this.problem = describeProblem(error)
+      this.#lastProblem = describeProblem(error)
       this.#changed()
     })
     this.#place.attach(topic)
@@ -255,14 +261,21 @@ export class RoomModel extends EventTarget {
   }
 
   #onSync(sync: SyncStatus): void {
-    this.sync = sync
-    if (sync === 'synced') this.problem = undefined
+    this.#setSync(sync)
     if (sync === 'closed') {
       this.#topic = undefined
       this.#rejoinAfter(REJOIN_FIRST_MS)
     }
     void this.refreshChannel()
     this.#changed()
+  }
+
+  #setSync(sync: SyncStatus): void {
+    this.sync = sync
+    if (sync === 'degraded') this.#isBehind = true
+    if (sync !== 'synced') return
+    this.#isBehind = false
+    this.#lastProblem = undefined
   }
 
   #receive(message: Message): void {

@@ -264,7 +264,7 @@ export class ChatRoom extends LitElement {
       return html`<div class="banner" role="status">
         Joining does not succeed yet: ${room.joinProblem} Trying again.
       </div>`
-    if (room.sync === 'degraded' && room.problem !== undefined)
+    if (room.problem !== undefined)
       return html`<div class="banner" role="status" data-testid="room-problem">
         This room is not up to date: ${room.problem} Trying again.
       </div>`
