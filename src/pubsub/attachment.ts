@@ -1,4 +1,4 @@
-import { asStickyError, type Dht, type NodeId } from '../dht/index.ts'
+import { asStickyError, type Dht, type ErrorCode, type NodeId, type StickyError } from '../dht/index.ts'
 import type { AvoidedReplicas } from './avoided.ts'
 import type { FirstOthers } from './first-others.ts'
 import { assignedReplicas } from './statements.ts'
@@ -17,9 +17,18 @@ export interface AttachmentInit {
   statement(): Promise<VerifiedStatement>
   /** `left`: the one that served it before, which is another and was not told yet. */
   onAttached(left: NodeId | undefined): void
-  /** None could be reached. */
-  onNone(): void
+  /** None could be reached, or, with what the last of these said, those that could refused it. */
+  onNone(refusal: StickyError | undefined): void
 }
+
+/** Nobody said so: it tells of a connection, and nothing of the topic. */
+const UNANSWERED: ReadonlySet<ErrorCode> = new Set([
+  'UNREACHABLE',
+  'LINK_CLOSED',
+  'TIMEOUT',
+  'CLOSED',
+  'ABORTED',
+])
 
 export class Attachment {
   readonly #init: AttachmentInit
@@ -57,6 +66,7 @@ export class Attachment {
     const set = await dht.replicas.set(topicKey).catch(() => [])
     if (await others.areAwaited(set)) return
     const ranked = avoided.last(await assignedReplicas(dht.self, topicKey, set), (peer) => peer)
+    let refusal: StickyError | undefined
     for (const peer of ranked) {
       if (signal.aborted) return
       try {
@@ -67,10 +77,12 @@ export class Attachment {
         onAttached(left)
         return
       } catch (error) {
-        dht.replicas.noteFailure(peer, asStickyError(error, 'UNREACHABLE'))
+        const failure = asStickyError(error, 'UNREACHABLE')
+        dht.replicas.noteFailure(peer, failure)
+        if (!UNANSWERED.has(failure.code)) refusal = failure
       }
     }
-    onNone()
+    onNone(refusal)
   }
 
   /** At the replica that serves it: so it goes on. Gives that one's version. */

@@ -123,7 +123,10 @@ export class TopicSubscription implements Subscription {
       others: this.#others,
       statement: () => this.#announcement.statement(),
       onAttached: (left) => this.#onAttached(left),
-      onNone: () => this.#tryLater(),
+      onNone: (refusal) => {
+        if (refusal !== undefined) this.#emitter.emit('error', refusal)
+        this.#tryLater()
+      },
     })
     this.#stopListening = init.dht.onTopologyChange(() => {
       if (this.source === undefined) this.#retry.now() // it may be one who can be reached

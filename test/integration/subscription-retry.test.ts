@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { StickyError } from '../../src/dht/index.ts'
+import { type ErrorCode, StickyError } from '../../src/dht/index.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
 import type { Subscription } from '../../src/pubsub/index.ts'
 import { DEFAULT_PUBSUB_OPTIONS, LIMITS } from '../../src/pubsub/options.ts'
@@ -28,16 +28,18 @@ interface Watched {
   sent: { method: string; atMs: number }[]
   /** Methods that fail. */
   failing: Set<string>
+  /** With that. */
+  code: ErrorCode
 }
 
 function watch({ pubsub }: OutboxClient): Watched {
-  const watched: Watched = { sent: [], failing: new Set() }
+  const watched: Watched = { sent: [], failing: new Set(), code: 'BUSY' }
   const { rpc } = pubsub.dht
   const request = rpc.request.bind(rpc)
   rpc.request = (to, method, ...rest) => {
     watched.sent.push({ method: method.name, atMs: net.runtime.monotonicNow() })
     if (watched.failing.has(method.name))
-      return Promise.reject(new StickyError('BUSY', 'Not now, says the holder.'))
+      return Promise.reject(new StickyError(watched.code, 'Not now, says the holder.'))
     return request(to, method, ...rest)
   }
   return watched
@@ -59,6 +61,34 @@ async function subscribed(client: OutboxClient) {
   subscription.on('error', (error) => errors.push(error))
   return { subscription, seen, errors }
 }
+
+describe('an attachment', () => {
+  const degraded = async (code: ErrorCode) => {
+    await publish('first')
+    const client = await net.client()
+    const watched = watch(client)
+    watched.failing.add(topicMethods.attach.name)
+    watched.code = code
+    const subscribing = await subscribed(client)
+    const { subscription } = subscribing
+    const attempts = () => timesOf(watched, topicMethods.attach).length
+    await net.until(() => attempts() > 4 && subscription.status === 'degraded', MINUTE_MS)
+    return { ...subscribing, watched, attempts }
+  }
+
+  it('that every replica refuses is told with what the last of these says, once for each attempt', async () => {
+    const { subscription, seen, errors, watched, attempts } = await degraded('TOPIC_FULL')
+    expect(errors[0]).toMatchObject({ code: 'TOPIC_FULL' })
+    expect(errors.length).toBeLessThanOrEqual(attempts() / holders.length)
+    watched.failing.clear()
+    await net.until(() => subscription.status === 'synced', maxCheckMs + SOON_MS)
+    expect(seen).toEqual(['first'])
+  })
+
+  it('is not told about where nobody answers', async () => {
+    expect((await degraded('UNREACHABLE')).errors).toEqual([])
+  })
+})
 
 describe('a read that keeps failing', () => {
   it('is tried again ever more seldom, by one attempt at a time, and no more once it has succeeded', async () => {
