@@ -14,7 +14,7 @@ import { alertIcon, moonIcon, sunIcon, systemIcon } from './icons.ts'
 import type { IdentityPanel } from './identity-panel.ts'
 import { describeProblem } from './problems.ts'
 import type { JoinRequest, RoomList } from './room-list.ts'
-import { idOf, type RoomRef, roomBehind } from './rooms.ts'
+import { followRooms, idOf, type RoomRef, roomBehind } from './rooms.ts'
 import * as settings from './settings.ts'
 import { authorStyles, baseStyles, controlStyles } from './styles.ts'
 
@@ -61,6 +61,7 @@ export class ChatApp extends LitElement {
   declare roomChanges: number
 
   readonly #models = new Map<string, RoomModel>()
+  #stopFollowing: (() => void) | undefined
 
   constructor() {
     super()
@@ -78,6 +79,16 @@ export class ChatApp extends LitElement {
     this.joining = false
     this.startProblem = ''
     this.roomChanges = 0
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    this.#stopFollowing = settings.onSetting('rooms', this.#onRoomsElsewhere)
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    this.#stopFollowing?.()
   }
 
   protected override firstUpdated(): void {
@@ -249,15 +260,12 @@ export class ChatApp extends LitElement {
 
   #joinRoom(room: RoomRef): void {
     this.joinProblem = ''
-    if (!this.rooms.some((known) => idOf(known) === idOf(room))) {
-      if (this.rooms.length >= settings.MAX_ROOMS) {
-        this.joinProblem = `You are in ${settings.MAX_ROOMS} rooms, which is all that fit. Leave one first.`
-        return
-      }
-      this.rooms = [...this.rooms, room]
-      settings.saveRooms(this.rooms)
-    }
-    this.#choose(idOf(room))
+    const isIn = (rooms: RoomRef[]) => rooms.some((known) => idOf(known) === idOf(room))
+    this.rooms = settings.changeRooms(this.rooms, (rooms) =>
+      isIn(rooms) || rooms.length >= settings.MAX_ROOMS ? rooms : [...rooms, room],
+    )
+    if (isIn(this.rooms)) this.#choose(idOf(room))
+    else this.joinProblem = `You are in ${settings.MAX_ROOMS} rooms, which is all that fit. Leave one first.`
   }
 
   #choose(id: string): void {
@@ -275,16 +283,36 @@ export class ChatApp extends LitElement {
   }
 
   async #leaveRoom(room: RoomModel): Promise<void> {
-    room.removeEventListener('change', this.#onRoomChange)
-    this.#models.delete(room.id)
-    const index = this.rooms.findIndex((ref) => idOf(ref) === room.id)
-    this.rooms = this.rooms.filter((ref) => idOf(ref) !== room.id)
-    settings.saveRooms(this.rooms)
-    const next = this.rooms[Math.min(index, this.rooms.length - 1)]
-    this.active = next === undefined ? '' : idOf(next)
+    const rooms = settings.changeRooms(this.rooms, (all) => all.filter((ref) => idOf(ref) !== room.id))
+    const left = this.#showRooms(rooms)
     settings.saveActiveRoom(this.active)
-    this.phoneView = 'rooms'
-    await room.leave()
+    await left
+  }
+
+  /** Another tab has joined or left rooms: all tabs are in the same ones, each shows its own. */
+  readonly #onRoomsElsewhere = (now: string | null, before: string | null): void => {
+    if (now === null) return // forgotten, not left
+    void this.#showRooms(followRooms(this.rooms, settings.roomsIn(now), settings.roomsIn(before)))
+  }
+
+  /** Lets go of those that are not among them, and shows the next one where it was shown. */
+  async #showRooms(rooms: RoomRef[]): Promise<void> {
+    const index = this.rooms.findIndex((ref) => idOf(ref) === this.active)
+    this.rooms = rooms
+    const ids = new Set(rooms.map(idOf))
+    if (!ids.has(this.active)) {
+      const next = rooms[Math.min(Math.max(index, 0), rooms.length - 1)]
+      this.active = next === undefined ? '' : idOf(next)
+      this.phoneView = 'rooms'
+    }
+    const gone = [...this.#models.values()].filter(({ id }) => !ids.has(id))
+    for (const { id } of gone) this.#models.delete(id)
+    await Promise.all(
+      gone.map((room) => {
+        room.removeEventListener('change', this.#onRoomChange)
+        return room.leave()
+      }),
+    )
   }
 
   #onBack(): void {
