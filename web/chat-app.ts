@@ -32,6 +32,7 @@ export class ChatApp extends LitElement {
   static override properties = {
     connect: { attribute: false },
     node: { state: true },
+    self: { state: true },
     status: { state: true },
     name: { state: true },
     rooms: { state: true },
@@ -47,6 +48,8 @@ export class ChatApp extends LitElement {
 
   declare connect: Connect
   declare node: ChatNode | undefined
+  /** As which node the rooms were opened. */
+  declare self: string | undefined
   declare status: NodeStatus
   declare name: string
   declare rooms: RoomRef[]
@@ -132,15 +135,15 @@ export class ChatApp extends LitElement {
       ></room-invitation>
       <identity-panel
         .node=${this.node}
+        .nodeId=${this.self}
         .name=${this.name}
         @rename=${this.#onRename}
-        @identity-restored=${this.#onRestored}
       ></identity-panel>`
   }
 
   #drawTop(): TemplateResult {
     const theme = THEMES[this.theme]
-    const colour = this.node === undefined ? 0 : colourOf(this.node.nodeId)
+    const colour = this.self === undefined ? 0 : colourOf(this.self)
     return html`<header class="top">
       <h1><img src=${new URL('./icon.svg', import.meta.url).href} alt="" /><span>Sticky chat</span></h1>
       <connection-chip .status=${this.status}></connection-chip>
@@ -211,9 +214,11 @@ export class ChatApp extends LitElement {
         this.status = status
       })
       this.node = node
+      this.self = node.nodeId
       this.status = node.status()
       node.onStatus((status) => {
         this.status = status
+        this.#followIdentity(node.nodeId)
       })
       this.dispatchEvent(new CustomEvent('node-ready', { detail: node }))
     } catch (error) {
@@ -232,6 +237,20 @@ export class ChatApp extends LitElement {
       room.addEventListener('change', this.#onRoomChange)
       this.#models.set(id, room)
       room.open()
+    }
+  }
+
+  /** Some tab has restored another identity: what this one had said, and waits for, is somebody else's. */
+  #followIdentity(nodeId: string): void {
+    if (this.self === nodeId) return
+    this.self = nodeId
+    const before = [...this.#models.values()]
+    this.#models.clear()
+    this.#openRooms()
+    for (const room of before) {
+      room.removeEventListener('change', this.#onRoomChange)
+      this.#models.get(room.id)?.takeOver(room)
+      void room.close()
     }
   }
 
@@ -329,11 +348,6 @@ export class ChatApp extends LitElement {
     this.name = event.detail
     settings.saveName(this.name)
     for (const room of this.#models.values()) room.rename(this.name)
-  }
-
-  async #onRestored(): Promise<void> {
-    await this.node?.close().catch(() => undefined)
-    location.reload()
   }
 
   readonly #focusRoomField = (): void => {

@@ -14,6 +14,7 @@ const MAX_BACKUP_BYTES = 64 * 1024
 export class IdentityPanel extends LitElement {
   static override properties = {
     node: { attribute: false },
+    nodeId: { attribute: false },
     name: { attribute: false },
     busy: { state: true },
     note: { state: true },
@@ -114,6 +115,8 @@ export class IdentityPanel extends LitElement {
   ]
 
   declare node: ChatNode | undefined
+  /** The node's own, which changes while it runs. */
+  declare nodeId: string | undefined
   declare name: string
   declare busy: boolean
   declare note: string
@@ -159,7 +162,7 @@ export class IdentityPanel extends LitElement {
     return html`<div class="node-id">
       <div>
         <label>Node id</label>
-        <code data-testid="node-id">${this.node?.nodeId ?? 'not connected yet'}</code>
+        <code data-testid="node-id">${this.nodeId ?? 'not connected yet'}</code>
       </div>
       <button class="icon-button" aria-label="Copy the node id" title="Copy" @click=${this.#copy}>${copyIcon}</button>
     </div>`
@@ -255,9 +258,9 @@ export class IdentityPanel extends LitElement {
   }
 
   async #copy(): Promise<void> {
-    if (this.node === undefined) return
+    if (this.nodeId === undefined) return
     try {
-      await navigator.clipboard.writeText(this.node.nodeId)
+      await navigator.clipboard.writeText(this.nodeId)
       this.note = 'Node id copied.'
     } catch {
       this.problem = 'The browser did not allow copying; select the id and copy it by hand.'
@@ -284,8 +287,7 @@ export class IdentityPanel extends LitElement {
       if (file.size > MAX_BACKUP_BYTES) throw new Error('This file is too large to be an identity backup.')
       await node.importIdentity(await file.text(), field.value)
       field.value = ''
-      this.note = 'Identity restored. Starting again with it…'
-      this.dispatchEvent(new CustomEvent('identity-restored'))
+      this.note = 'Identity restored. The chat starts again with it, in all tabs of this browser.'
     })
   }
 

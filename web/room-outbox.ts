@@ -43,6 +43,11 @@ export class RoomOutbox {
       if (entry.state === 'waiting' && !kept.has(entry.outboxKey ?? '')) void this.#publish(entry)
   }
 
+  /** Said before the topic is open: no outbox has them yet. */
+  get onlyHere(): ChatEntry[] {
+    return this.#topic === undefined ? [...this.#unsent].filter(({ state }) => state === 'waiting') : []
+  }
+
   send(name: string, text: string): void {
     // Two messages of one text in one millisecond would be told apart by nothing.
     const at = Math.max(Date.now(), this.#lastSaidAt + 1)
