@@ -26,6 +26,8 @@ const meeting = v.variant('type', [
 ])
 type Meeting = v.InferOutput<typeof meeting> extends infer M ? (M extends M ? Omit<M, 'v'> : never) : never
 
+type Ended = 'closed' | 'stolen'
+
 export type Role = 'leader' | 'follower'
 
 export interface TabsInit {
@@ -180,13 +182,14 @@ export class Tabs {
 
   async #lead(lock: HeldLock): Promise<void> {
     const ended = Promise.race([this.#closing.promise, lock.stolen.then(() => 'stolen' as const)])
-    let why: 'closed' | 'stolen' | 'restart' = 'restart'
+    let why: Ended | 'restart' = 'restart'
     try {
       while (why === 'restart') why = await this.#leadOnce(ended)
     } catch (error) {
       const failure = asStickyError(error, 'STORAGE_FAILED')
       this.#connected.reject(failure)
       this.#init.onStartFailure(failure)
+      this.#leading = undefined
       lock.release() // another tab may fare better
       const { restartMs } = this.#init.options
       await Promise.race([new Promise((resolve) => setTimeout(resolve, restartMs)), this.#closing.promise])
@@ -195,13 +198,14 @@ export class Tabs {
     }
   }
 
-  async #leadOnce<T>(ended: Promise<T>): Promise<T | 'restart'> {
+  async #leadOnce(ended: Promise<Ended>): Promise<Ended | 'restart'> {
     const { startNode, client, options } = this.#init
     const leading = { term: crypto.randomUUID() as string, leader: undefined as TabLeader | undefined }
     this.#leading = leading
     this.#followed = undefined
     client.detach() // calls wait for the new node; the old leader may be frozen and take them all the same
     this.#announce()
+    const startedMs = Date.now()
     const node = await startNode()
     const leader = new TabLeader(node, options)
     try {
@@ -210,10 +214,13 @@ export class Tabs {
       leader.join(this.#tab, () => port1)
       leading.leader = leader
       this.#announce()
-      const why = await Promise.race([ended, node.replaced.then(() => 'restart' as const)])
+      const why = await Promise.race([ended, node.replaced.then((lost) => lost ?? ('restart' as const))])
       leading.leader = undefined
-      await leader.close((why as unknown) !== 'stolen')
-      return why
+      await leader.close(why !== 'stolen')
+      if (typeof why === 'string') return why
+      // where storage does not last, a start follows a start with a pause, and not only in this tab
+      if (Date.now() - startedMs < options.restartMs) throw why
+      return 'restart'
     } finally {
       client.detach()
       await node.close().catch(() => undefined) // its storage may be gone; the next one says so

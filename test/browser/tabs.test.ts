@@ -65,7 +65,8 @@ async function start(page: Page, options: Options = {}, bridgeUrl = bridge.url):
 
 const role = (page: Page) => page.evaluate(() => fixture.role())
 const nodeId = (page: Page) => page.evaluate(() => fixture.nodeId())
-const state = async (page: Page) => (await page.evaluate(() => fixture.status())).state
+const statusOf = (page: Page) => page.evaluate(() => fixture.status())
+const state = async (page: Page) => (await statusOf(page)).state
 const isOnline = (page: Page) => until(async () => (await state(page)) === 'online', 20_000)
 const texts = (page: Page, topic: string) => page.evaluate((name) => fixture.texts(name), topic)
 const publish = (page: Page, topic: string, data: string) =>
@@ -132,6 +133,17 @@ function canWrite(name: string): Promise<boolean> {
     }
   })
 }
+
+const clearRecords = (page: Page) =>
+  page.evaluate(
+    (name) =>
+      new Promise((resolve, reject) => {
+        const request = indexedDB.deleteDatabase(name)
+        request.onsuccess = resolve
+        request.onerror = () => reject(request.error)
+      }).then(() => undefined),
+    'sticky-pubsub-records',
+  )
 
 const incompressible = () => randomBytes(75_000).toString('base64')
 
@@ -304,6 +316,51 @@ describe('a tab', () => {
       await publish(page, 'full', incompressible())
       return (await problem()) === undefined
     }, 30_000)
+  }, 60_000)
+
+  it('whose data are cleared starts anew in place: the tabs go on with what others keep', async () => {
+    await using context = await browser.newContext()
+    const leader = await openTab(context, { tabs: { restartMs: 1 } })
+    const follower = await openTab(context)
+    const before = await nodeId(leader)
+    for (const page of [leader, follower]) await subscribe(page, 'cleared')
+    expect(await publish(follower, 'cleared', 'kept by others')).toBe('ok')
+    await clearRecords(follower)
+    expect(await publish(follower, 'cleared', 'after')).toBe('ok')
+    expect(await publish(leader, 'cleared', 'after too')).toBe('ok')
+    for (const page of [leader, follower])
+      await hasAll(page, 'cleared', ['kept by others', 'after', 'after too'])
+    expect(await Promise.all([leader, follower].map(role))).toEqual(['leader', 'follower'])
+    expect(await nodeId(follower)).toBe(before)
+    expect((await statusOf(follower)).storageProblem).toBeUndefined()
+  }, 60_000)
+
+  it('goes on as somebody else when the browser clears all that it has', async () => {
+    await using context = await browser.newContext()
+    const tabs = [await openTab(context, { tabs: { restartMs: 1 } }), await openTab(context)]
+    const before = await nodeId(tabs[0] as Page)
+    for (const page of tabs) await subscribe(page, 'all cleared')
+    const session = await context.newCDPSession(tabs[1] as Page)
+    await session.send('Storage.clearDataForOrigin', { origin, storageTypes: 'indexeddb' })
+    for (const page of tabs) await until(async () => (await nodeId(page)) !== before, 20_000)
+    for (const page of tabs) expect(await publish(page, 'all cleared', 'after')).toBe('ok')
+    for (const page of tabs) await hasAll(page, 'all cleared', ['after', 'after'])
+  }, 60_000)
+
+  it('whose data do not last lets another one lead, and says why when there is none', async () => {
+    await using context = await browser.newContext()
+    const leader = await openTab(context, { tabs: { restartMs: 60_000 } })
+    const follower = await openTab(context, { tabs: { restartMs: 5_000 } })
+    await clearRecords(leader)
+    await until(async () => (await role(follower)) === 'leader', 20_000)
+    await until(async () => (await role(leader)) === 'follower')
+    expect(await publish(leader, 'let go', 'through the other')).toBe('ok')
+    await leader.close()
+    await clearRecords(follower)
+    await until(async () => (await statusOf(follower)).problem?.code === 'STORAGE_FAILED', 20_000)
+    expect((await statusOf(follower)).problem?.message).toContain('were cleared')
+    await isOnline(follower)
+    expect(await publish(follower, 'let go', 'after the pause')).toBe('ok')
   }, 60_000)
 
   it('that is frozen is followed no longer by one that is seen, and follows when it thaws', async () => {
