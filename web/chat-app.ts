@@ -10,6 +10,7 @@ import { colourOf, initialOf } from './chat-data.ts'
 import { RoomModel } from './chat-model.ts'
 import type { ChatNode, NodeStatus } from './chat-node.ts'
 import type { ChatRoom } from './chat-room.ts'
+import { forgetRoom } from './failed-kept.ts'
 import { alertIcon, moonIcon, sunIcon, systemIcon } from './icons.ts'
 import type { IdentityPanel } from './identity-panel.ts'
 import { describeProblem } from './problems.ts'
@@ -304,6 +305,7 @@ export class ChatApp extends LitElement {
   async #leaveRoom(room: RoomModel): Promise<void> {
     const rooms = settings.changeRooms(this.rooms, (all) => all.filter((ref) => idOf(ref) !== room.id))
     const left = this.#showRooms(rooms)
+    forgetRoom(room.id)
     settings.saveActiveRoom(this.active)
     await left
   }

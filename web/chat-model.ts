@@ -157,7 +157,6 @@ export class RoomModel extends EventTarget {
   }
 
   async leave(): Promise<void> {
-    this.#outbox.forget()
     await this.#end('unsubscribe')
   }
 
@@ -176,6 +175,7 @@ export class RoomModel extends EventTarget {
     clearTimeout(this.#rejoinTimer)
     this.#ended = how
     this.#presence.close()
+    this.#outbox.close()
     const topic = this.#topic
     this.#topic = undefined
     try {

@@ -114,3 +114,51 @@ describe('the rooms of several tabs', () => {
     await expect.poll(() => shown(one)).toBe('again')
   })
 })
+
+describe('what could not be sent', () => {
+  const own = (page: Page, text: string) => page.getByTestId('message').filter({ hasText: text })
+  const texts = (page: Page) =>
+    page.locator('[data-testid=message][data-state=failed] .text').allTextContents()
+  async function fail(page: Page, text: string): Promise<void> {
+    await page.evaluate(() => window.fixture.room('lobby').failNext('NO_REPLICAS'))
+    await page.getByTestId('composer-input').fill(text)
+    await page.getByTestId('composer-input').press('Enter')
+    await expect.poll(() => own(page, text).getAttribute('data-state')).toBe('failed')
+  }
+
+  it('is kept whichever tab it failed in, and gone from all once it is discarded or sent', async () => {
+    await using context = await profile()
+    const one = await enter(context)
+    await fail(one, 'in the first')
+    const two = await open(context)
+    await expect.poll(() => texts(two)).toEqual(['in the first'])
+    await fail(two, 'in the second')
+    await expect.poll(() => texts(one)).toEqual(['in the first', 'in the second'])
+    await own(one, 'in the first').getByTestId('message-discard').click()
+    await expect.poll(() => texts(two)).toEqual(['in the second'])
+    await fail(two, 'once more')
+    await expect.poll(() => texts(one)).toEqual(['in the second', 'once more'])
+    await own(one, 'in the second').getByTestId('message-retry').click()
+    await expect.poll(() => own(one, 'in the second').getAttribute('data-state')).toBe('sent')
+    await expect.poll(() => texts(two)).toEqual(['once more'])
+    await fail(one, 'and again')
+    for (const page of [one, two]) {
+      await page.reload()
+      await expect.poll(() => texts(page)).toEqual(['once more', 'and again'])
+    }
+  })
+
+  it('goes with its room, and what failed in another room stays', async () => {
+    await using context = await profile()
+    const one = await enter(context)
+    await fail(one, 'in the lobby')
+    await join(one, 'tea')
+    const two = await open(context)
+    await one.getByTestId('room-leave').click()
+    await expect.poll(() => rooms(two)).toEqual(['lobby'])
+    for (const page of [one, two]) await expect.poll(() => texts(page)).toEqual(['in the lobby'])
+    await two.getByTestId('room-leave').click()
+    await expect.poll(() => rooms(one)).toEqual([])
+    expect(await one.evaluate(() => localStorage.getItem('sticky-chat/failed'))).toBe('[]')
+  })
+})
