@@ -48,6 +48,7 @@ export type ChatPubSub = Pick<
   | 'recover'
   | 'keepPosition'
   | 'keptPosition'
+  | 'outbox'
   | 'replicas'
   | 'loadCoordinator'
   | 'loadFullHistory'

@@ -20,6 +20,7 @@ export class IdentityPanel extends LitElement {
     note: { state: true },
     problem: { state: true },
     storage: { state: true },
+    stranded: { state: true },
   }
   static override styles = [
     baseStyles,
@@ -122,6 +123,8 @@ export class IdentityPanel extends LitElement {
   declare note: string
   declare problem: string
   declare storage: StorageState | undefined
+  /** So many messages wait that only the present identity can send, as the person has been told. */
+  declare stranded: number
 
   constructor() {
     super()
@@ -129,11 +132,13 @@ export class IdentityPanel extends LitElement {
     this.busy = false
     this.note = ''
     this.problem = ''
+    this.stranded = 0
   }
 
   show(): void {
     this.note = ''
     this.problem = ''
+    this.stranded = 0
     this.#input('name').value = this.name
     this.renderRoot.querySelector('dialog')?.showModal()
     void this.#readStorage()
@@ -231,7 +236,9 @@ export class IdentityPanel extends LitElement {
             required
             data-testid="import-passphrase"
           />
-          <button class="button quiet" data-testid="import-submit" ?disabled=${this.#idle()}>Restore</button>
+          <button class="button quiet" data-testid="import-submit" ?disabled=${this.#idle()}>
+            ${this.stranded === 0 ? 'Restore' : 'Restore all the same'}
+          </button>
         </div>
       </form>
     </section>`
@@ -285,8 +292,15 @@ export class IdentityPanel extends LitElement {
     if (file === undefined) return
     void this.#work(async (node) => {
       if (file.size > MAX_BACKUP_BYTES) throw new Error('This file is too large to be an identity backup.')
+      const { length } = await node.pubsub.outbox()
+      if (length > this.stranded) {
+        this.stranded = length
+        this.problem = strandedBy(length)
+        return
+      }
       await node.importIdentity(await file.text(), field.value)
       field.value = ''
+      this.stranded = 0
       this.note = 'Identity restored. The chat starts again with it, in all tabs of this browser.'
     })
   }
@@ -305,6 +319,10 @@ export class IdentityPanel extends LitElement {
     }
   }
 }
+
+const strandedBy = (length: number): string =>
+  `${length === 1 ? 'One message waits' : `${length} messages wait`} to be sent, which only the present identity can do. ` +
+  'Wait until that is done, or back this identity up first: what waits is sent once it is restored.'
 
 const megabytes = (bytes: number): string =>
   `${new Intl.NumberFormat(undefined, { maximumFractionDigits: bytes < 10_000_000 ? 1 : 0 }).format(bytes / 1_000_000)} MB`
