@@ -35,7 +35,7 @@ export interface TabsInit {
   client: TabClient
   /** Opens identity and storage, and begins to join. */
   startNode(): Promise<NetworkNode>
-  /** The node could not be started here, later than the first time; another attempt follows. */
+  /** The node could not be started here, later than the first time, or cannot be used; another attempt follows. */
   onStartFailure(error: StickyError): void
 }
 
@@ -57,6 +57,8 @@ export class Tabs {
   #leading: { term: string; leader: TabLeader | undefined } | undefined
   /** Of the leader that this tab follows. */
   #followed: string | undefined
+  /** Another one has said that it leads since that one did. */
+  #isDoubted = false
 
   constructor(init: TabsInit) {
     this.#init = init
@@ -117,13 +119,29 @@ export class Tabs {
   }
 
   #heard(message: v.InferOutput<typeof meeting>): void {
-    if (message.v !== TAB_VERSION) {
-      if (message.type === 'leads') this.#connected.reject(otherVersion())
-    } else if (message.type === 'who') {
+    const isForeign = message.v !== TAB_VERSION
+    if (message.type === 'who') {
       // a frozen page still hears, and has no timers: its node is of no use, and it must not say that it leads
       if (this.#leading !== undefined) setTimeout(() => this.#announce())
-    } else if (message.type === 'leads') this.#leaderIs(message.term, message.ready)
-    else this.#joined(message.term, message.tab)
+    } else if (message.type === 'leads') {
+      this.#missedHeartbeats = 0 // whatever it speaks, it is not frozen
+      if (isForeign) this.#foreignLeads()
+      else this.#leaderIs(message.term, message.ready)
+    } else if (!isForeign) this.#joined(message.term, message.tab)
+  }
+
+  #foreignLeads(): void {
+    const error = otherVersion()
+    this.#connected.reject(error)
+    if (this.#leading !== undefined) return // the lock says which of the two does
+    const { client, onStartFailure } = this.#init
+    if (client.isConnected && !this.#isDoubted) {
+      this.#isDoubted = true
+      return this.#say({ type: 'who' }) // the one that is followed answers if it leads still
+    }
+    client.detach()
+    this.#followed = undefined
+    onStartFailure(error)
   }
 
   #announce(): void {
@@ -138,7 +156,7 @@ export class Tabs {
   }
 
   #leaderIs(term: string, isReady: boolean): void {
-    this.#missedHeartbeats = 0
+    this.#isDoubted = false
     if (this.#leading !== undefined || !isReady) return
     const { client } = this.#init
     if (term === this.#followed && client.isConnected) return
@@ -231,5 +249,5 @@ export class Tabs {
 const otherVersion = (): StickyError =>
   new StickyError(
     'UNKNOWN_VERSION',
-    'Another tab of this page runs another version of it. Reload that one, or close it.',
+    'Another tab of this page runs another version of it. Reload both, or close that one.',
   )

@@ -145,6 +145,58 @@ const clearRecords = (page: Page) =>
     'sticky-pubsub-records',
   )
 
+interface OtherVersion {
+  otherVersion: { asked: number; isSilent: boolean; isRobbed: boolean }
+}
+
+/** Runs in a page: takes the lead, and answers who asks, as a page does that speaks another version. */
+async function leadAsAnotherVersion(): Promise<void> {
+  const other = { asked: 0, isSilent: false, isRobbed: false }
+  Object.assign(globalThis, { otherVersion: other })
+  const channel = new BroadcastChannel('sticky-pubsub/tabs')
+  const announce = () => channel.postMessage({ v: 99, type: 'leads', term: 'other', ready: true })
+  await new Promise<void>((resolve) => {
+    const hold = () => {
+      resolve()
+      return new Promise(() => undefined)
+    }
+    navigator.locks.request('sticky-pubsub/leader', { steal: true }, hold).catch(() => {
+      other.isRobbed = true
+    })
+  })
+  channel.onmessage = ({ data }) => {
+    if (data.type !== 'who' || other.isSilent) return
+    other.asked += 1
+    announce()
+  }
+  announce()
+}
+
+/** Runs in a page: gives what is said next by another one. */
+function sayItLeads(): Promise<unknown> {
+  const channel = new BroadcastChannel('sticky-pubsub/tabs')
+  channel.postMessage({ v: 99, type: 'leads', term: 'other', ready: true })
+  return new Promise((resolve) => {
+    channel.onmessage = ({ data }) => {
+      channel.close()
+      resolve(data.type)
+    }
+  })
+}
+
+/** Runs in a page. */
+function askWhoLeads(): Promise<unknown> {
+  const channel = new BroadcastChannel('sticky-pubsub/tabs')
+  channel.postMessage({ v: 99, type: 'who' })
+  return new Promise((resolve) => {
+    channel.onmessage = ({ data }) => {
+      if (data.type !== 'leads') return
+      channel.close()
+      resolve(data)
+    }
+  })
+}
+
 const incompressible = () => randomBytes(75_000).toString('base64')
 
 async function crash(page: Page): Promise<void> {
@@ -378,6 +430,53 @@ describe('a tab', () => {
     expect(await publish(leader, 'frozen leader', 'through the other')).toBe('ok')
     await hasAll(impatient, 'frozen leader', ['without the frozen one', 'through the other'])
     for (const page of [leader, impatient]) await page.close()
+  }, 60_000)
+
+  it('goes on with its leader when a page of another version was wrong to say that it leads', async () => {
+    await using context = await browser.newContext()
+    const [leader, follower] = [await openTab(context), await openTab(context)]
+    await isOnline(follower)
+    await subscribe(follower, 'doubt')
+    const other = await openFixture(context, origin + PATH)
+    expect(await other.evaluate(sayItLeads)).toBe('who') // the follower makes sure
+    expect(await publish(follower, 'doubt', 'still there')).toBe('ok')
+    await hasAll(follower, 'doubt', ['still there'])
+    expect((await statusOf(follower)).problem).toBeUndefined()
+    expect(await Promise.all([leader, follower].map(role))).toEqual(['leader', 'follower'])
+  }, 60_000)
+
+  it('of another version of the page is not followed and not robbed while it answers', async () => {
+    await using context = await browser.newContext()
+    const impatient = { tabs: { heartbeatMs: 100 } }
+    const tab = await openTab(context, impatient)
+    const other = await openFixture(context, origin + PATH)
+    const problem = async () => (await statusOf(tab)).problem?.code
+    // one that leads tells also those who cannot follow
+    expect(await other.evaluate(askWhoLeads)).toMatchObject({ v: 1, type: 'leads' })
+    await isOnline(tab)
+    await other.evaluate(leadAsAnotherVersion)
+    await until(async () => (await problem()) === 'UNKNOWN_VERSION')
+    expect(await publish(tab, 'versions', 'to nobody')).toContain('another version')
+    const late = await openFixture(context, origin + PATH)
+    const refused = await late.evaluate((url) => fixture.start(url), bridge.url)
+    expect(refused).toBe('UNKNOWN_VERSION')
+    // more questions than may go without an answer
+    const asked = () => other.evaluate(() => (globalThis as unknown as OtherVersion).otherVersion.asked)
+    const before = await asked()
+    await until(async () => (await asked()) > before + 10, 20_000)
+    const isRobbed = () => other.evaluate(() => (globalThis as unknown as OtherVersion).otherVersion.isRobbed)
+    expect([await role(tab), await problem(), await isRobbed()]).toEqual([
+      'follower',
+      'UNKNOWN_VERSION',
+      false,
+    ])
+    // one that does not answer any more is frozen, whatever its version
+    await other.evaluate(() => {
+      ;(globalThis as unknown as OtherVersion).otherVersion.isSilent = true
+    })
+    await until(async () => (await role(tab)) === 'leader', 20_000)
+    await isOnline(tab)
+    expect([await publish(tab, 'versions', 'to all'), await isRobbed()]).toEqual(['ok', true])
   }, 60_000)
 
   it('that was frozen, and whose sockets died meanwhile, has what it missed and what comes after', async () => {
