@@ -10,11 +10,12 @@ import { colourOf, initialOf } from './chat-data.ts'
 import { RoomModel } from './chat-model.ts'
 import type { ChatNode, NodeStatus } from './chat-node.ts'
 import type { ChatRoom } from './chat-room.ts'
+import { forgetRoom } from './failed-kept.ts'
 import { alertIcon, moonIcon, sunIcon, systemIcon } from './icons.ts'
 import type { IdentityPanel } from './identity-panel.ts'
 import { describeProblem, describeStorage } from './problems.ts'
 import type { JoinRequest, RoomList } from './room-list.ts'
-import { idOf, type RoomRef, roomBehind } from './rooms.ts'
+import { followRooms, idOf, type RoomRef, roomBehind } from './rooms.ts'
 import * as settings from './settings.ts'
 import { authorStyles, baseStyles, controlStyles } from './styles.ts'
 
@@ -32,6 +33,7 @@ export class ChatApp extends LitElement {
   static override properties = {
     connect: { attribute: false },
     node: { state: true },
+    self: { state: true },
     status: { state: true },
     name: { state: true },
     rooms: { state: true },
@@ -47,6 +49,8 @@ export class ChatApp extends LitElement {
 
   declare connect: Connect
   declare node: ChatNode | undefined
+  /** As which node the rooms were opened. */
+  declare self: string | undefined
   declare status: NodeStatus
   declare name: string
   declare rooms: RoomRef[]
@@ -63,6 +67,7 @@ export class ChatApp extends LitElement {
   readonly #models = new Map<string, RoomModel>()
   readonly #narrow = matchMedia('(max-width: 719px)')
   readonly #lookAgain = () => this.requestUpdate()
+  #stopFollowing: (() => void) | undefined
 
   constructor() {
     super()
@@ -86,12 +91,14 @@ export class ChatApp extends LitElement {
     super.connectedCallback()
     document.addEventListener('visibilitychange', this.#lookAgain)
     this.#narrow.addEventListener('change', this.#lookAgain)
+    this.#stopFollowing = settings.onSetting('rooms', this.#onRoomsElsewhere)
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     document.removeEventListener('visibilitychange', this.#lookAgain)
     this.#narrow.removeEventListener('change', this.#lookAgain)
+    this.#stopFollowing?.()
   }
 
   protected override firstUpdated(): void {
@@ -135,15 +142,15 @@ export class ChatApp extends LitElement {
       ></room-invitation>
       <identity-panel
         .node=${this.node}
+        .nodeId=${this.self}
         .name=${this.name}
         @rename=${this.#onRename}
-        @identity-restored=${this.#onRestored}
       ></identity-panel>`
   }
 
   #drawTop(): TemplateResult {
     const theme = THEMES[this.theme]
-    const colour = this.node === undefined ? 0 : colourOf(this.node.nodeId)
+    const colour = this.self === undefined ? 0 : colourOf(this.self)
     return html`<header class="top">
       <h1><img src=${new URL('./icon.svg', import.meta.url).href} alt="" /><span>Sticky chat</span></h1>
       <connection-chip .status=${this.status}></connection-chip>
@@ -224,9 +231,11 @@ export class ChatApp extends LitElement {
         this.status = status
       })
       this.node = node
+      this.self = node.nodeId
       this.status = node.status()
       node.onStatus((status) => {
         this.status = status
+        this.#followIdentity(node.nodeId)
       })
       this.dispatchEvent(new CustomEvent('node-ready', { detail: node }))
     } catch (error) {
@@ -245,6 +254,20 @@ export class ChatApp extends LitElement {
       room.addEventListener('change', this.#onRoomChange)
       this.#models.set(id, room)
       room.open()
+    }
+  }
+
+  /** Some tab has restored another identity: what this one had said, and waits for, is somebody else's. */
+  #followIdentity(nodeId: string): void {
+    if (this.self === nodeId) return
+    this.self = nodeId
+    const before = [...this.#models.values()]
+    this.#models.clear()
+    this.#openRooms()
+    for (const room of before) {
+      room.removeEventListener('change', this.#onRoomChange)
+      this.#models.get(room.id)?.takeOver(room)
+      void room.close()
     }
   }
 
@@ -273,16 +296,13 @@ export class ChatApp extends LitElement {
 
   #joinRoom(room: RoomRef): void {
     this.joinProblem = ''
-    if (!this.rooms.some((known) => idOf(known) === idOf(room))) {
-      if (this.rooms.length >= settings.MAX_ROOMS) {
-        this.joinProblem = `You are in ${settings.MAX_ROOMS} rooms, which is all that fit. Leave one first.`
-        this.#showRooms() // on a phone it would be said behind the room
-        return
-      }
-      this.rooms = [...this.rooms, room]
-      settings.saveRooms(this.rooms)
-    }
-    this.#choose(idOf(room))
+    const isIn = (rooms: RoomRef[]) => rooms.some((known) => idOf(known) === idOf(room))
+    this.rooms = settings.changeRooms(this.rooms, (rooms) =>
+      isIn(rooms) || rooms.length >= settings.MAX_ROOMS ? rooms : [...rooms, room],
+    )
+    if (isIn(this.rooms)) return this.#choose(idOf(room))
+    this.joinProblem = `You are in ${settings.MAX_ROOMS} rooms, which is all that fit. Leave one first.`
+    this.#showRooms() // on a phone it would be said behind the room
   }
 
   #choose(id: string): void {
@@ -300,17 +320,39 @@ export class ChatApp extends LitElement {
   }
 
   async #leaveRoom(room: RoomModel): Promise<void> {
-    room.removeEventListener('change', this.#onRoomChange)
-    this.#models.delete(room.id)
-    const index = this.rooms.findIndex((ref) => idOf(ref) === room.id)
-    this.rooms = this.rooms.filter((ref) => idOf(ref) !== room.id)
-    settings.saveRooms(this.rooms)
-    const next = this.rooms[Math.min(index, this.rooms.length - 1)]
-    this.active = next === undefined ? '' : idOf(next)
+    const rooms = settings.changeRooms(this.rooms, (all) => all.filter((ref) => idOf(ref) !== room.id))
+    const left = this.#setRooms(rooms)
+    forgetRoom(room.id)
     settings.saveActiveRoom(this.active)
     this.joinProblem = ''
     this.#showRooms()
-    await room.leave()
+    await left
+  }
+
+  /** Another tab has joined or left rooms: all tabs are in the same ones, each shows its own. */
+  readonly #onRoomsElsewhere = (now: string | null, before: string | null): void => {
+    if (now === null) return // forgotten, not left
+    void this.#setRooms(followRooms(this.rooms, settings.roomsIn(now), settings.roomsIn(before)))
+  }
+
+  /** Lets go of those that are not among them, and shows the next one where it was shown. */
+  async #setRooms(rooms: RoomRef[]): Promise<void> {
+    const index = this.rooms.findIndex((ref) => idOf(ref) === this.active)
+    this.rooms = rooms
+    const ids = new Set(rooms.map(idOf))
+    if (!ids.has(this.active)) {
+      const next = rooms[Math.min(Math.max(index, 0), rooms.length - 1)]
+      this.active = next === undefined ? '' : idOf(next)
+      this.phoneView = 'rooms'
+    }
+    const gone = [...this.#models.values()].filter(({ id }) => !ids.has(id))
+    for (const { id } of gone) this.#models.delete(id)
+    await Promise.all(
+      gone.map((room) => {
+        room.removeEventListener('change', this.#onRoomChange)
+        return room.leave()
+      }),
+    )
   }
 
   /** The keyboard goes along: what had it is hidden on a phone, or gone with the room. */
@@ -330,11 +372,6 @@ export class ChatApp extends LitElement {
     this.name = event.detail
     settings.saveName(this.name)
     for (const room of this.#models.values()) room.rename(this.name)
-  }
-
-  async #onRestored(): Promise<void> {
-    await this.node?.close().catch(() => undefined)
-    location.reload()
   }
 
   readonly #focusRoomField = (): void => {

@@ -40,7 +40,7 @@ export class RoomModel extends EventTarget {
   /** From when it is degraded until it is synced. */
   #isBehind = false
   #active = false
-  #closed = false
+  #ended: 'unsubscribe' | 'close' | undefined
   #topic: Topic | undefined
   #rejoinTimer: ReturnType<typeof setTimeout> | undefined
   #changeTimer: ReturnType<typeof setTimeout> | undefined
@@ -178,15 +178,30 @@ export class RoomModel extends EventTarget {
   }
 
   async leave(): Promise<void> {
+    await this.#end('unsubscribe')
+  }
+
+  /** This page lets go of it; who is in it stays. */
+  async close(): Promise<void> {
+    await Promise.all([this.#place.settle(), this.#end('close')])
+  }
+
+  /** What was typed into another model of this room, and is nowhere else. */
+  takeOver(other: RoomModel): void {
+    this.draft = other.draft
+    for (const { text } of other.#outbox.onlyHere) this.send(text)
+  }
+
+  async #end(how: 'unsubscribe' | 'close'): Promise<void> {
     clearTimeout(this.#rejoinTimer)
-    this.#closed = true
+    this.#ended = how
     this.#presence.close()
-    this.#outbox.forget()
-    this.draft = ''
+    this.#outbox.close()
+    if (how === 'unsubscribe') this.draft = ''
     const topic = this.#topic
     this.#topic = undefined
     try {
-      await topic?.unsubscribe()
+      await topic?.[how]()
     } catch {
       // Closed locally in any case; the statement at the replicas expires by itself.
     }
@@ -207,7 +222,7 @@ export class RoomModel extends EventTarget {
   }
 
   #rejoinAfter(afterMs: number): void {
-    if (this.#closed) return
+    if (this.#ended !== undefined) return
     clearTimeout(this.#rejoinTimer)
     const nextMs = Math.min(afterMs * 2, REJOIN_MAX_MS)
     this.#rejoinTimer = setTimeout(() => void this.#join(nextMs), afterMs)
@@ -232,8 +247,8 @@ export class RoomModel extends EventTarget {
   }
 
   #attach(topic: Topic): void {
-    if (this.#closed) {
-      void topic.unsubscribe().catch(() => undefined)
+    if (this.#ended !== undefined) {
+      void topic[this.#ended]().catch(() => undefined)
       return
     }
     this.#topic = topic
@@ -279,7 +294,7 @@ export class RoomModel extends EventTarget {
   }
 
   #receive(message: Message): void {
-    if (this.#closed || this.#log.has(message.id)) return
+    if (this.#ended !== undefined || this.#log.has(message.id)) return
     const chat = readChat(message.data)
     if (chat !== undefined && !this.#outbox.arrived(message, chat)) {
       const entry = this.#log.entryOf(message, chat)

@@ -50,6 +50,7 @@ export type ChatPubSub = Pick<
   | 'recover'
   | 'keepPosition'
   | 'keptPosition'
+  | 'outbox'
   | 'replicas'
   | 'loadCoordinator'
   | 'loadFullHistory'

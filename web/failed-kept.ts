@@ -1,6 +1,6 @@
 import { type ChatText, chatMessage, readChat } from './chat-data.ts'
 import type { Data } from './chat-node.ts'
-import { readSetting, writeSetting } from './settings.ts'
+import { onSetting, readSetting, writeSetting } from './settings.ts'
 
 /**
  * Own messages that could not be sent. The node's outbox lets go of one once it has said so; the person who wrote it may
@@ -24,9 +24,11 @@ interface Kept extends FailedMessage {
   room: string
 }
 
-function readAll(): Kept[] {
+const readAll = (): Kept[] => parse(readSetting(SETTING))
+
+function parse(text: string | null | undefined): Kept[] {
   try {
-    const stored: unknown = JSON.parse(readSetting(SETTING) ?? '[]')
+    const stored: unknown = JSON.parse(text ?? '[]')
     return Array.isArray(stored) ? stored.flatMap(checked).slice(-MAX_KEPT) : []
   } catch {
     return []
@@ -42,15 +44,49 @@ function checked(value: Partial<Record<keyof Kept, Data>> | null): Kept[] {
   return [{ room, outboxKey, problem: problem.slice(0, MAX_PROBLEM_LENGTH), chat: read }]
 }
 
-export const loadFailed = (room: string): FailedMessage[] =>
-  readAll().flatMap(({ room: of, ...message }) => (of === room ? [message] : []))
+const failedIn = (all: Kept[], room: string): FailedMessage[] =>
+  all.flatMap(({ room: of, ...message }) => (of === room ? [message] : []))
 
-/** Instead of those that were kept of this room. */
-export function saveFailed(room: string, messages: FailedMessage[]): void {
-  const others = readAll().filter((kept) => kept.room !== room)
-  const all = [...others, ...messages.map((message) => ({ ...message, room }))].slice(-MAX_KEPT)
-  writeSetting(SETTING, JSON.stringify(all.map(toJson)))
+export const loadFailed = (room: string): FailedMessage[] => failedIn(readAll(), room)
+
+/** Instead of one that was kept under its key. Other tabs keep theirs: what is stored now is changed. */
+export function keepFailed(room: string, message: FailedMessage): void {
+  change((all) => [...all.filter(isOther(room, message.outboxKey)), { ...message, room }])
 }
+
+export function forgetFailed(room: string, outboxKey: string): void {
+  change((all) => all.filter(isOther(room, outboxKey)))
+}
+
+/** All of a room that is left. */
+export function forgetRoom(room: string): void {
+  change((all) => all.filter((kept) => kept.room !== room))
+}
+
+/**
+ * Calls back when another tab has changed what is kept of a room: with what is kept now, and the keys of what was let go
+ * of. Gives the function that ends that.
+ */
+export function onFailedElsewhere(
+  room: string,
+  listener: (kept: FailedMessage[], gone: Set<string>) => void,
+): () => void {
+  return onSetting(SETTING, (_now, before) => {
+    const kept = loadFailed(room)
+    const keys = new Set(kept.map(({ outboxKey }) => outboxKey))
+    const were = failedIn(parse(before), room).map(({ outboxKey }) => outboxKey)
+    listener(kept, new Set(were.filter((key) => !keys.has(key))))
+  })
+}
+
+function change(how: (all: Kept[]) => Kept[]): void {
+  writeSetting(SETTING, JSON.stringify(how(readAll()).slice(-MAX_KEPT).map(toJson)))
+}
+
+const isOther =
+  (room: string, outboxKey: string) =>
+  (kept: Kept): boolean =>
+    kept.room !== room || kept.outboxKey !== outboxKey
 
 const toJson = ({ chat: { name, text, at = 0 }, ...kept }: Kept) => ({
   ...kept,

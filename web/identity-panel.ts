@@ -14,11 +14,13 @@ const MAX_BACKUP_BYTES = 64 * 1024
 export class IdentityPanel extends LitElement {
   static override properties = {
     node: { attribute: false },
+    nodeId: { attribute: false },
     name: { attribute: false },
     busy: { state: true },
     note: { state: true },
     problem: { state: true },
     storage: { state: true },
+    stranded: { state: true },
   }
   static override styles = [
     baseStyles,
@@ -114,11 +116,15 @@ export class IdentityPanel extends LitElement {
   ]
 
   declare node: ChatNode | undefined
+  /** The node's own, which changes while it runs. */
+  declare nodeId: string | undefined
   declare name: string
   declare busy: boolean
   declare note: string
   declare problem: string
   declare storage: StorageState | undefined
+  /** So many messages wait that only the present identity can send, as the person has been told. */
+  declare stranded: number
 
   constructor() {
     super()
@@ -126,11 +132,13 @@ export class IdentityPanel extends LitElement {
     this.busy = false
     this.note = ''
     this.problem = ''
+    this.stranded = 0
   }
 
   show(): void {
     this.note = ''
     this.problem = ''
+    this.stranded = 0
     this.#input('name').value = this.name
     this.renderRoot.querySelector('dialog')?.showModal()
     void this.#readStorage()
@@ -159,7 +167,7 @@ export class IdentityPanel extends LitElement {
     return html`<div class="node-id">
       <div>
         <label>Node id</label>
-        <code data-testid="node-id">${this.node?.nodeId ?? 'not connected yet'}</code>
+        <code data-testid="node-id">${this.nodeId ?? 'not connected yet'}</code>
       </div>
       <button class="icon-button" aria-label="Copy the node id" title="Copy" @click=${this.#copy}>${copyIcon}</button>
     </div>`
@@ -228,7 +236,9 @@ export class IdentityPanel extends LitElement {
             required
             data-testid="import-passphrase"
           />
-          <button class="button quiet" data-testid="import-submit" ?disabled=${this.#idle()}>Restore</button>
+          <button class="button quiet" data-testid="import-submit" ?disabled=${this.#idle()}>
+            ${this.stranded === 0 ? 'Restore' : 'Restore all the same'}
+          </button>
         </div>
       </form>
     </section>`
@@ -255,9 +265,9 @@ export class IdentityPanel extends LitElement {
   }
 
   async #copy(): Promise<void> {
-    if (this.node === undefined) return
+    if (this.nodeId === undefined) return
     try {
-      await navigator.clipboard.writeText(this.node.nodeId)
+      await navigator.clipboard.writeText(this.nodeId)
       this.note = 'Node id copied.'
     } catch {
       this.problem = 'The browser did not allow copying; select the id and copy it by hand.'
@@ -282,10 +292,16 @@ export class IdentityPanel extends LitElement {
     if (file === undefined) return
     void this.#work(async (node) => {
       if (file.size > MAX_BACKUP_BYTES) throw new Error('This file is too large to be an identity backup.')
+      const { length } = await node.pubsub.outbox()
+      if (length > this.stranded) {
+        this.stranded = length
+        this.problem = strandedBy(length)
+        return
+      }
       await node.importIdentity(await file.text(), field.value)
       field.value = ''
-      this.note = 'Identity restored. Starting again with it…'
-      this.dispatchEvent(new CustomEvent('identity-restored'))
+      this.stranded = 0
+      this.note = 'Identity restored. The chat starts again with it, in all tabs of this browser.'
     })
   }
 
@@ -303,6 +319,10 @@ export class IdentityPanel extends LitElement {
     }
   }
 }
+
+const strandedBy = (length: number): string =>
+  `${length === 1 ? 'One message waits' : `${length} messages wait`} to be sent, which only the present identity can do. ` +
+  'Wait until that is done, or back this identity up first: what waits is sent once it is restored.'
 
 const megabytes = (bytes: number): string =>
   `${new Intl.NumberFormat(undefined, { maximumFractionDigits: bytes < 10_000_000 ? 1 : 0 }).format(bytes / 1_000_000)} MB`

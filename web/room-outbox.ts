@@ -1,7 +1,7 @@
 import { type ChatText, chatMessage, readChat } from './chat-data.ts'
 import type { Message, Topic, TopicReceipt } from './chat-node.ts'
 import { type ChatEntry, newKey } from './entries.ts'
-import { loadFailed, saveFailed } from './failed-kept.ts'
+import { type FailedMessage, forgetFailed, keepFailed, loadFailed, onFailedElsewhere } from './failed-kept.ts'
 import { describeCode, describeProblem } from './problems.ts'
 import type { RoomLog } from './room-log.ts'
 
@@ -23,17 +23,18 @@ export class RoomOutbox {
   #topic: Topic | undefined
   /** Not known to be stored; also those that failed, since one of unknown outcome may still turn up. */
   readonly #unsent = new Set<ChatEntry>()
+  readonly #stopFollowing: () => void
   #lastSaidAt = 0
 
   constructor(init: RoomOutboxInit) {
     this.#init = init
+    this.#stopFollowing = onFailedElsewhere(init.room, (kept, gone) => this.#follow(kept, gone))
   }
 
   /** In the tick in which the topic was opened, so that no receipt is missed. */
   async attach(topic: Topic): Promise<void> {
     topic.on('receipt', (receipt) => this.#onReceipt(receipt))
-    for (const { chat, outboxKey, problem } of loadFailed(this.#init.room))
-      this.#failed(this.#entryOf(outboxKey, chat), problem)
+    this.#follow(loadFailed(this.#init.room), new Set())
     // what was left over from an earlier visit goes first, as it does in the outbox
     const left = await topic.outbox().catch(() => [])
     for (const receipt of left) this.#onReceipt(receipt)
@@ -41,6 +42,11 @@ export class RoomOutbox {
     this.#topic = topic
     for (const entry of this.#unsent)
       if (entry.state === 'waiting' && !kept.has(entry.outboxKey ?? '')) void this.#publish(entry)
+  }
+
+  /** Said before the topic is open: no outbox has them yet. */
+  get onlyHere(): ChatEntry[] {
+    return this.#topic === undefined ? [...this.#unsent].filter(({ state }) => state === 'waiting') : []
   }
 
   send(name: string, text: string): void {
@@ -56,7 +62,7 @@ export class RoomOutbox {
     if (entry.state !== 'failed') return
     entry.state = 'waiting'
     delete entry.problem
-    this.#keepFailed()
+    this.#forget(entry)
     this.#init.onChange()
     if (this.#topic !== undefined) void this.#publish(entry)
   }
@@ -64,15 +70,12 @@ export class RoomOutbox {
   /** Only what has failed: the outbox has let go of it. */
   discard(entry: ChatEntry): void {
     if (entry.state !== 'failed') return
-    this.#unsent.delete(entry)
-    this.#keepFailed()
-    this.#init.log.remove(entry)
-    this.#init.onChange()
+    this.#forget(entry)
+    this.#remove(entry)
   }
 
-  /** The room is left. */
-  forget(): void {
-    saveFailed(this.#init.room, [])
+  close(): void {
+    this.#stopFollowing()
   }
 
   /** True when it is one of those that are shown here already. */
@@ -160,30 +163,46 @@ export class RoomOutbox {
     const hadFailed = entry.state === 'failed'
     entry.state = 'sent'
     delete entry.problem
-    if (hadFailed) this.#keepFailed()
+    if (hadFailed) this.#forget(entry)
     this.#init.log.named(entry, id)
     this.#init.onChange()
   }
 
   #failed(entry: ChatEntry, problem: string): void {
-    // It may have arrived by subscription meanwhile: then it was stored.
-    if (entry.state === 'sent') return
-    entry.state = 'failed'
-    entry.problem = problem
-    this.#keepFailed()
+    if (!this.#showFailed(entry, problem)) return
+    const { name, text, said, at, outboxKey = '' } = entry
+    keepFailed(this.#init.room, { chat: { name, text, at: said ?? at }, outboxKey, problem })
     this.#init.onFailed()
-    this.#init.onChange()
   }
 
-  #keepFailed(): void {
-    const failed = [...this.#unsent].filter(({ state }) => state === 'failed')
-    saveFailed(
-      this.#init.room,
-      failed.map(({ name, text, said, at, outboxKey = '', problem = '' }) => ({
-        chat: { name, text, at: said ?? at },
-        outboxKey,
-        problem,
-      })),
-    )
+  /** False for one that may have arrived by subscription meanwhile: then it was stored. */
+  #showFailed(entry: ChatEntry, problem: string): boolean {
+    if (entry.state === 'sent') return false
+    entry.state = 'failed'
+    entry.problem = problem
+    this.#init.onChange()
+    return true
+  }
+
+  /** Shows what this browser keeps, and no more what another tab has discarded, or is sending again. */
+  #follow(kept: FailedMessage[], gone: Set<string>): void {
+    for (const entry of this.#unsent)
+      if (entry.state === 'failed' && gone.has(entry.outboxKey ?? '')) this.#remove(entry)
+    const known = new Set([...this.#unsent].map(({ outboxKey }) => outboxKey))
+    for (const { chat, outboxKey, problem } of kept) {
+      if (known.has(outboxKey)) continue // what its receipts tell is newer
+      const entry = this.#entryOf(outboxKey, chat)
+      if (!this.#showFailed(entry, problem)) forgetFailed(this.#init.room, outboxKey)
+    }
+  }
+
+  #forget({ outboxKey }: ChatEntry): void {
+    if (outboxKey !== undefined) forgetFailed(this.#init.room, outboxKey)
+  }
+
+  #remove(entry: ChatEntry): void {
+    this.#unsent.delete(entry)
+    this.#init.log.remove(entry)
+    this.#init.onChange()
   }
 }

@@ -18,6 +18,13 @@ const INVITE_LINK = '#invite='
 /** Rooms of one name are different ones where their secrets are. */
 export const idOf = ({ name, invite }: RoomRef): string => invite ?? name
 
+/** Those that are stored now are in, those that are stored no more are out; the others were never stored, and stay. */
+export function followRooms(rooms: RoomRef[], now: RoomRef[], before: RoomRef[]): RoomRef[] {
+  const has = (some: RoomRef[], room: RoomRef) => some.some((other) => idOf(other) === idOf(room))
+  const stay = rooms.filter((room) => has(now, room) || !has(before, room))
+  return [...stay, ...now.filter((room) => !has(rooms, room))]
+}
+
 /** A room from a store that others may have written to. */
 export function checkedRoom(value: unknown): RoomRef | undefined {
   if (typeof value === 'string') return checkedRoom({ name: value })

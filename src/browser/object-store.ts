@@ -6,29 +6,37 @@ const STORE = 'records'
 const BATCH = 64
 const KEY_BATCH = 1_000
 
-/** Storage in IndexedDB with strict durability: what `write` resolved for has been flushed to disk. */
-export async function openIdbStorage(name: string): Promise<Storage> {
+/**
+ * Storage in IndexedDB with strict durability: what `write` resolved for has been flushed to disk. `onLost`: it is of no
+ * use any more, and another one may be opened in its place.
+ */
+export async function openIdbStorage(name: string, onLost?: (why: StickyError) => void): Promise<Storage> {
   let closing: Promise<void> | undefined
-  let lost = false
+  let lost: StickyError | undefined
+  const lose = () => {
+    lost ??= new StickyError(
+      'STORAGE_FAILED',
+      'The data of this page were cleared, or upgraded by a newer one.',
+    )
+    onLost?.(lost)
+  }
   const db: IDBPDatabase = await openDB(name, 1, {
     upgrade: (database) => {
       database.createObjectStore(STORE)
     },
     // another tab wants to upgrade or delete it, and waits for this one
     blocking: () => {
-      lost = true
       db.close()
+      lose()
     },
-    terminated: () => {
-      lost = true
-    },
+    terminated: lose,
   }).catch((error: unknown) => {
     throw storageError(error, 'This browser does not let the page store data (private mode, or blocked).')
   })
 
   const requireOpen = () => {
     if (closing !== undefined) throw new StickyError('CLOSED', 'This storage is closed.')
-    if (lost) throw new StickyError('CLOSED', 'This page’s data was cleared or is being upgraded: reload it.')
+    if (lost) throw lost
   }
   const read = async <T>(action: () => Promise<T>): Promise<T> => {
     requireOpen()

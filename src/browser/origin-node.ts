@@ -31,8 +31,8 @@ export interface NetworkNode {
   resyncNode(reason: string): Promise<void>
   exportIdentity(passphrase: string): Promise<string>
   importIdentity(text: string, passphrase: string): Promise<void>
-  /** Resolves when the identity was replaced: this node is not the one that is wanted any more. */
-  readonly replaced: Promise<void>
+  /** Resolves when this node is of no use any more: the identity was replaced, or, with the reason, the storage is lost. */
+  readonly replaced: Promise<StickyError | undefined>
   close(): Promise<void>
 }
 
@@ -76,7 +76,8 @@ async function start(
   const { seed } = await loadOrCreateIdentity(NAME)
   const identity: Identity = await identityFromSeed(seed)
   const view = new StatusView()
-  const storage = watchedStorage(await openIdbStorage(`${NAME}-records`), {
+  const replaced = Promise.withResolvers<StickyError | undefined>()
+  const storage = watchedStorage(await openIdbStorage(`${NAME}-records`, replaced.resolve), {
     onProblem: (problem?: StickyError) => view.setStorageProblem(problem),
     onWrite: options.onWorthKeeping,
   })
@@ -101,7 +102,6 @@ async function start(
     },
   })
   cleanups.add(() => bridge.stop())
-  const replaced = Promise.withResolvers<void>()
   return {
     nodeId: identity.nodeId,
     pubsub,
@@ -115,7 +115,7 @@ async function start(
     exportIdentity: (passphrase) => exportIdentity(passphrase, NAME),
     importIdentity: async (text, passphrase) => {
       await importIdentity(text, passphrase, NAME)
-      setTimeout(() => replaced.resolve()) // the answer goes out before this node ends
+      setTimeout(() => replaced.resolve(undefined)) // the answer goes out before this node ends
     },
     replaced: replaced.promise,
     close: () => cleanups.close(),

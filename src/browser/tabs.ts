@@ -26,6 +26,8 @@ const meeting = v.variant('type', [
 ])
 type Meeting = v.InferOutput<typeof meeting> extends infer M ? (M extends M ? Omit<M, 'v'> : never) : never
 
+type Ended = 'closed' | 'stolen'
+
 export type Role = 'leader' | 'follower'
 
 export interface TabsInit {
@@ -33,7 +35,7 @@ export interface TabsInit {
   client: TabClient
   /** Opens identity and storage, and begins to join. */
   startNode(): Promise<NetworkNode>
-  /** The node could not be started here, later than the first time; another attempt follows. */
+  /** The node could not be started here, later than the first time, or cannot be used; another attempt follows. */
   onStartFailure(error: StickyError): void
 }
 
@@ -55,6 +57,8 @@ export class Tabs {
   #leading: { term: string; leader: TabLeader | undefined } | undefined
   /** Of the leader that this tab follows. */
   #followed: string | undefined
+  /** Another one has said that it leads since that one did. */
+  #isDoubted = false
 
   constructor(init: TabsInit) {
     this.#init = init
@@ -115,13 +119,29 @@ export class Tabs {
   }
 
   #heard(message: v.InferOutput<typeof meeting>): void {
-    if (message.v !== TAB_VERSION) {
-      if (message.type === 'leads') this.#connected.reject(otherVersion())
-    } else if (message.type === 'who') {
+    const isForeign = message.v !== TAB_VERSION
+    if (message.type === 'who') {
       // a frozen page still hears, and has no timers: its node is of no use, and it must not say that it leads
       if (this.#leading !== undefined) setTimeout(() => this.#announce())
-    } else if (message.type === 'leads') this.#leaderIs(message.term, message.ready)
-    else this.#joined(message.term, message.tab)
+    } else if (message.type === 'leads') {
+      this.#missedHeartbeats = 0 // whatever it speaks, it is not frozen
+      if (isForeign) this.#foreignLeads()
+      else this.#leaderIs(message.term, message.ready)
+    } else if (!isForeign) this.#joined(message.term, message.tab)
+  }
+
+  #foreignLeads(): void {
+    const error = otherVersion()
+    this.#connected.reject(error)
+    if (this.#leading !== undefined) return // the lock says which of the two does
+    const { client, onStartFailure } = this.#init
+    if (client.isConnected && !this.#isDoubted) {
+      this.#isDoubted = true
+      return this.#say({ type: 'who' }) // the one that is followed answers if it leads still
+    }
+    client.detach()
+    this.#followed = undefined
+    onStartFailure(error)
   }
 
   #announce(): void {
@@ -136,7 +156,7 @@ export class Tabs {
   }
 
   #leaderIs(term: string, isReady: boolean): void {
-    this.#missedHeartbeats = 0
+    this.#isDoubted = false
     if (this.#leading !== undefined || !isReady) return
     const { client } = this.#init
     if (term === this.#followed && client.isConnected) return
@@ -180,13 +200,14 @@ export class Tabs {
 
   async #lead(lock: HeldLock): Promise<void> {
     const ended = Promise.race([this.#closing.promise, lock.stolen.then(() => 'stolen' as const)])
-    let why: 'closed' | 'stolen' | 'restart' = 'restart'
+    let why: Ended | 'restart' = 'restart'
     try {
       while (why === 'restart') why = await this.#leadOnce(ended)
     } catch (error) {
       const failure = asStickyError(error, 'STORAGE_FAILED')
       this.#connected.reject(failure)
       this.#init.onStartFailure(failure)
+      this.#leading = undefined
       lock.release() // another tab may fare better
       const { restartMs } = this.#init.options
       await Promise.race([new Promise((resolve) => setTimeout(resolve, restartMs)), this.#closing.promise])
@@ -195,13 +216,14 @@ export class Tabs {
     }
   }
 
-  async #leadOnce<T>(ended: Promise<T>): Promise<T | 'restart'> {
+  async #leadOnce(ended: Promise<Ended>): Promise<Ended | 'restart'> {
     const { startNode, client, options } = this.#init
     const leading = { term: crypto.randomUUID() as string, leader: undefined as TabLeader | undefined }
     this.#leading = leading
     this.#followed = undefined
     client.detach() // calls wait for the new node; the old leader may be frozen and take them all the same
     this.#announce()
+    const startedMs = Date.now()
     const node = await startNode()
     const leader = new TabLeader(node, options)
     try {
@@ -210,10 +232,13 @@ export class Tabs {
       leader.join(this.#tab, () => port1)
       leading.leader = leader
       this.#announce()
-      const why = await Promise.race([ended, node.replaced.then(() => 'restart' as const)])
+      const why = await Promise.race([ended, node.replaced.then((lost) => lost ?? ('restart' as const))])
       leading.leader = undefined
-      await leader.close((why as unknown) !== 'stolen')
-      return why
+      await leader.close(why !== 'stolen')
+      if (typeof why === 'string') return why
+      // where storage does not last, a start follows a start with a pause, and not only in this tab
+      if (Date.now() - startedMs < options.restartMs) throw why
+      return 'restart'
     } finally {
       client.detach()
       await node.close().catch(() => undefined) // its storage may be gone; the next one says so
@@ -224,5 +249,5 @@ export class Tabs {
 const otherVersion = (): StickyError =>
   new StickyError(
     'UNKNOWN_VERSION',
-    'Another tab of this page runs another version of it. Reload that one, or close it.',
+    'Another tab of this page runs another version of it. Reload both, or close that one.',
   )

@@ -1,5 +1,6 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sealSeed } from '../../src/dht/index.ts'
 import { launchChromium } from '../support/chromium.ts'
 import { LocalNetwork } from '../support/local-network.ts'
 import { until } from '../support/memory-nodes.ts'
@@ -46,9 +47,25 @@ async function say(page: Page, text: string): Promise<void> {
 const sees = (page: Page, text: string) =>
   page.locator('[data-testid="message"]', { hasText: text }).waitFor({ timeout: 20_000 })
 
+const PASSPHRASE = 'correct horse battery'
+
+/** These two run in a page. */
+const shownRoom = () =>
+  document.querySelector('chat-app')?.shadowRoot?.querySelector<HTMLElement & { room: object }>('chat-room')
+    ?.room
+const exportIdentity = (passphrase: string) =>
+  (window as unknown as DebugWindow).stickyChat.node.exportIdentity(passphrase)
+
+interface ShownRoom {
+  shownRoom: typeof shownRoom
+}
 interface DebugWindow {
   stickyChat: {
-    node: { nodeId: string; status(): { bridge: boolean; peers: { nodeId: string; webrtc: boolean }[] } }
+    node: {
+      exportIdentity(passphrase: string): Promise<string>
+      nodeId: string
+      status(): { bridge: boolean; peers: { nodeId: string; webrtc: boolean }[] }
+    }
   }
 }
 const nodeIdOf = (page: Page) =>
@@ -154,6 +171,57 @@ describe('the chat', () => {
     expect(await nodeIdOf(other)).not.toBe(before)
     for (const opened of [page, other]) await opened.context().close()
   }, 60_000)
+
+  it('is another person in all tabs when one restores another identity, and keeps what is half typed', async () => {
+    const context = await browser.newContext()
+    const one = await openChat('Ada', 'person', context)
+    const two = await context.newPage()
+    await two.goto(`${network.url}/?debug`)
+    await say(two, 'before')
+    const before = await nodeIdOf(two)
+    await two.getByTestId('composer-input').fill('half a sentence')
+    const restore = async (backup: string) => {
+      await one.bringToFront()
+      await one.getByTestId('identity-open').click()
+      const file = { name: 'backup.txt', mimeType: 'text/plain', buffer: Buffer.from(backup) }
+      await one.getByTestId('import-file').setInputFiles(file)
+      await one.getByTestId('import-passphrase').fill(PASSPHRASE)
+      await one.getByTestId('import-submit').click()
+      await one.getByText('Identity restored').waitFor()
+      return one.getByTestId('node-id')
+    }
+    // the same one again: the node starts anew, and nothing is taken from the page
+    const model = await two.evaluateHandle(shownRoom)
+    const isSameModel = () =>
+      two.evaluate((then) => then === (window as unknown as ShownRoom).shownRoom(), model)
+    await two.evaluate(`window.shownRoom = ${shownRoom}`)
+    const shownId = await restore(await one.evaluate(exportIdentity, PASSPHRASE))
+    await one.keyboard.press('Escape')
+    await say(one, 'as the same')
+    await sees(two, 'as the same')
+    expect(await isSameModel()).toBe(true)
+    expect(await shownId.textContent()).toBe(before)
+
+    await restore(await sealSeed(crypto.getRandomValues(new Uint8Array(32)), PASSPHRASE))
+    for (const page of [one, two]) await until(async () => (await nodeIdOf(page)) !== before, 20_000)
+    await expect.poll(() => shownId.textContent()).toBe(await nodeIdOf(two))
+    await one.keyboard.press('Escape')
+    await expect.poll(isSameModel).toBe(false)
+    expect(await two.getByTestId('composer-input').inputValue()).toBe('half a sentence')
+    await sees(two, 'as the same')
+    for (const page of [one, two]) {
+      await page.bringToFront()
+      const text = `after, of ${page === one ? 'one' : 'two'}`
+      await say(page, text)
+      for (const each of [one, two]) {
+        await sees(each, text)
+        // what comes twice comes by the topic and by the receipt
+        await each.locator('[data-testid="message"]', { hasText: text }).getByRole('img').waitFor()
+        expect(await each.locator('[data-testid="message"]', { hasText: text }).count()).toBe(1)
+      }
+    }
+    await context.close()
+  }, 90_000)
 
   it('goes on between tabs, connected directly, when the bridge is killed', async () => {
     const ada = await openChat('Ada', 'mesh')

@@ -429,6 +429,54 @@ describe('chat interface', () => {
     await expect.poll(() => page.getByTestId('identity-panel').isVisible()).toBe(false)
   })
 
+  it('asks before it restores another identity while messages wait, and not when none does', async () => {
+    await using visited = await visit()
+    const { page } = visited
+    await enter(page)
+    const setSending = (how: 'open' | 'offline') =>
+      page.evaluate((how) => window.fixture.room('lobby').setSending(how), how)
+    await setSending('offline')
+    for (const text of ['on the train', 'in the tunnel']) {
+      await page.getByTestId('composer-input').fill(text)
+      await page.keyboard.press('Enter')
+      await expect.poll(() => own(page, text).getAttribute('data-state')).toBe('waiting')
+    }
+    const imports = () => page.evaluate(() => window.fixture.node.imports)
+    const alert = page.locator('identity-panel [role=alert]')
+    const restored = page.getByText('Identity restored')
+    const restore = page.getByTestId('import-submit')
+    const fill = async () => {
+      const file = { name: 'b.txt', mimeType: 'text/plain', buffer: Buffer.from('x') }
+      await page.getByTestId('import-file').setInputFiles(file)
+      await page.getByTestId('import-passphrase').fill('correct horse')
+    }
+    await page.getByTestId('identity-open').click()
+    await fill()
+    await restore.click()
+    await expect.poll(() => alert.textContent()).toContain('2 messages wait to be sent')
+    expect(await imports()).toBe(0)
+    // what was answered before is not an answer now
+    await page.keyboard.press('Escape')
+    await page.getByTestId('identity-open').click()
+    expect(await alert.count()).toBe(0)
+    await restore.click()
+    await expect.poll(() => alert.count()).toBe(1)
+    expect(await imports()).toBe(0)
+    await page.getByRole('button', { name: 'Restore all the same' }).click()
+    await restored.waitFor()
+    expect(await imports()).toBe(1)
+    await page.keyboard.press('Escape')
+
+    await setSending('open')
+    await expect.poll(() => own(page, 'in the tunnel').getAttribute('data-state')).toBe('sent')
+    await page.getByTestId('identity-open').click()
+    expect(await restored.count()).toBe(0)
+    await fill()
+    await page.getByRole('button', { name: 'Restore', exact: true }).click()
+    await restored.waitFor()
+    expect(await imports()).toBe(2)
+  })
+
   it('looks inside the room by keyboard, keeps looking, and asks nothing once closed', async () => {
     await using visited = await visit()
     const { page, violations } = visited

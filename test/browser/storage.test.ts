@@ -73,9 +73,12 @@ describe('Storage: IndexedDB', () => {
     })
   })
 
-  it('lets another tab delete it, and is CLOSED from then on', async () => {
-    const closed = 'StickyError CLOSED'
-    expect(await page.evaluate(() => fixture.deletedByAnother())).toEqual([closed, closed, closed])
+  it('lets another tab delete it, and is lost from then on', async () => {
+    const failed = 'StickyError STORAGE_FAILED'
+    expect(await page.evaluate(() => fixture.deletedByAnother())).toEqual({
+      outcomes: [failed, failed, failed],
+      told: ['STORAGE_FAILED'],
+    })
   })
 })
 

@@ -10,10 +10,13 @@ export interface FixtureServer {
   close(): Promise<void>
 }
 
-/** package.json says that modules have no side effects; those of pages have. */
+/** package.json says that modules have no side effects; those of pages have, and the chat’s define elements. */
 const keepPages: Plugin = {
   name: 'keep-pages',
-  transform: { filter: { id: /\/test\/browser\/pages\// }, handler: () => ({ moduleSideEffects: true }) },
+  transform: {
+    filter: { id: /\/(test\/browser\/pages|web)\// },
+    handler: () => ({ moduleSideEffects: true }),
+  },
 }
 
 /**

@@ -31,6 +31,7 @@ export class FakeNode implements ChatNode {
   readonly nodeId = SELF
   readonly keyspace = fakeKeyspace
   readonly inviteTo = inviteTo
+  imports = 0
   readonly readInvite = readInvite
   readonly #rooms = new Map<string, FakeRoom>()
   readonly #history: number
@@ -50,7 +51,10 @@ export class FakeNode implements ChatNode {
     subscribe: async (topic, options = {}) => this.room(topic).subscribe(options),
     history: async (topic, options = {}) => this.room(topic).page(options),
     enqueue: async (topic, data, { key = crypto.randomUUID() } = {}) => this.room(topic).enqueue(data, key),
-    outbox: async (topic = '') => this.room(topic).outbox(),
+    outbox: async (topic) =>
+      topic === undefined
+        ? [...this.#rooms.values()].flatMap((room) => room.outbox())
+        : this.room(topic).outbox(),
     onReceipt: (listener, topic) => this.#onReceipt(listener, topic),
     channelState: async (topic) => this.room(topic).channel,
     recover: async (topic) => {
@@ -111,6 +115,7 @@ export class FakeNode implements ChatNode {
 
   async importIdentity(_text: string, passphrase: string): Promise<void> {
     if (passphrase !== 'correct horse') throw coded('WRONG_PASSPHRASE')
+    this.imports += 1
   }
 
   async close(): Promise<void> {}

@@ -83,8 +83,9 @@ export const fixture = {
   },
 
   /** Another tab deletes the database: it must not wait, and this one must say why it fails. */
-  async deletedByAnother(): Promise<string[]> {
-    const storage = await openIdbStorage('deleted')
+  async deletedByAnother() {
+    const told: string[] = []
+    const storage = await openIdbStorage('deleted', ({ code }) => told.push(code))
     await storage.write([put('a', 1)])
     await new Promise((resolve, reject) => {
       const request = indexedDB.deleteDatabase('deleted')
@@ -97,7 +98,7 @@ export const fixture = {
       await codeOf(keysOf(storage)),
     ]
     await storage.close()
-    return outcomes
+    return { outcomes, told }
   },
 
   identity: async () => {

@@ -1,5 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type FailedMessage, loadFailed, saveFailed } from '../../../web/failed-kept.ts'
+import {
+  type FailedMessage,
+  forgetFailed,
+  forgetRoom,
+  keepFailed,
+  loadFailed,
+  onFailedElsewhere,
+} from '../../../web/failed-kept.ts'
 
 const stored = new Map<string, string>()
 beforeEach(() =>
@@ -20,26 +27,66 @@ const failed = (n: number): FailedMessage => ({
 })
 
 describe('messages that failed', () => {
-  it('are kept by room, until others take their place', () => {
-    saveFailed('a', [failed(1), failed(2)])
-    saveFailed('b', [failed(3)])
+  it('are kept by room and key, until they are let go of', () => {
+    keepFailed('a', failed(1))
+    keepFailed('a', failed(2))
+    keepFailed('b', failed(1))
     expect(loadFailed('a')).toEqual([failed(1), failed(2)])
-    saveFailed('a', [failed(2)])
+    keepFailed('a', { ...failed(1), problem: 'Again.' })
+    expect(loadFailed('a')).toEqual([failed(2), { ...failed(1), problem: 'Again.' }])
+    forgetFailed('a', 'key 1')
+    forgetFailed('a', 'no key')
     expect(loadFailed('a')).toEqual([failed(2)])
-    expect(loadFailed('b')).toEqual([failed(3)])
+    forgetRoom('a')
+    expect(loadFailed('a')).toEqual([])
+    expect(loadFailed('b')).toEqual([failed(1)])
     expect(loadFailed('c')).toEqual([])
   })
 
+  it('of other tabs are neither lost nor brought back', () => {
+    keepFailed('a', failed(1))
+    const inOtherTab = stored.get('sticky-chat/failed') as string
+    stored.set('sticky-chat/failed', '[]')
+    keepFailed('a', failed(2))
+    expect(loadFailed('a')).toEqual([failed(2)])
+    stored.set('sticky-chat/failed', inOtherTab)
+    keepFailed('a', failed(3))
+    expect(loadFailed('a')).toEqual([failed(1), failed(3)])
+  })
+
+  it('are followed in their room: what another tab keeps now, and what it has let go of', () => {
+    const window = new EventTarget()
+    vi.stubGlobal('addEventListener', window.addEventListener.bind(window))
+    const heard: unknown[] = []
+    const stop = onFailedElsewhere('a', (kept, gone) => heard.push([kept, [...gone]]))
+    const elsewhere = (change: () => void) => {
+      const oldValue = stored.get('sticky-chat/failed') ?? null
+      change()
+      const newValue = stored.get('sticky-chat/failed') ?? null
+      window.dispatchEvent(
+        Object.assign(new Event('storage'), { key: 'sticky-chat/failed', oldValue, newValue }),
+      )
+    }
+    elsewhere(() => keepFailed('a', failed(1)))
+    elsewhere(() => keepFailed('b', failed(1)))
+    elsewhere(() => forgetFailed('a', 'key 1'))
+    window.dispatchEvent(Object.assign(new Event('storage'), { key: 'sticky-chat/rooms' }))
+    stop()
+    elsewhere(() => keepFailed('a', failed(2)))
+    expect(heard).toEqual([
+      [[failed(1)], []],
+      [[failed(1)], []],
+      [[], ['key 1']],
+    ])
+  })
+
   it('are no more than 64, the newest', () => {
-    saveFailed(
-      'a',
-      Array.from({ length: 100 }, (_, n) => failed(n)),
-    )
+    for (let n = 0; n < 100; n++) keepFailed('a', failed(n))
     expect(loadFailed('a').map(({ chat }) => chat.at)).toEqual(Array.from({ length: 64 }, (_, n) => n + 36))
   })
 
   it('are left out when they are none, whatever else stored them', () => {
-    saveFailed('a', [failed(1)])
+    keepFailed('a', failed(1))
     const [good] = JSON.parse(stored.get('sticky-chat/failed') as string)
     const bad = [
       null,
@@ -60,7 +107,7 @@ describe('messages that failed', () => {
 
   it('are not kept where nothing can be stored', () => {
     vi.stubGlobal('localStorage', undefined)
-    saveFailed('a', [failed(1)])
+    keepFailed('a', failed(1))
     expect(loadFailed('a')).toEqual([])
   })
 })
