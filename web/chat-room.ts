@@ -101,6 +101,7 @@ export class ChatRoom extends LitElement {
     super.disconnectedCallback()
     clearInterval(this.#channelTimer)
     clearTimeout(this.#announceTimer)
+    this.#announceTimer = undefined
     this.room.removeEventListener('change', this.#onChange)
   }
 
