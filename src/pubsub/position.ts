@@ -86,9 +86,11 @@ export class Position {
         from = known()
         if (from !== undefined) break
       }
-    const [begin, oldest] = this.#seen
-    if (from === undefined && oldest !== undefined && behind.mayName(oldest.version)) from = oldest
-    return from?.version ?? (begin !== undefined && begin.version <= head.version ? begin.version : 0)
+    if (from !== undefined) return from.version
+    const oldest = this.#seen.slice(1).reduce((least, { version }) => Math.min(least, version), NOWHERE)
+    if (behind.endsAbove(oldest)) return oldest
+    const begin = this.#seen[0]?.version ?? 0
+    return begin <= head.version ? begin : 0
   }
 }
 
@@ -100,25 +102,31 @@ export class Position {
 class BehindHead {
   readonly #named: Set<string>
   readonly #found = new Set<string>()
-  #oldest: number
+  #lowest: number
 
-  constructor({ previous, version }: Coordinator) {
-    this.#named = new Set(previous.map(toHex))
-    this.#oldest = version
+  constructor(head: Coordinator) {
+    this.#named = new Set(head.previous.map(toHex))
+    this.#lowest = lowestIn(head)
   }
 
-  add(id: Uint8Array, { previous, version }: Snapshot): void {
+  add(id: Uint8Array, snapshot: Snapshot): void {
     this.#found.add(toHex(id))
-    for (const older of previous) this.#named.add(toHex(older))
-    this.#oldest = Math.min(this.#oldest, version)
+    for (const older of snapshot.previous) this.#named.add(toHex(older))
+    this.#lowest = Math.min(this.#lowest, lowestIn(snapshot))
   }
 
-  /** Whether a collection of this version can be behind it, though nothing that was found names it. */
-  mayName(version: number): boolean {
-    const isWhole = [...this.#named].every((id) => this.#found.has(id))
-    return !isWhole && version < this.#oldest
+  /** Whether it goes on further back, and what was found of it does not reach back to this version. */
+  endsAbove(version: number): boolean {
+    return version < this.#lowest && [...this.#named].some((id) => !this.#found.has(id))
   }
 }
+
+/** Not above the version of the oldest collection that it names: a commit adds an id to one history or to both. */
+function lowestIn(lineage: Pick<Coordinator, 'version' | 'messageHistory' | 'subscriberHistory'>): number {
+  return lineage.version - lineage.messageHistory.length - lineage.subscriberHistory.length
+}
+
+const NOWHERE = Number.POSITIVE_INFINITY
 
 export interface Seen {
   version: number

@@ -206,7 +206,7 @@ export class TopicSubscription implements Subscription {
   /** Called for each push that arrives for this topic; the acknowledgement does not wait for the application. */
   receive(push: Push, from: NodeId): void {
     if (this.#abort.signal.aborted || from !== this.source) return
-    this.#pushWatch.heard(push.entries.length === 0)
+    this.#pushWatch.heard(push.previous === push.version) // which is a call to come and read
     if (this.#waitingPushes >= MAX_WAITING_PUSHES) {
       this.#droppedPush = true
       return

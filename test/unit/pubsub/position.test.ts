@@ -59,7 +59,8 @@ describe('a position', () => {
     const world = new World()
     const base = (await headsOn(world, undefined, 3)).at(-1)
     const position = new Position(0)
-    for (const head of (await headsOn(world, base, 420, 1)).slice(-20)) saw(position, head)
+    const own = await headsOn(world, base, 420, 1)
+    for (const head of own.slice(-20)) saw(position, head)
     const other = await headsOn(world, base, 480, 2)
     const levels = snapshotsBehind(newestOf(other).previous, world.read, { maxDepth: 64, optional: true })
     const versions = (await Array.fromAsync(levels)).flatMap(({ snapshots }) => snapshots)
@@ -71,7 +72,18 @@ describe('a position', () => {
     expect(await position.knownIn(newestOf(other), world.read)).toBe(0)
     const next = versions.at(-2)?.id as Uint8Array
     world.blocks.delete(`snapshot/${toHex(next)}`)
-    expect(await position.knownIn(newestOf(other), world.read)).toBe(404)
+    // what is left names collections down to the reader's place, and not that one
+    expect(await position.knownIn(newestOf(other), world.read)).toBe(0)
+  })
+
+  it('goes on after the lowest place where the numbers fell and the history is gone', async () => {
+    const world = new World()
+    const base = (await headsOn(world, undefined, 50)).at(-1)
+    const position = new Position(0)
+    const [lost, lives] = [await headsOn(world, base, 60, 1), await headsOn(world, base, 300, 2)]
+    for (const head of [...lost.slice(-5), ...lives.slice(10, 13)]) saw(position, head)
+    for (const name of snapshotsOf(world)) world.blocks.delete(name)
+    expect(await position.knownIn(newestOf(lives), world.read)).toBe(61)
   })
 
   it('begins where it was told to, unless the head has not come so far', async () => {
