@@ -6,6 +6,7 @@ import {
   loadSpine,
   type MessageCollection,
   openIndex,
+  type PageRef,
   pagesOf,
   readPage,
   readTail,
@@ -20,7 +21,8 @@ import type { Cursor } from './view.ts'
 
 /**
  * Where the message of a place is that is not at its version: a merge that brought it to the other side has stamped it
- * anew, and whatever lay around it. Undefined where it is gone, or so far above that nobody looks.
+ * anew, and whatever lay around it, all with one version. Looked for is up to the first page behind its version that no
+ * merge has stamped as a whole. Undefined where it is not there: it has expired, or was trimmed.
  */
 export async function placeAbove(
   { root }: MessageCollection,
@@ -31,7 +33,7 @@ export async function placeAbove(
   if (inTail !== undefined) return { version: inTail[1], id: place.id }
   const refs = spineRefs(await loadSpine(root, read))
   const pages = pagesOf(root.topic, refs, ({ lastVersion }) => lastVersion > place.version, read)
-  const looked = mapAhead(firstOf(pages, MAX_PAGES_ABOVE), PAGES_AHEAD, async (ref) => {
+  const looked = mapAhead(stampedTogether(pages, place.version), PAGES_AHEAD, async (ref) => {
     const entries = await readPage(root.topic, ref, read)
     return entries.find(({ id }) => equalBytes(id, place.id))
   })
@@ -40,16 +42,17 @@ export async function placeAbove(
   return undefined
 }
 
-async function* firstOf<T>(items: AsyncIterable<T>, count: number): AsyncGenerator<T> {
-  let left = count
-  for await (const item of items) {
-    yield item
+/** The pages of the next merge, and the one in which they end. */
+async function* stampedTogether(pages: AsyncIterable<PageRef>, behind: number): AsyncGenerator<PageRef> {
+  let left = MAX_PAGES_ABOVE
+  for await (const page of pages) {
+    yield page
     left -= 1
-    if (left === 0) return
+    if (left === 0 || (page.firstVersion > behind && page.firstVersion < page.lastVersion)) return
   }
 }
 
-/** 8,192 messages, 20 MiB at most: what a merge has stamped anew lies next to what it has left in its place. */
+/** 8,192 messages, 20 MiB at most. */
 const MAX_PAGES_ABOVE = 128
 const PAGES_AHEAD = 6
 

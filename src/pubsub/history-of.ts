@@ -10,8 +10,8 @@ type Pages = Pick<PubSub, 'history'>
 
 /**
  * The messages of a topic between two places, oldest first, or newest first where `reverse` is set, at most `limit` of
- * them, each once. A page is read when the one before it is used up, and none that nobody asks for. What a merge puts
- * behind the walk is not left out, but comes out of its order.
+ * them, each once. A page is read when the one before it is used up, and none that nobody asks for. Where a merge
+ * has moved the place to which it has come, what was put behind that comes out of its order.
  */
 export async function* historyOf(
   pubsub: Pages,

@@ -1,4 +1,4 @@
-import { asStickyError, type BlockReader, equalBytes, StickyError, toHex } from '../dht/index.ts'
+import { asStickyError, type BlockReader, equalBytes, toHex } from '../dht/index.ts'
 import type { HistoryPage, HistoryPageOptions } from './api.ts'
 import { type Entry, entriesBackward, loadMessages, type MessageCollection } from './collection.ts'
 import { entriesForward, placeAbove } from './collection-places.ts'
@@ -36,20 +36,19 @@ interface Stretch {
   hasNewer: boolean
   /** The place next to which it lies, where that is not at its version any more. */
   moved?: Cursor | undefined
+  /** A place that it was asked for is not in the topic, or not yet. */
+  isGone?: boolean
 }
 
-/** Undefined where the place to go on from cannot be found. */
 async function historyPage(
   { coordinator, reader }: Loaded,
   query: HistoryQuery,
   signal: AbortSignal | undefined,
-): Promise<HistoryPage | undefined> {
+): Promise<{ page: HistoryPage; isGone?: boolean | undefined }> {
   const { topic, topicKey, nowMs, reverse = false } = query
   const read = once(reader(signal))
-  if (coordinator.messages === null) return { messages: [] }
-  const stretch = await stretchOf(coordinator.messages, query, read)
-  if (stretch === undefined) return undefined
-  const { entries, hasOlder, hasNewer, moved } = stretch
+  if (coordinator.messages === null) return { page: { messages: [] } }
+  const { entries, hasOlder, hasNewer, moved, isGone } = await stretchOf(coordinator.messages, query, read)
   const messages = await Promise.all(
     entries.map(async ({ envelope, addedInVersion }) => {
       const message = await openMessage(envelope, topicKey)
@@ -63,7 +62,7 @@ async function historyPage(
   if (hasOlder && oldest) page.before = encodeCursor(cursorTo(oldest))
   if (hasNewer && newest) page.after = encodeCursor(cursorTo(newest))
   if (moved) page.moved = encodeCursor(moved)
-  return page
+  return { page, isGone }
 }
 
 /** A page in which a place was looked for is read from next. */
@@ -80,11 +79,7 @@ function once(read: BlockReader): BlockReader {
 const cursorTo = ({ addedInVersion, id }: Entry): Cursor => ({ version: addedInVersion, id })
 
 /** Next to `after` and onward, or next to `before` (the end, where that is not given) and backward. */
-async function stretchOf(
-  messages: Uint8Array,
-  query: HistoryQuery,
-  read: BlockReader,
-): Promise<Stretch | undefined> {
+async function stretchOf(messages: Uint8Array, query: HistoryQuery, read: BlockReader): Promise<Stretch> {
   const limit = Math.max(1, Math.min(query.limit ?? DEFAULT_LIMIT, LIMITS.maxHistoryLimit))
   const before = query.before === undefined ? undefined : decodeCursor(query.before)
   const after = query.after === undefined || query.after === BEGINNING ? undefined : decodeCursor(query.after)
@@ -102,27 +97,25 @@ interface Asked {
 }
 
 /** Behind a place that is gone lies what was added with it or since. */
-async function forward({ collection, before, after, limit, read }: Asked): Promise<Stretch | undefined> {
+async function forward({ collection, before, after, limit, read }: Asked): Promise<Stretch> {
   const behind = (place: Cursor | undefined, onMissing?: () => void) =>
     entriesForward(collection, place, limit, read, onMissing)
   const next = await nextTo(collection, after, read, behind)
-  const { found, moved } = next ?? { found: await behind(after && { ...after, version: after.version - 1 }) }
-  const entries = await upTo(found, before, collection, read)
-  if (entries === undefined) return undefined
+  const { moved } = next
+  const found = next.isGone && after ? await behind({ ...after, version: after.version - 1 }) : next.found
+  const { entries, isGone = next.isGone } = await upTo(found, before, collection, read)
   const hasNewer = found.length === limit && entries.length === limit
-  return { entries, hasOlder: after !== undefined, hasNewer, moved }
+  return { entries, hasOlder: after !== undefined, hasNewer, moved, isGone }
 }
 
-/** Undefined where the place is gone: what lay before it may have been put anywhere above. */
-async function backward({ collection, before, after, limit, read }: Asked): Promise<Stretch | undefined> {
-  const next = await nextTo(collection, before, read, (place, onMissing) =>
+/** Before a place that is gone lies what was added before it, as far as no merge has put that elsewhere since. */
+async function backward({ collection, before, after, limit, read }: Asked): Promise<Stretch> {
+  const { found, moved, isGone } = await nextTo(collection, before, read, (place, onMissing) =>
     entriesBackward(collection, place, limit, read, onMissing),
   )
-  if (next === undefined) return undefined
-  const { found, moved } = next
   const entries = after === undefined ? found : downTo(found, after)
   const hasOlder = found.length === limit && entries.length === limit
-  return { entries, hasOlder, hasNewer: before !== undefined, moved }
+  return { entries, hasOlder, hasNewer: before !== undefined, moved, isGone }
 }
 
 /** The entries next to a place: first where it says that it is, then where a merge has put it. */
@@ -131,29 +124,31 @@ async function nextTo(
   place: Cursor | undefined,
   read: BlockReader,
   entriesAt: (place: Cursor | undefined, onMissing: () => void) => Promise<Entry[]>,
-): Promise<{ found: Entry[]; moved?: Cursor } | undefined> {
+): Promise<{ found: Entry[]; moved?: Cursor; isGone: boolean }> {
   let isMissing = false
   const found = await entriesAt(place, () => {
     isMissing = true
   })
-  if (!isMissing || place === undefined) return { found }
+  if (!isMissing || place === undefined) return { found, isGone: false }
   const moved = await placeAbove(collection, place, read)
-  return moved && { found: await entriesAt(moved, () => undefined), moved }
+  if (moved === undefined) return { found, isGone: true }
+  return { found: await entriesAt(moved, () => undefined), moved, isGone: false }
 }
 
-/** Undefined where they have gone past its version, and it is nowhere. */
 async function upTo(
   entries: Entry[],
   before: Cursor | undefined,
   collection: MessageCollection,
   read: BlockReader,
-): Promise<Entry[] | undefined> {
-  if (before === undefined) return entries
+): Promise<{ entries: Entry[]; isGone?: boolean }> {
+  if (before === undefined) return { entries }
   const index = entries.findIndex((entry) => equalBytes(entry.id, before.id))
-  if (index >= 0) return entries.slice(0, index)
-  if (entries.every(({ addedInVersion }) => addedInVersion <= before.version)) return entries
+  if (index >= 0) return { entries: entries.slice(0, index) }
+  if (entries.every(({ addedInVersion }) => addedInVersion <= before.version)) return { entries }
   const moved = await placeAbove(collection, before, read)
-  return moved && entries.filter(({ addedInVersion }) => addedInVersion <= moved.version)
+  const { version } = moved ?? before
+  const within = entries.filter(({ addedInVersion }) => addedInVersion <= version)
+  return moved ? { entries: within } : { entries: within, isGone: true }
 }
 
 function downTo(entries: Entry[], { version, id }: Cursor): Entry[] {
@@ -179,23 +174,21 @@ export class HistoryReader {
     const goesOn = query.before !== undefined || (query.after !== undefined && query.after !== BEGINNING)
     if (goesOn && isFresh) {
       try {
-        const page = await historyPage(recent.loaded, query, signal)
+        const { page, isGone } = await historyPage(recent.loaded, query, signal)
         // at its end the topic may have gone on since
-        const isAtEnd = query.before === undefined && page?.after === undefined
-        if (page !== undefined && (!isAtEnd || recent.readAtMs === query.nowMs)) return page
+        const isAtEnd = query.before === undefined && page.after === undefined
+        if (!isGone && (!isAtEnd || recent.readAtMs === query.nowMs)) return page
       } catch (error) {
         // its holder is gone, or has moved on and no longer has the blocks of that head
         if (!asStickyError(error, 'UNREACHABLE').retryable) throw error
       }
     }
-    const page = await readCurrent(async () => {
+    return readCurrent(async () => {
       const loaded = await this.#load(query.topic, signal)
       if (loaded === undefined) return { messages: [] }
       this.#remember(query, loaded)
-      return historyPage(loaded, query, signal)
+      return (await historyPage(loaded, query, signal)).page
     })
-    if (page !== undefined) return page
-    throw new StickyError('NOT_FOUND', 'The message of this place has left the topic: begin at another one.')
   }
 
   #remember({ topic, nowMs }: HistoryQuery, loaded: Loaded): void {
