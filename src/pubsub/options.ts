@@ -172,7 +172,7 @@ export interface PubSubOptions {
   /** Messages an async iteration may be behind before it ends with BUSY. */
   maxUnreadMessages: number
   /**
-   * What waits to be sent, in all topics, or to be told as failed; more is refused as BUSY. Bytes: data, and 1 KiB for the
+   * What waits to be sent, in all topics; more is refused as BUSY. What waits to be told as failed takes the room that is left. Bytes: data, and 1 KiB for the
    * rest of each.
    */
   maxOutboxEntries: number

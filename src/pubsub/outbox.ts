@@ -166,11 +166,13 @@ export class Outbox {
     return entry
   }
 
+  /** Failures keep the room that nobody else needs: those of a topic that nobody opens again are not to stop all others. */
   #requireRoom(bytes: number): void {
     const { maxOutboxEntries, maxOutboxBytes } = this.#init.options
-    if (this.held.entries < maxOutboxEntries && this.#bytes + bytes <= maxOutboxBytes) return
-    const failed = this.#untoldFailures > 0 ? `, and ${this.#untoldFailures} to be told as failed` : ''
-    throw new StickyError('BUSY', `${this.#entries.size} messages wait in the outbox already${failed}.`)
+    const isFull = () => this.held.entries >= maxOutboxEntries || this.#bytes + bytes > maxOutboxBytes
+    while (isFull())
+      if (!this.#receipts.forgetFailure())
+        throw new StickyError('BUSY', `${this.#entries.size} messages wait in the outbox already.`)
   }
 
   #insert(entry: Entry): void {
@@ -201,7 +203,7 @@ export class Outbox {
     this.#topic(entry.topicKey).kick()
   }
 
-  /** One that has failed takes its room until somebody was told. */
+  /** One that has failed has its room until somebody was told. */
   #release(entry: Entry): void {
     this.#entries.delete(entry.keyName)
     if (entry.state === 'failed') this.#untoldFailures += 1

@@ -4,8 +4,8 @@ import { Emitter } from './emitter.ts'
 
 /**
  * Tells what becomes of the messages in the outbox. A final receipt that comes while nobody listens, as right after the
- * start, waits for the first listener. That something has failed waits for as long as it takes, and the outbox bounds how
- * many do; of what was stored, which is in the topic, the oldest are let go of.
+ * start, waits for the first listener. That something has failed waits for as long as the outbox has room for it; of what
+ * was stored, which is in the topic, the oldest are let go of.
  */
 
 interface Untold {
@@ -62,7 +62,7 @@ export class Receipts {
     this.#emitter.emit('receipt', receipt)
   }
 
-  /** `onTold` is called once it was told. */
+  /** `onTold` is called once it was told, or forgotten. */
   final(receipt: Receipt, onTold: () => void): void {
     if (this.#isAwaited(receipt)) return this.#tell({ receipt, onTold })
     this.#untold.push({ receipt, onTold })
@@ -70,6 +70,14 @@ export class Receipts {
     const [oldest] = stored
     if (oldest !== undefined && stored.length > this.#maxUntold)
       this.#untold.splice(this.#untold.indexOf(oldest), 1)
+  }
+
+  /** The oldest that nobody was told of. False: there is none. */
+  forgetFailure(): boolean {
+    const index = this.#untold.findIndex(({ receipt }) => receipt.state === 'failed')
+    if (index < 0) return false
+    for (const { onTold } of this.#untold.splice(index, 1)) onTold()
+    return true
   }
 
   error({ code, message }: StickyError): void {
