@@ -1,6 +1,7 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Bridge, startBridge } from '../../src/bridge/index.ts'
+import { sealSeed } from '../../src/dht/index.ts'
 import { createNode, type StickyNode } from '../../src/node/index.ts'
 import { launchChromium } from '../support/chromium.ts'
 import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
@@ -158,6 +159,34 @@ describe('a tab', () => {
     expect((await statusOf(follower)).problem?.message).toContain('were cleared')
     await isOnline(follower)
     expect(await publish(follower, 'let go', 'after the pause')).toBe('ok')
+  }, 60_000)
+
+  it('keeps what waits with the identity that enqueued it, and sends it once that is restored', async () => {
+    await using context = await browser.newContext()
+    const page = await openFixture(context, origin + PATH)
+    const own = await startBridge({ seed: new Uint8Array(32).fill(96), port: 0, allowedOrigins: [origin] })
+    await own.close() // nobody is there yet
+    await start(page, own.url)
+    const before = await nodeId(page)
+    expect(await page.evaluate(() => fixture.enqueue('left behind', 'of the first'))).toBe('queued')
+    const backup = await page.evaluate(() => fixture.export())
+    const other = await sealSeed(new Uint8Array(32).fill(95), 'correct horse')
+    const restore = (text: string) => page.evaluate((text) => fixture.import(text), text)
+    expect(await restore(other)).toBe('ok')
+    await until(async () => (await nodeId(page)) !== before)
+    await using again = await startBridge({
+      seed: new Uint8Array(32).fill(96),
+      port: own.port,
+      allowedOrigins: [origin],
+    })
+    await using second = await createNode({ bridgeUrl: again.url })
+    await isOnline(page)
+    expect(await publish(page, 'left behind', 'of the other')).toBe('ok')
+    expect(await restore(backup)).toBe('ok')
+    const sent = async () => (await second.pubsub.history('left behind')).messages.map(({ data }) => data)
+    await until(async () => (await sent()).length === 2, 20_000)
+    expect(await sent()).toEqual(['of the other', 'of the first'])
+    expect(await nodeId(page)).toBe(before)
   }, 60_000)
 
   it('goes on with its leader when a page of another version was wrong to say that it leads', async () => {
