@@ -59,6 +59,7 @@ export class Tabs {
   #followed: string | undefined
   /** Another one has said that it leads since that one did. */
   #isDoubted = false
+  #onLeft: () => void = () => undefined
 
   constructor(init: TabsInit) {
     this.#init = init
@@ -83,6 +84,7 @@ export class Tabs {
   /** The leader has said goodbye. */
   left(): void {
     this.#followed = undefined
+    this.#onLeft()
   }
 
   /** `error`: what a start that is not over yet rejects with. */
@@ -234,7 +236,12 @@ export class Tabs {
       this.#announce()
       const why = await Promise.race([ended, node.replaced.then((lost) => lost ?? ('restart' as const))])
       leading.leader = undefined
+      const goodbye = new Promise<void>((resolve) => {
+        this.#onLeft = resolve
+      })
       await leader.close(why !== 'stolen')
+      // this tab's own answers come before it: a call whose answer is lost is made again, an import without end
+      if (why !== 'stolen') await goodbye
       if (typeof why === 'string') return why
       // where storage does not last, a start follows a start with a pause, and not only in this tab
       if (Date.now() - startedMs < options.restartMs) throw why

@@ -6,6 +6,18 @@ import { createNode, type StickyNode } from '../../src/node/index.ts'
 import { launchWithVisibility } from '../support/chromium.ts'
 import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
 import { until } from '../support/memory-nodes.ts'
+import {
+  hasAll,
+  isOnline,
+  nodeId,
+  publish,
+  role,
+  type StartOptions,
+  start,
+  state,
+  subscribe,
+  texts,
+} from '../support/origin-tabs.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
 import type { TabsFixture } from './pages/tabs.ts'
 
@@ -43,38 +55,14 @@ afterAll(async () => {
   await bridge?.close()
 })
 
-type Options = Parameters<TabsFixture['start']>[1]
-
 async function openTab(
   context: BrowserContext,
-  options: Options = {},
+  options: StartOptions = {},
   bridgeUrl = bridge.url,
 ): Promise<Page> {
   const page = await openFixture(context, origin + PATH)
-  await start(page, options, bridgeUrl)
+  await start(page, bridgeUrl, options)
   return page
-}
-
-async function start(page: Page, options: Options = {}, bridgeUrl = bridge.url): Promise<void> {
-  const outcome = await page.evaluate(([url, opts]) => fixture.start(url, opts), [
-    bridgeUrl,
-    options,
-  ] as const)
-  expect(outcome).toBe('ok')
-}
-
-const role = (page: Page) => page.evaluate(() => fixture.role())
-const nodeId = (page: Page) => page.evaluate(() => fixture.nodeId())
-const statusOf = (page: Page) => page.evaluate(() => fixture.status())
-const state = async (page: Page) => (await statusOf(page)).state
-const isOnline = (page: Page) => until(async () => (await state(page)) === 'online', 20_000)
-const texts = (page: Page, topic: string) => page.evaluate((name) => fixture.texts(name), topic)
-const publish = (page: Page, topic: string, data: string) =>
-  page.evaluate(([name, text]) => fixture.publish(name, text), [topic, data] as const)
-
-async function subscribe(page: Page, topic: string): Promise<void> {
-  await page.evaluate((name) => fixture.subscribe(name), topic)
-  await until(async () => (await page.evaluate((name) => fixture.sync(name), topic)) === 'synced', 20_000)
 }
 
 /** Says numbers from a terminal's node until `during` has ended; gives what was said. */
@@ -134,69 +122,6 @@ function canWrite(name: string): Promise<boolean> {
   })
 }
 
-const clearRecords = (page: Page) =>
-  page.evaluate(
-    (name) =>
-      new Promise((resolve, reject) => {
-        const request = indexedDB.deleteDatabase(name)
-        request.onsuccess = resolve
-        request.onerror = () => reject(request.error)
-      }).then(() => undefined),
-    'sticky-pubsub-records',
-  )
-
-interface OtherVersion {
-  otherVersion: { asked: number; isSilent: boolean; isRobbed: boolean }
-}
-
-/** Runs in a page: takes the lead, and answers who asks, as a page does that speaks another version. */
-async function leadAsAnotherVersion(): Promise<void> {
-  const other = { asked: 0, isSilent: false, isRobbed: false }
-  Object.assign(globalThis, { otherVersion: other })
-  const channel = new BroadcastChannel('sticky-pubsub/tabs')
-  const announce = () => channel.postMessage({ v: 99, type: 'leads', term: 'other', ready: true })
-  await new Promise<void>((resolve) => {
-    const hold = () => {
-      resolve()
-      return new Promise(() => undefined)
-    }
-    navigator.locks.request('sticky-pubsub/leader', { steal: true }, hold).catch(() => {
-      other.isRobbed = true
-    })
-  })
-  channel.onmessage = ({ data }) => {
-    if (data.type !== 'who' || other.isSilent) return
-    other.asked += 1
-    announce()
-  }
-  announce()
-}
-
-/** Runs in a page: gives what is said next by another one. */
-function sayItLeads(): Promise<unknown> {
-  const channel = new BroadcastChannel('sticky-pubsub/tabs')
-  channel.postMessage({ v: 99, type: 'leads', term: 'other', ready: true })
-  return new Promise((resolve) => {
-    channel.onmessage = ({ data }) => {
-      channel.close()
-      resolve(data.type)
-    }
-  })
-}
-
-/** Runs in a page. */
-function askWhoLeads(): Promise<unknown> {
-  const channel = new BroadcastChannel('sticky-pubsub/tabs')
-  channel.postMessage({ v: 99, type: 'who' })
-  return new Promise((resolve) => {
-    channel.onmessage = ({ data }) => {
-      if (data.type !== 'leads') return
-      channel.close()
-      resolve(data)
-    }
-  })
-}
-
 const incompressible = () => randomBytes(75_000).toString('base64')
 
 async function crash(page: Page): Promise<void> {
@@ -204,13 +129,6 @@ async function crash(page: Page): Promise<void> {
   const session = await page.context().newCDPSession(page)
   session.send('Page.crash').catch(() => undefined) // nobody is left to answer
   await crashed
-}
-
-/** The tab has all that was said, once and in order, and no loss was told. */
-async function hasAll(page: Page, topic: string, said: string[]): Promise<void> {
-  await until(async () => (await texts(page, topic)).length >= said.length, 20_000)
-  expect(await texts(page, topic)).toEqual(said)
-  expect(await page.evaluate((name) => fixture.events(name), topic)).toEqual(['history-end 0'])
 }
 
 describe('tabs of one origin', () => {
@@ -357,7 +275,7 @@ describe('a tab', () => {
     const page = await openFixture(context, origin + PATH)
     const session = await context.newCDPSession(page)
     await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 500_000 })
-    await start(page)
+    await start(page, bridge.url)
     const problem = async () => (await page.evaluate(() => fixture.status())).storageProblem?.code
     await until(async () => {
       await publish(page, 'full', incompressible())
@@ -368,51 +286,6 @@ describe('a tab', () => {
       await publish(page, 'full', incompressible())
       return (await problem()) === undefined
     }, 30_000)
-  }, 60_000)
-
-  it('whose data are cleared starts anew in place: the tabs go on with what others keep', async () => {
-    await using context = await browser.newContext()
-    const leader = await openTab(context, { tabs: { restartMs: 1 } })
-    const follower = await openTab(context)
-    const before = await nodeId(leader)
-    for (const page of [leader, follower]) await subscribe(page, 'cleared')
-    expect(await publish(follower, 'cleared', 'kept by others')).toBe('ok')
-    await clearRecords(follower)
-    expect(await publish(follower, 'cleared', 'after')).toBe('ok')
-    expect(await publish(leader, 'cleared', 'after too')).toBe('ok')
-    for (const page of [leader, follower])
-      await hasAll(page, 'cleared', ['kept by others', 'after', 'after too'])
-    expect(await Promise.all([leader, follower].map(role))).toEqual(['leader', 'follower'])
-    expect(await nodeId(follower)).toBe(before)
-    expect((await statusOf(follower)).storageProblem).toBeUndefined()
-  }, 60_000)
-
-  it('goes on as somebody else when the browser clears all that it has', async () => {
-    await using context = await browser.newContext()
-    const tabs = [await openTab(context, { tabs: { restartMs: 1 } }), await openTab(context)]
-    const before = await nodeId(tabs[0] as Page)
-    for (const page of tabs) await subscribe(page, 'all cleared')
-    const session = await context.newCDPSession(tabs[1] as Page)
-    await session.send('Storage.clearDataForOrigin', { origin, storageTypes: 'indexeddb' })
-    for (const page of tabs) await until(async () => (await nodeId(page)) !== before, 20_000)
-    for (const page of tabs) expect(await publish(page, 'all cleared', 'after')).toBe('ok')
-    for (const page of tabs) await hasAll(page, 'all cleared', ['after', 'after'])
-  }, 60_000)
-
-  it('whose data do not last lets another one lead, and says why when there is none', async () => {
-    await using context = await browser.newContext()
-    const leader = await openTab(context, { tabs: { restartMs: 60_000 } })
-    const follower = await openTab(context, { tabs: { restartMs: 5_000 } })
-    await clearRecords(leader)
-    await until(async () => (await role(follower)) === 'leader', 20_000)
-    await until(async () => (await role(leader)) === 'follower')
-    expect(await publish(leader, 'let go', 'through the other')).toBe('ok')
-    await leader.close()
-    await clearRecords(follower)
-    await until(async () => (await statusOf(follower)).problem?.code === 'STORAGE_FAILED', 20_000)
-    expect((await statusOf(follower)).problem?.message).toContain('were cleared')
-    await isOnline(follower)
-    expect(await publish(follower, 'let go', 'after the pause')).toBe('ok')
   }, 60_000)
 
   it('that is frozen is followed no longer by one that is seen, and follows when it thaws', async () => {
@@ -430,53 +303,6 @@ describe('a tab', () => {
     expect(await publish(leader, 'frozen leader', 'through the other')).toBe('ok')
     await hasAll(impatient, 'frozen leader', ['without the frozen one', 'through the other'])
     for (const page of [leader, impatient]) await page.close()
-  }, 60_000)
-
-  it('goes on with its leader when a page of another version was wrong to say that it leads', async () => {
-    await using context = await browser.newContext()
-    const [leader, follower] = [await openTab(context), await openTab(context)]
-    await isOnline(follower)
-    await subscribe(follower, 'doubt')
-    const other = await openFixture(context, origin + PATH)
-    expect(await other.evaluate(sayItLeads)).toBe('who') // the follower makes sure
-    expect(await publish(follower, 'doubt', 'still there')).toBe('ok')
-    await hasAll(follower, 'doubt', ['still there'])
-    expect((await statusOf(follower)).problem).toBeUndefined()
-    expect(await Promise.all([leader, follower].map(role))).toEqual(['leader', 'follower'])
-  }, 60_000)
-
-  it('of another version of the page is not followed and not robbed while it answers', async () => {
-    await using context = await browser.newContext()
-    const impatient = { tabs: { heartbeatMs: 100 } }
-    const tab = await openTab(context, impatient)
-    const other = await openFixture(context, origin + PATH)
-    const problem = async () => (await statusOf(tab)).problem?.code
-    // one that leads tells also those who cannot follow
-    expect(await other.evaluate(askWhoLeads)).toMatchObject({ v: 1, type: 'leads' })
-    await isOnline(tab)
-    await other.evaluate(leadAsAnotherVersion)
-    await until(async () => (await problem()) === 'UNKNOWN_VERSION')
-    expect(await publish(tab, 'versions', 'to nobody')).toContain('another version')
-    const late = await openFixture(context, origin + PATH)
-    const refused = await late.evaluate((url) => fixture.start(url), bridge.url)
-    expect(refused).toBe('UNKNOWN_VERSION')
-    // more questions than may go without an answer
-    const asked = () => other.evaluate(() => (globalThis as unknown as OtherVersion).otherVersion.asked)
-    const before = await asked()
-    await until(async () => (await asked()) > before + 10, 20_000)
-    const isRobbed = () => other.evaluate(() => (globalThis as unknown as OtherVersion).otherVersion.isRobbed)
-    expect([await role(tab), await problem(), await isRobbed()]).toEqual([
-      'follower',
-      'UNKNOWN_VERSION',
-      false,
-    ])
-    // one that does not answer any more is frozen, whatever its version
-    await other.evaluate(() => {
-      ;(globalThis as unknown as OtherVersion).otherVersion.isSilent = true
-    })
-    await until(async () => (await role(tab)) === 'leader', 20_000)
-    await isOnline(tab)
-    expect([await publish(tab, 'versions', 'to all'), await isRobbed()]).toEqual(['ok', true])
   }, 60_000)
 
   it('that was frozen, and whose sockets died meanwhile, has what it missed and what comes after', async () => {
