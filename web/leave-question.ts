@@ -11,13 +11,12 @@ export class LeaveQuestion extends LitElement {
 
   ask(): void {
     this.requestUpdate() // messages may have failed meanwhile
-    this.#dialog.returnValue = ''
     this.#dialog.showModal()
   }
 
   protected override updated(changed: PropertyValues): void {
     // another room is shown: it is not the one that was asked about
-    if (changed.has('room') && this.#dialog.open) this.#dialog.close('')
+    if (changed.has('room') && this.#dialog.open) this.#dialog.close()
   }
 
   protected override render(): TemplateResult {
@@ -27,7 +26,6 @@ export class LeaveQuestion extends LitElement {
       aria-labelledby="heading"
       aria-describedby="about"
       data-testid="leave-question"
-      @close=${this.#onClose}
     >
       <h2 id="heading">Leave <bdi>${topic}</bdi>?</h2>
       <p id="about">
@@ -38,7 +36,7 @@ export class LeaveQuestion extends LitElement {
         }
         ${hasFailed ? 'Your messages here that were not sent are deleted.' : nothing}
       </p>
-      <form class="buttons" method="dialog">
+      <form class="buttons" method="dialog" @submit=${this.#onSubmit}>
         <button class="button quiet" data-testid="leave-stay">Stay</button>
         <button class="button" value="leave" data-testid="leave-confirm">Leave</button>
       </form>
@@ -49,9 +47,12 @@ export class LeaveQuestion extends LitElement {
     return this.renderRoot.querySelector('dialog')!
   }
 
-  /** Once it is closed: before, nothing behind it could take the focus. */
-  #onClose(): void {
-    if (this.#dialog.returnValue === 'leave') this.dispatchEvent(new CustomEvent('leave-room'))
+  /** Closed at once: nothing behind an open one can take the focus, and its own event waits for a frame of the page. */
+  #onSubmit(event: SubmitEvent): void {
+    event.preventDefault()
+    this.#dialog.close()
+    const button = event.submitter as HTMLButtonElement | null
+    if (button?.value === 'leave') this.dispatchEvent(new CustomEvent('leave-room'))
   }
 }
 
