@@ -14,7 +14,7 @@ const env = builtEnv(BUILT_FOLDER)
 /** They start programs and pages too, but one or two at a time, and mostly wait for them. */
 const SMALL_PROCESSES = [
   'test/cluster/{cli,start,invitation,bridge-restart,slow-peers}.test.ts',
-  'test/browser/{admission,chat-build,import,light,storage}.test.ts',
+  'test/browser/{admission,chat-build,chat-tabs,chat-use,import,light,storage}.test.ts',
 ]
 
 /** Puts other modules in the place of some, for which they have to be loaded anew. */
@@ -48,7 +48,7 @@ export default defineConfig({
           include: ['test/{unit,contract,integration,hostile}/**/*.test.ts', ...SMALL_PROCESSES],
           exclude: [REPLACES_MODULES],
           ...SHARING,
-          maxWorkers: 3, // some of them mostly wait
+          maxWorkers: 4, // many of them mostly wait
           sequence: { groupOrder: 2 },
         },
       },

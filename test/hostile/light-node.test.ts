@@ -309,7 +309,7 @@ describe('a holder among others that names forty nodes that are not there, close
         nodeId,
         seed,
         // those that are there are met in this time on a busy machine too
-        options: { ...LIMITS, questionMs: 2_500, lookUpTimeoutMs: 1_500, bucketPeers: 0 },
+        options: { ...LIMITS, questionMs: 2_500, lookUpTimeoutMs: 5_000, bucketPeers: 0 },
       })
       try {
         net.admitted.add(nodeId)

@@ -160,7 +160,7 @@ export const CONTROLS: Control[] = [
   },
   {
     mechanism: 'a crash begins a new numbering',
-    edits: [{ file: 'src/pubsub/sequence.ts', from: 'saved?.clean', to: 'saved !== undefined' }],
+    edits: [{ file: 'src/pubsub/sequence.ts', from: 'saved.clean && ', to: '' }],
     schedule: 'S1b',
     seed: 1,
     breaks: 'I14',
