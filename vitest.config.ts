@@ -20,6 +20,9 @@ const SMALL_PROCESSES = [
 /** Puts other modules in the place of some, for which they have to be loaded anew. */
 const REPLACES_MODULES = 'test/unit/browser/node.test.ts'
 
+/** Has many peers met within seconds, which takes longer beside others. */
+const WANTS_THE_MACHINE = 'test/hostile/light-node.test.ts'
+
 /**
  * Files that share their processes: to load libp2p and what is made of it for each takes longer than most tests. What one
  * of them had the whole process use is taken back after it.
@@ -46,7 +49,7 @@ export default defineConfig({
           env,
           name: PROJECTS.inOneProcess,
           include: ['test/{unit,contract,integration,hostile}/**/*.test.ts', ...SMALL_PROCESSES],
-          exclude: [REPLACES_MODULES],
+          exclude: [REPLACES_MODULES, WANTS_THE_MACHINE],
           ...SHARING,
           maxWorkers: 4, // many of them mostly wait
           sequence: { groupOrder: 2 },
@@ -58,7 +61,7 @@ export default defineConfig({
           env,
           // each of these starts many programs and pages of its own, which want the machine for themselves
           name: PROJECTS.processes,
-          include: ['test/{cluster,browser}/**/*.test.ts', REPLACES_MODULES],
+          include: ['test/{cluster,browser}/**/*.test.ts', REPLACES_MODULES, WANTS_THE_MACHINE],
           exclude: SMALL_PROCESSES,
           fileParallelism: false,
           sequence: { groupOrder: 1 },
