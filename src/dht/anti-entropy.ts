@@ -162,15 +162,16 @@ export class AntiEntropy {
     return failure
   }
 
-  /** Offers the own head to a peer and joins what it answers; afterwards both hold the same. */
-  async reconcile(record: HeldRecord, peer: NodeId): Promise<void> {
+  /** Offers the own head to a peer, which joins it within `offerMs`, and joins what it answers: then both hold the same. */
+  async reconcile(record: HeldRecord, peer: NodeId, offerMs = OFFER_TIMEOUT_MS): Promise<void> {
     if (record.head === undefined) return
     this.counters.offers += 1
     const request = { kind: record.kind.name, key: record.key, head: record.head, source: this.#selfKey }
     const { head } = await this.#rpc.request(peer, recordMethods.offer, request, {
-      timeoutMs: OFFER_TIMEOUT_MS,
+      timeoutMs: offerMs,
     })
-    if (await syncFrom(this.#store, this.#rpc, record, head, peer)) this.counters.repaired += 1
+    const joinMs = Math.min(offerMs, this.#store.options.maxSyncMs)
+    if (await syncFrom(this.#store, this.#rpc, record, head, peer, joinMs)) this.counters.repaired += 1
   }
 
   close(): Promise<void> {

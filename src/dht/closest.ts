@@ -20,6 +20,12 @@ export function choose(ranked: Ranked[], count: number, minDurable: number): Clo
   return sorted.filter((peer) => chosen.has(peer)).map(({ nodeId, durable }) => ({ nodeId, durable }))
 }
 
+/** In which order holders are turned to for a change: everybody prefers the same one, so that changes meet there. */
+export const byPreference = (holders: readonly ClosestPeer[]): ClosestPeer[] => [
+  ...holders.filter((peer) => peer.durable),
+  ...holders.filter((peer) => !peer.durable),
+]
+
 /** As `choose`, and those that are not preferred only fill the places that are left. */
 export function chooseFirst(
   ranked: Ranked[],

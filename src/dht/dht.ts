@@ -98,6 +98,11 @@ export class Dht {
     await this.#antiEntropy?.round()
   }
 
+  /** Has `peer` join this node's head, and joins what comes of it; each may take so long. */
+  async reconcile(record: HeldRecord, peer: NodeId, withinMs: number): Promise<void> {
+    await this.#antiEntropy?.reconcile(record, peer, withinMs)
+  }
+
   get antiEntropyCounters(): AntiEntropy['counters'] | undefined {
     return this.#antiEntropy?.counters
   }

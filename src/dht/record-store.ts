@@ -197,7 +197,9 @@ export class RecordStore {
       return await record.kind.join(record.key, own, other, record.read)
     } catch (error) {
       if (!(error instanceof StickyError) || error.code !== 'NOT_FOUND') throw error
-      return this.#adopt(record, other)
+      const change = await this.#adopt(record, other)
+      record.noteLoss()
+      return change
     }
   }
 

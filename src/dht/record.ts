@@ -49,6 +49,7 @@ export class HeldRecord {
   #queue: Promise<unknown> = Promise.resolve()
   #isStale = false
   #hasLostHead = false
+  #losses = 0
 
   constructor(kind: HeadKind, key: Uint8Array, ports: RecordPorts) {
     this.kind = kind
@@ -157,6 +158,15 @@ export class HeldRecord {
   /** Whether the disk could not give back what the record was at its last checkpoint, so that it began anew. */
   get hasLostHead(): boolean {
     return this.#hasLostHead
+  }
+
+  /** How often it was given up for another's since it was read, because a block of it was lost: it may hold less since. */
+  get losses(): number {
+    return this.#losses
+  }
+
+  noteLoss(): void {
+    this.#losses += 1
   }
 
   /** Undefined for an entry that the disk has corrupted. Throws when it may succeed later, e.g. NOT_FOUND. */

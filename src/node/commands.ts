@@ -98,7 +98,7 @@ export async function runNode(
     tellReady(node, directory, metrics, output)
     await untilAborted(signal)
     const counters = node.pubsub.counters()
-    const told = `stopped after ${counters.commits.commits} commits and ${counters.merges} merges`
+    const told = `stopped after ${counters.commits?.commits ?? 0} commits and ${counters.merges} merges`
     output.result({ event: 'stopped', counters }, told)
   } finally {
     watch.close()

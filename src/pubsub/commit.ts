@@ -1,13 +1,17 @@
 import {
   type Acknowledgement,
   asStickyError,
+  byPreference,
+  type ClosestPeer,
   type CommitOutcome,
   type CommitRequest,
   type Dht,
   delay,
   type HeldRecord,
+  type NodeId,
   type SignedByHolder,
   StickyError,
+  toHex,
 } from '../dht/index.ts'
 import { COORDINATOR, type PubSubOptions } from './options.ts'
 import type { Recovery } from './recovery.ts'
@@ -35,6 +39,8 @@ export class Committer {
   readonly #dht: Dht
   readonly #recovery: Recovery
   readonly #options: PubSubOptions
+  /** Topics that are being settled after a majority had it, with what is to be settled last. */
+  readonly #settling = new Map<string, Attempt>()
   readonly counters = { commits: 0, conflicts: 0, retries: 0, failed: 0 }
 
   constructor(dht: Dht, recovery: Recovery, options: PubSubOptions) {
@@ -81,11 +87,11 @@ export class Committer {
       if (result !== undefined) {
         this.counters.commits += 1
         this.#recovery.mergeSucceeded(topicKey)
-        void this.#settle(record, attempt.outcome)
+        void this.#settle(record, attempt)
         return result
       }
       const outcome = await attempt.outcome
-      const conflicted = await this.#mergeConflicts(record, outcome, deadlineMs)
+      const conflicted = await this.#mergeConflicts(record, attempt, deadlineMs, retry)
       if (conflicted) await this.#recovery.mergeFailed(topicKey)
       const waitMs =
         Math.min(this.#options.retryMs * 2 ** retry, this.#options.maxRetryMs) *
@@ -148,12 +154,7 @@ export class Committer {
     })
   }
 
-  #send(
-    record: HeldRecord,
-    set: Awaited<ReturnType<Dht['replicas']['set']>>,
-    sent: Sent,
-    local: Promise<void>,
-  ): Attempt {
+  #send(record: HeldRecord, set: ClosestPeer[], sent: Sent, local: Promise<void>): Attempt {
     const quorum = Promise.withResolvers<CommitResult | undefined>()
     const request = { kind: record.kind.name, key: record.key, ...sent }
     const outcome = this.#dht.replicas.commit(set, request, local, (ack) =>
@@ -167,34 +168,68 @@ export class Committer {
       () => true,
       () => false,
     )
-    return { quorum: quorum.promise, outcome, isHere }
+    return { set, quorum: quorum.promise, outcome, isHere }
   }
 
-  /** Joins what diverged replicas answered. True when there was a real conflict: heads that verified. */
-  async #mergeConflicts(record: HeldRecord, outcome: CommitOutcome, deadlineMs: number): Promise<boolean> {
+  /**
+   * Brings together what has diverged. True when there was a real conflict: heads that verified. Two that merge and send
+   * their merges to all would go on taking each other's majority away: so whom everybody prefers merges, and the other one
+   * takes over what comes of it. It merges itself where that was nothing new, and every second time, as the preferred one
+   * may not be honest.
+   */
+  async #mergeConflicts(
+    record: HeldRecord,
+    { set, outcome: pending }: Attempt,
+    deadlineMs: number,
+    retry = 0,
+  ): Promise<boolean> {
+    const { conflicts, failures } = await pending
+    if (conflicts.length === 0) return false
+    this.counters.conflicts += conflicts.length
+    const { maxSyncMs, requestTimeoutMs } = this.#dht.options
+    const withinMs = () => Math.min(deadlineMs - this.#dht.runtime.monotonicNow(), maxSyncMs)
     let verified = false
-    for (const { peer, head } of outcome.conflicts) {
-      this.counters.conflicts += 1
-      const withinMs = Math.min(deadlineMs - this.#dht.runtime.monotonicNow(), this.#dht.options.maxSyncMs)
+    const bring = async (peer: NodeId, work: () => Promise<unknown>) => {
       try {
-        await this.#dht.pull(record.kind.name, record.key, head, peer, withinMs)
+        await work()
         verified = true
       } catch (error) {
         if (asStickyError(error, 'UNREACHABLE').action === 'penalise') this.#dht.replicas.markDown(peer)
         else verified = true
       }
     }
+    const isSilent = (peer: NodeId) => failures.some((failure) => failure.peer === peer)
+    const preferred = byPreference(set).find(({ nodeId }) => !isSilent(nodeId))?.nodeId
+    if (preferred !== undefined && preferred !== this.#dht.self && retry % 2 === 0) {
+      const before = record.head
+      const mergeMs = Math.min(withinMs(), 2 * requestTimeoutMs)
+      await bring(preferred, () => this.#dht.reconcile(record, preferred, mergeMs))
+      if (record.head !== before) return verified
+    }
+    for (const { peer, head } of conflicts)
+      await bring(peer, () => this.#dht.pull(record.kind.name, record.key, head, peer, withinMs()))
     return verified
   }
 
-  /** After a quorum: merge what diverged elsewhere and send the merge once; anti-entropy sees to the rest. */
-  async #settle(record: HeldRecord, pending: Promise<CommitOutcome>): Promise<void> {
+  /**
+   * After a quorum: merge what diverged elsewhere and send the merge once; anti-entropy sees to the rest. Once at a time:
+   * who has diverged says so to each commit, and the last one tells.
+   */
+  async #settle(record: HeldRecord, attempt: Attempt): Promise<void> {
+    const name = toHex(record.key)
     try {
-      const outcome = await pending
-      if (outcome.conflicts.length === 0) return
-      await this.#mergeConflicts(record, outcome, Number.POSITIVE_INFINITY)
-      await (await this.#replicate(record)).outcome
+      if ((await attempt.outcome).conflicts.length === 0) return
+      const isUnderWay = this.#settling.has(name)
+      this.#settling.set(name, attempt)
+      if (isUnderWay) return
+      for (let settled: Attempt | undefined; settled !== this.#settling.get(name); ) {
+        settled = this.#settling.get(name) as Attempt
+        await this.#mergeConflicts(record, settled, Number.POSITIVE_INFINITY)
+        await (await this.#replicate(record)).outcome
+      }
+      this.#settling.delete(name)
     } catch {
+      this.#settling.delete(name)
       this.counters.failed += 1 // the quorum stands; the next anti-entropy round tries again
     }
   }
@@ -203,6 +238,7 @@ export class Committer {
 type Sent = Pick<CommitRequest, 'head' | 'step'>
 
 interface Attempt {
+  set: ClosestPeer[]
   /** Resolves at a majority, or undefined when all have answered without one. */
   quorum: Promise<CommitResult | undefined>
   outcome: Promise<CommitOutcome>

@@ -94,7 +94,7 @@ export interface Diagnostics {
   /** What only a node does that stores for others; absent where it does not. */
   replica?: {
     initiator: NonNullable<Counters['initiator']> & { pending: number }
-    commits: Counters['commits']
+    commits: NonNullable<Counters['commits']>
     antiEntropy: NonNullable<Counters['antiEntropy']>
     delivery: NonNullable<Counters['delivery']> & {
       pending: number
@@ -186,7 +186,7 @@ const subscriptionReading = (subscription: TopicSubscription): SubscriptionReadi
 
 function replicaOf({ counters, waiting }: DiagnosticsParts): Pick<Diagnostics, 'replica'> {
   const { initiator, commits, antiEntropy, delivery, presence } = counters
-  if (!initiator || !antiEntropy || !delivery || !presence || !waiting) return {}
+  if (!initiator || !commits || !antiEntropy || !delivery || !presence || !waiting) return {}
   return {
     replica: {
       initiator: { ...initiator, pending: counters.openMessages },

@@ -1,5 +1,5 @@
 import type { Dht } from '../dht/index.ts'
-import type { Committer } from './commit.ts'
+import { Committer } from './commit.ts'
 import { DeliveredAnswers } from './delivered.ts'
 import { Delivery } from './delivery.ts'
 import type { VerifiedMessages } from './delta.ts'
@@ -14,24 +14,31 @@ import { Witness } from './witness.ts'
 
 export interface HoldingInit {
   dht: Dht
-  committer: Committer
   recovery: Recovery
   options: PubSubOptions
   verified: VerifiedMessages
 }
 
 export interface Holding {
+  committer: Committer
   initiator: Initiator
   witness: Witness
   delivery: Delivery
   presenceHolder: PresenceHolder
 }
 
-export function hold({ dht, committer, recovery, options, verified }: HoldingInit): Holding {
+export function hold({ dht, recovery, options, verified }: HoldingInit): Holding {
+  const committer = new Committer(dht, recovery, options)
   const storedIds = new StoredIds()
   const initiator = new Initiator(dht, committer, recovery, options, verified, storedIds)
   const witness = new Witness(dht, options, storedIds)
   const delivery = new Delivery(dht, options)
   new DeliveredAnswers(dht, delivery, storedIds)
-  return { initiator, witness, delivery, presenceHolder: new PresenceHolder(dht, delivery, options) }
+  return {
+    committer,
+    initiator,
+    witness,
+    delivery,
+    presenceHolder: new PresenceHolder(dht, delivery, options),
+  }
 }

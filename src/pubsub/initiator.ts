@@ -33,6 +33,7 @@ interface Waiter {
   payloads: Uint8Array[]
   statements: VerifiedStatement[]
   bytes: number
+  queuedAtMs: number
   /** Of one message: it is committed alone, and only where nothing was added after this version. */
   expect: number | undefined
   resolve(result: CommitResult): void
@@ -159,6 +160,7 @@ export class Initiator {
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         ...{ messages, payloads, statements, bytes, expect },
+        queuedAtMs: this.#dht.runtime.monotonicNow(),
         resolve: (result) => {
           this.#open.delete(waiter)
           this.counters.stored += messages.length
@@ -178,9 +180,22 @@ export class Initiator {
 
   async #run(name: string, topicKey: Uint8Array, queue: TopicQueue): Promise<void> {
     queue.running = true
-    while (queue.waiting.length > 0) await this.#commitGroup(topicKey, takeGroup(queue.waiting))
+    for (;;) {
+      this.#refuseLate(queue)
+      if (queue.waiting.length === 0) break
+      await this.#commitGroup(topicKey, takeGroup(queue.waiting))
+    }
     queue.running = false
     this.#topics.delete(name)
+  }
+
+  /** Who has waited for so long would hear nothing in time, and turn to another replica, which would be in the way of this one. */
+  #refuseLate({ waiting }: TopicQueue): void {
+    const oldestMs = this.#dht.runtime.monotonicNow() - this.#options.maxQueuedMs
+    const late = (waiter: Waiter) => waiter.queuedAtMs < oldestMs && waiter.statements.length === 0
+    for (const waiter of waiting.filter(late))
+      waiter.reject(new StickyError('BUSY', 'More is published into this topic than this node can store.'))
+    waiting.splice(0, waiting.length, ...waiting.filter((waiter) => !late(waiter)))
   }
 
   async #commitGroup(topicKey: Uint8Array, group: Waiter[]): Promise<void> {

@@ -121,6 +121,10 @@ export interface PubSubOptions {
   publishDeadlineMs: number
   /** One attempt at one initiator, commit included. */
   publishAttemptMs: number
+  /** What waits so long for its commit is sent back as BUSY: less than the attempt, so that its publisher hears of it. */
+  maxQueuedMs: number
+  /** So often in a row a publisher comes back to a replica that is busy before it turns to another one. */
+  maxBusyReturns: number
   /** How long a publisher waits, after an initiator's answer, for other replicas to say that they have it too. */
   confirmMs: number
   /** What is published to a topic in this time is one question to a replica that no publish waited for. */
@@ -224,9 +228,11 @@ export interface PubSubOptions {
 export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   publishDeadlineMs: 12_000,
   publishAttemptMs: 6_000,
+  maxQueuedMs: 3_000,
+  maxBusyReturns: 4,
   confirmMs: 600,
   gatherMs: 1_000,
-  offerAfterMs: 3_000,
+  offerAfterMs: 10_000,
   silentMs: 5_000,
   maxWaitingConfirmsPerPeer: 64,
   commitDeadlineMs: 10_000,

@@ -1,6 +1,7 @@
 import {
   type Acknowledgement,
   asStickyError,
+  byPreference,
   type Dht,
   type Identity,
   type NodeId,
@@ -214,6 +215,7 @@ export class Publisher {
   /** One batch, until every message of it is settled. */
   async #send(topicKey: Uint8Array, batch: Outgoing[]): Promise<void> {
     const tried = new Set<NodeId>()
+    let busyReturns = 0
     for (let attempt = 0; ; attempt++) {
       if (batch.every(({ wait }) => wait.settled)) return
       const initiator = await this.#nextInitiator(topicKey, tried)
@@ -227,6 +229,9 @@ export class Publisher {
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
         if (initiator !== undefined) this.#noteFailure(initiator, failure)
+        const comesBack = failure.code === 'BUSY' && busyReturns < this.#options.maxBusyReturns
+        busyReturns = comesBack ? busyReturns + 1 : 0
+        if (comesBack && initiator !== undefined) tried.delete(initiator) // another one would only be in its way
         if (failure.retryable || initiator === undefined) await this.#backOff(attempt, open)
         else await this.#refuse(topicKey, initiator, open, () => failure)
       }
@@ -310,7 +315,7 @@ export class Publisher {
    */
   async #nextInitiator(topicKey: Uint8Array, tried: Set<NodeId>): Promise<NodeId | undefined> {
     const set = await this.#dht.replicas.set(topicKey).catch(() => [])
-    const durableFirst = [...set.filter((peer) => peer.durable), ...set.filter((peer) => !peer.durable)]
+    const durableFirst = byPreference(set)
     const ranked = this.#avoided.last(durableFirst, ({ nodeId }) => nodeId)
     const next = ranked.find((peer) => !tried.has(peer.nodeId)) ?? ranked[0]
     if (next !== undefined && tried.has(next.nodeId)) tried.clear()

@@ -33,7 +33,6 @@ import type {
   Subscription,
 } from './api.ts'
 import { loadMessages } from './collection.ts'
-import { Committer } from './commit.ts'
 import { askDelivered } from './delivered.ts'
 import { VerifiedMessages } from './delta.ts'
 import { type Diagnostics, readDiagnostics } from './diagnostics.ts'
@@ -86,7 +85,6 @@ export class ClientPubSub implements PubSub {
   /** Where this node stores. */
   readonly #holding: Holding | undefined
   readonly #presence: PresenceClient
-  readonly #committer: Committer
   readonly #verified: VerifiedMessages
   readonly #history: HistoryReader
   readonly #subscriptions: OpenSubscriptions
@@ -111,13 +109,11 @@ export class ClientPubSub implements PubSub {
     this.#sequences = new Sequences(this.#storage, identity.publicKey, runtime, this.#options)
     this.#positions = new PositionsKept(this.#storage, runtime)
     this.#recovery = new Recovery(this.dht, this.#options)
-    this.#committer = new Committer(this.dht, this.#recovery, this.#options)
     this.#publisher = new Publisher(this.dht, identity, this.#sequences, this.#options)
     if (init.network.stores) {
       if (startHolding === undefined) throw new Error('What stores for others needs a StickyPubSub.')
       this.#holding = startHolding({
         dht: this.dht,
-        committer: this.#committer,
         recovery: this.#recovery,
         options: this.#options,
         verified: this.#verified,
@@ -277,7 +273,7 @@ export class ClientPubSub implements PubSub {
     return {
       rpc: this.dht.rpc.counters,
       publisher: this.#publisher.counters,
-      commits: this.#committer.counters,
+      commits: this.#holding?.committer.counters,
       initiator: this.#holding?.initiator.counters,
       delivery: this.#holding?.delivery.counters,
       presence: this.#holding?.presenceHolder.counters,

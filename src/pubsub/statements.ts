@@ -1,6 +1,7 @@
 import type { BlockReader, ClosestPeer } from '../dht/index.ts'
 import {
   asStickyError,
+  byPreference,
   compareBytes,
   type Dht,
   equalBytes,
@@ -51,7 +52,7 @@ export class Statements {
   async send(topicKey: Uint8Array, statement: VerifiedStatement): Promise<number> {
     const { replicas, rpc } = this.#dht
     const set = await replicas.set(topicKey)
-    const ranked = [...set.filter((peer) => peer.durable), ...set.filter((peer) => !peer.durable)]
+    const ranked = byPreference(set)
     let version: number | undefined
     let last = new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
     for (const { nodeId } of ranked) {

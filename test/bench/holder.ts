@@ -33,7 +33,12 @@ serve(
     traffic,
     counters: () => {
       const { commits, merges, rpc: frames } = node.pubsub.counters()
-      return { commits: commits.commits, conflicts: commits.conflicts, merges, frameBytes: frames.bytesSent }
+      return {
+        commits: commits?.commits ?? 0,
+        conflicts: commits?.conflicts ?? 0,
+        merges,
+        frameBytes: frames.bytesSent,
+      }
     },
   },
   () => node.close(),
