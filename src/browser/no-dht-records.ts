@@ -1,12 +1,13 @@
 /**
- * Stands in for the parts of kad-dht that keep and look for values and providers: nodes use it to find peers, and answer
- * nothing else (src/dht/libp2p-services.ts).
+ * Stands in for the parts of kad-dht that keep and look for values and providers, and for that of libp2p which asks for
+ * them: nodes use the DHT to find peers, and answer nothing else (src/dht/libp2p-services.ts).
  */
 
 class Unused {}
 
 export {
   Unused as AddProviderHandler,
+  Unused as CompoundContentRouting,
   Unused as ContentFetching,
   Unused as ContentRouting,
   Unused as GetProvidersHandler,

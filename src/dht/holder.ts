@@ -1,7 +1,7 @@
 import { equalBytes, sha256 } from './codec.ts'
 import { StickyError } from './errors.ts'
 import { type NodeId, nodeIdOf } from './identity.ts'
-import type { HeldRecord } from './record.ts'
+import { type HeldRecord, headName } from './record.ts'
 import type { RecordStore } from './record-store.ts'
 import type { Rpc } from './rpc.ts'
 import { syncFrom } from './sync.ts'
@@ -12,6 +12,7 @@ import { MAX_REPLY_BLOCK_BYTES, recordMethods } from './wire.ts'
  * merely behind, and answers `conflict` with its own head when the two have diverged. It never lets go of what it knows.
  */
 export function serveRecords(store: RecordStore, rpc: Rpc): void {
+  const catchUp = catchUps(store, rpc)
   rpc.handle(recordMethods.append, async (_from, { kind, key, base, id, delta }) => {
     if (delta.byteLength > store.headKind(kind).maxDeltaBytes)
       throw new StickyError('TOO_LARGE', 'A delta above its limit.')
@@ -29,10 +30,10 @@ export function serveRecords(store: RecordStore, rpc: Rpc): void {
     if (head.byteLength > headKind.maxBytes) throw new StickyError('TOO_LARGE', 'A head above its limit.')
     await headKind.verify(key, head)
     const record = await store.record(kind, key)
+    if (record.hasHad(await sha256(head))) return stored(record)
     if (record.head !== undefined && headKind.compare(record.head, head) === 'diverged')
       return conflict(record)
-    if (record.head === undefined || !equalBytes(record.head, head))
-      await syncFrom(store, rpc, record, head, from)
+    await catchUp(record, head, from)
     return record.head !== undefined && contains(record, head) ? stored(record) : conflict(record)
   })
 
@@ -71,6 +72,38 @@ export function serveRecords(store: RecordStore, rpc: Rpc): void {
   })
 }
 
+interface CatchUp {
+  current: Promise<unknown>
+  /** After it, to `head`. */
+  next?: Promise<unknown>
+  head: Uint8Array
+}
+
+/**
+ * Who is behind a holder that commits one head after the other is sent each of them, and would fetch and join each. So it
+ * fetches from one holder once at a time, and then the newest: that contains the others.
+ */
+function catchUps(store: RecordStore, rpc: Rpc) {
+  const running = new Map<string, CatchUp>()
+  const begin = (name: string, record: HeldRecord, head: Uint8Array, source: NodeId): Promise<unknown> => {
+    const one: CatchUp = { current: syncFrom(store, rpc, record, head, source), head }
+    running.set(name, one)
+    const ended = () => one.next === undefined && running.delete(name)
+    one.current.then(ended, ended)
+    return one.current
+  }
+  /** Resolves once the head, or one that came from there after it, is joined. */
+  return (record: HeldRecord, head: Uint8Array, source: NodeId): Promise<unknown> => {
+    const name = `${headName(record.kind.name, record.key)} ${source}`
+    const one = running.get(name)
+    if (one === undefined) return begin(name, record, head, source)
+    one.head = head
+    const next = () => begin(name, record, one.head, source)
+    one.next ??= one.current.then(next, next)
+    return one.next
+  }
+}
+
 const sourceOf = (publicKey: Uint8Array): NodeId => nodeIdOf(publicKey)
 const stored = (record: HeldRecord) => ({ outcome: 'stored' as const, head: record.head as Uint8Array })
 const conflict = (record: HeldRecord) => ({ outcome: 'conflict' as const, head: record.head as Uint8Array })
@@ -90,7 +123,7 @@ async function fastForward(
   delta: Uint8Array,
 ): Promise<'applied' | 'stored' | 'other'> {
   const { headId } = record
-  if (headId !== undefined && equalBytes(headId, id)) return 'stored' // asked twice
+  if (record.hasHad(id)) return 'stored' // asked twice, or late
   const isBase = base === null ? headId === undefined : headId !== undefined && equalBytes(headId, base)
   if (!isBase) return 'other'
   const change = await store.apply(record, delta)

@@ -337,35 +337,26 @@ export class RecordStore {
 
   /** Records on this node's disk, as they were some seconds ago: it goes through their names, for a hundredth of the time at most. */
   heldCount(): Promise<number> {
-    const now = this.runtime.monotonicNow()
-    if (this.#held === undefined || now > this.#held.againAtMs) this.#held = this.#countAgain(now)
-    return this.#held.count
-  }
-
-  #countAgain(startedAtMs: number): { againAtMs: number; count: Promise<number> } {
-    const held = { againAtMs: startedAtMs + COUNT_AGAIN_MS, count: this.#countHeld() }
-    held.count.then(
-      () => {
-        const tookMs = this.runtime.monotonicNow() - startedAtMs
-        held.againAtMs = startedAtMs + Math.max(COUNT_AGAIN_MS, 100 * tookMs)
-      },
-      () => undefined,
-    )
-    return held
+    if (this.runtime.monotonicNow() > this.#countAgainAtMs) this.#held = this.#countHeld()
+    return this.#held
   }
 
   async #countHeld(): Promise<number> {
-    let count = 0
+    const startedAtMs = this.runtime.monotonicNow()
+    this.#countAgainAtMs = Number.POSITIVE_INFINITY
+    let againMs = 0 // after an error
     try {
+      let count = 0
       for await (const _name of this.storage.keys('head/')) count += 1
-    } catch (error) {
-      this.#held = undefined
-      throw error
+      againMs = Math.max(COUNT_AGAIN_MS, 100 * (this.runtime.monotonicNow() - startedAtMs))
+      return count
+    } finally {
+      this.#countAgainAtMs = startedAtMs + againMs
     }
-    return count
   }
 
-  #held: { againAtMs: number; count: Promise<number> } | undefined
+  #held: Promise<number> = Promise.resolve(0)
+  #countAgainAtMs = Number.NEGATIVE_INFINITY
 
   /** Folds what is in memory into checkpoints, so that the next start replays nothing. */
   async close(): Promise<void> {

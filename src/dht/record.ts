@@ -50,6 +50,9 @@ export class HeldRecord {
   #isStale = false
   #hasLostHead = false
   #losses = 0
+  /** Ids of its last heads, in hex, the oldest first: how manieth each was. Whatever they have the head has. */
+  readonly #past = new Map<string, number>()
+  #headCount = 0
 
   constructor(kind: HeadKind, key: Uint8Array, ports: RecordPorts) {
     this.kind = kind
@@ -122,6 +125,7 @@ export class HeldRecord {
       if (!hasHead || !(error instanceof StickyError) || error.code !== 'NOT_FOUND') throw error
       this.#hasLostHead = true
       this.#head = this.#headId = undefined
+      this.#past.clear()
       this.#unsaved.clear()
       this.#superseded = []
       await this.#replayLog()
@@ -167,6 +171,13 @@ export class HeldRecord {
 
   noteLoss(): void {
     this.#losses += 1
+    this.#past.clear()
+  }
+
+  /** Whether it has or had the head of this id, lately, and `earlier` not after it. */
+  hasHad(id: Uint8Array, earlier = id): boolean {
+    const earliest = this.#past.get(toHex(earlier)) ?? Number.POSITIVE_INFINITY
+    return (this.#past.get(toHex(id)) ?? -1) >= earliest
   }
 
   /** Undefined for an entry that the disk has corrupted. Throws when it may succeed later, e.g. NOT_FOUND. */
@@ -253,6 +264,10 @@ export class HeldRecord {
   async #setHead(head: Uint8Array): Promise<void> {
     this.#headId = await sha256(head)
     this.#head = head
+    const name = toHex(this.#headId)
+    this.#past.delete(name)
+    this.#past.set(name, this.#headCount++)
+    if (this.#past.size > MAX_PAST) this.#past.delete(this.#past.keys().next().value as string)
   }
 
   async #install(change: Change): Promise<void> {
@@ -297,6 +312,9 @@ function present(ref: BlockRef, bytes: Uint8Array | undefined): Uint8Array {
   if (bytes !== undefined) return bytes
   throw new StickyError('NOT_FOUND', `Block ${ref.kind} ${toHex(ref.id).slice(0, 16)} is missing.`)
 }
+
+/** Of one record. A request that is late by more commits is compared by what the heads say of themselves. */
+const MAX_PAST = 128
 
 interface Unsaved {
   block: Block

@@ -27,6 +27,8 @@ export interface CommitRequest {
   head: Uint8Array
   /** How it came out of the head before; who has that one needs no more. */
   step?: { base: Uint8Array | undefined; delta: Uint8Array } | undefined
+  /** Whether this node has made the other head, of this id, after this one: who has that has this. */
+  isLater(headId: Uint8Array, than: Uint8Array): boolean
 }
 
 export interface Acknowledgement {
@@ -233,7 +235,8 @@ export class Replicas {
           if (answer.outcome === 'stored') return acknowledge(peer, answer.signed)
         }
         const answer = await this.#rpc.request(peer.nodeId, recordMethods.commit, { kind, key, head })
-        if (answer.outcome === 'stored') acknowledge(peer)
+        const hasIt = answer.outcome === 'stored' || request.isLater(await sha256(answer.head), await id)
+        if (hasIt) acknowledge(peer)
         else outcome.conflicts.push({ peer: peer.nodeId, head: answer.head })
       } catch (error) {
         const failure = asStickyError(error, 'STORAGE_FAILED')

@@ -156,7 +156,8 @@ export class Committer {
 
   #send(record: HeldRecord, set: ClosestPeer[], sent: Sent, local: Promise<void>): Attempt {
     const quorum = Promise.withResolvers<CommitResult | undefined>()
-    const request = { kind: record.kind.name, key: record.key, ...sent }
+    const isLater = (head: Uint8Array, than: Uint8Array) => record.hasHad(head, than)
+    const request = { kind: record.kind.name, key: record.key, isLater, ...sent }
     const outcome = this.#dht.replicas.commit(set, request, local, (ack) =>
       quorum.resolve({ ...ack, head: sent.head, delta: sent.step?.delta }),
     )

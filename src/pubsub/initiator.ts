@@ -152,7 +152,7 @@ export class Initiator {
     const queue = this.#topics.get(name) ?? { waiting: [], running: false }
     if (queue.waiting.length >= this.#options.maxQueuedPerTopic) {
       countCode(this.counters.refusals, 'BUSY', messages.length)
-      throw new StickyError('BUSY', 'This topic has more waiting than this node takes.')
+      throw tooMuch()
     }
     const all = [...messages.map((m) => m.envelope), ...payloads, ...statements.map((s) => s.envelope)]
     const bytes = all.reduce((sum, part) => sum + part.byteLength + 8, 0)
@@ -192,10 +192,11 @@ export class Initiator {
   /** Who has waited for so long would hear nothing in time, and turn to another replica, which would be in the way of this one. */
   #refuseLate({ waiting }: TopicQueue): void {
     const oldestMs = this.#dht.runtime.monotonicNow() - this.#options.maxQueuedMs
-    const late = (waiter: Waiter) => waiter.queuedAtMs < oldestMs && waiter.statements.length === 0
-    for (const waiter of waiting.filter(late))
-      waiter.reject(new StickyError('BUSY', 'More is published into this topic than this node can store.'))
-    waiting.splice(0, waiting.length, ...waiting.filter((waiter) => !late(waiter)))
+    for (const waiter of waiting.splice(0)) {
+      const isLate = waiter.queuedAtMs < oldestMs && waiter.statements.length === 0
+      if (!isLate) waiting.push(waiter)
+      else waiter.reject(tooMuch())
+    }
   }
 
   async #commitGroup(topicKey: Uint8Array, group: Waiter[]): Promise<void> {
@@ -256,6 +257,8 @@ export class Initiator {
     return this.#topics.size
   }
 }
+
+const tooMuch = () => new StickyError('BUSY', 'This topic has more waiting than this node takes.')
 
 /** The answer to who expects a version: the refusals that it has to tell apart. Throws the others. */
 function toRefusal(error: unknown) {

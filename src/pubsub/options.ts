@@ -232,7 +232,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxBusyReturns: 4,
   confirmMs: 600,
   gatherMs: 1_000,
-  offerAfterMs: 10_000,
+  offerAfterMs: 3_000,
   silentMs: 5_000,
   maxWaitingConfirmsPerPeer: 64,
   commitDeadlineMs: 10_000,

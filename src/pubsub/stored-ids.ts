@@ -1,6 +1,6 @@
 import { equalBytes, type HeldRecord, toHex } from '../dht/index.ts'
-import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
-import { type Coordinator, decodeCoordinator } from './coordinator.ts'
+import { entriesAfter, entriesBackward, loadMessages } from './collection.ts'
+import { decodeCoordinator } from './coordinator.ts'
 import type { VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 
@@ -17,7 +17,6 @@ interface Known {
   losses: number
   headId: Uint8Array
   version: number
-  messages: Uint8Array | null
   /** With the version that added each when it was read: a merge may have raised it since. The oldest first. */
   ids: Map<string, number>
 }
@@ -71,7 +70,7 @@ const MAX_IDS_OF_TOPIC = 32_768
 /** Of all topics together, those longest unused going first. */
 const MAX_IDS = 65_536
 
-/** From what was known on, since whatever a topic adds is above it; where nothing was, the last ones. */
+/** From what was known on, since whatever a topic adds is above it; where nothing was, or a forged number has gone, the last ones. */
 async function readOn(
   record: HeldRecord,
   head: Uint8Array,
@@ -79,28 +78,18 @@ async function readOn(
   known: Known | undefined,
 ): Promise<Known> {
   const { read, losses } = record
-  const coordinator = decodeCoordinator(head)
-  const { version, messages } = coordinator
+  const { version, messages } = decodeCoordinator(head)
   const ids = known?.ids ?? new Map<string, number>()
-  const current = { record, losses, headId, version, messages, ids }
-  if (messages === null) return current
-  const collection = await loadMessages(messages, read)
-  if (known !== undefined)
-    for await (const entry of entriesAfter(collection, known.version, read)) add(ids, entry)
-  // where a merge has ignored a number, what it added may be below that
-  if (known === undefined || !isAncestor(known.messages, coordinator))
-    for (const entry of await entriesBackward(collection, undefined, LIMITS.maxDuplicateScan, read))
-      add(ids, entry)
-  return current
+  if (messages !== null) {
+    const collection = await loadMessages(messages, read)
+    const added =
+      known === undefined || version < known.version
+        ? await entriesBackward(collection, undefined, LIMITS.maxDuplicateScan, read)
+        : entriesAfter(collection, known.version, read)
+    for await (const { id, addedInVersion } of added) {
+      ids.set(toHex(id), addedInVersion)
+      if (ids.size > MAX_IDS_OF_TOPIC) ids.delete(ids.keys().next().value as string)
+    }
+  }
+  return { record, losses, headId, version, ids }
 }
-
-function add(ids: Map<string, number>, { id, addedInVersion }: Entry): void {
-  ids.set(toHex(id), addedInVersion)
-  if (ids.size > MAX_IDS_OF_TOPIC) ids.delete(ids.keys().next().value as string)
-}
-
-const isAncestor = (
-  messages: Uint8Array | null,
-  { messages: current, messageHistory }: Coordinator,
-): boolean =>
-  messages !== null && [current, ...messageHistory].some((id) => id !== null && equalBytes(id, messages))

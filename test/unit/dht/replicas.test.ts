@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { sha256 } from '../../../src/dht/codec.ts'
+import { equalBytes, sha256 } from '../../../src/dht/codec.ts'
 import { StickyError } from '../../../src/dht/errors.ts'
 import type { ClosestPeer } from '../../../src/dht/network.ts'
 import { DEFAULT_DHT_OPTIONS, type DhtOptions } from '../../../src/dht/options.ts'
@@ -14,7 +14,10 @@ import { until } from '../../support/memory-nodes.ts'
 import { codeOf, type HeldPeer, heldHolder, RpcNet, type RpcPeer } from '../../support/rpc-net.ts'
 
 const KEY = new Uint8Array(32).fill(1)
-const request = { kind: 'any', key: KEY, head: Uint8Array.of(1) }
+const LATER = Uint8Array.of(8)
+const laterId = await sha256(LATER)
+const isLater = (id: Uint8Array) => equalBytes(id, laterId)
+const request = { kind: 'any', key: KEY, head: Uint8Array.of(1), isLater }
 const { requestTimeoutMs, downMs, maxDownMs, replicaSetTtlMs, stragglerMs } = DEFAULT_DHT_OPTIONS
 
 let net: RpcNet
@@ -153,6 +156,16 @@ describe('a commit', () => {
     tabs[1]?.answer()
     await until(() => among.quorums.length === 1)
     expect(among.quorums).toEqual([{ replicas: 2, durableReplicas: 0, signed: [] }])
+  })
+
+  it('counts who has gone on to what this node made of it since, and is no conflict', async () => {
+    const others = await holders(true, true)
+    const running = commit([selfPeer(), ...others])
+    others[0]?.answer({ outcome: 'conflict', head: LATER })
+    others[1]?.answer({ outcome: 'conflict', head: Uint8Array.of(9) })
+    await running.done
+    expect(running.quorums).toEqual([{ replicas: 2, durableReplicas: 2, signed: [] }])
+    expect(running.outcome?.conflicts).toEqual([{ peer: others[1]?.nodeId, head: Uint8Array.of(9) }])
   })
 
   it('counts neither conflicts nor failures, and tells of both', async () => {
