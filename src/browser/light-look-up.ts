@@ -3,7 +3,7 @@ import { BUCKET_PEERS, compareBytes, distanceBetween, type Found, type NodeId } 
 /**
  * Kademlia's look-up: those who are close to a key are asked who is closer, until the closest have been asked. Decides
  * whom to ask next and when to stop; how a peer is asked comes from the caller. Every answer may be a lie, so what one
- * look-up asks and keeps is bounded.
+ * look-up asks and keeps is bounded, and so is whom it asks on the word of one peer.
  */
 
 export interface QuestionOptions {
@@ -42,23 +42,33 @@ interface Candidate {
   distance: Uint8Array
   /** Who has not answered may be named again, and is not asked again. */
   state: 'named' | 'asked' | 'silent'
+  by: Credit
 }
+
+/** How many are asked still on the word of one peer alone: a liar names many, closer than all that are there. */
+interface Credit {
+  left: number
+}
+
+/** Of those that a seed has named, or several have. */
+const UNBOUNDED: Credit = { left: Number.POSITIVE_INFINITY }
 
 /** Who was named, but for those who do not answer. Nobody where no seed answers. */
 export async function lookUp(init: LookUpInit): Promise<Found<NodeId>> {
   const { seeds, ask, signal, options } = init
   const found = new Map<NodeId, Candidate>()
-  const take = async (peers: NodeId[]) => {
+  const take = async (peers: NodeId[], by = UNBOUNDED) => {
     for (const nodeId of peers) {
-      if (found.has(nodeId)) continue
       const distance = distanceBetween(await init.placeOf(nodeId), init.target)
-      found.set(nodeId, { nodeId, distance, state: 'named' })
+      const known = found.get(nodeId)
+      if (known === undefined) found.set(nodeId, { nodeId, distance, state: 'named', by })
+      else if (known.by !== by) known.by = UNBOUNDED
     }
   }
   const question = async (peer: Candidate) => {
     peer.state = 'asked'
     try {
-      await take(await ask(peer.nodeId))
+      await take(await ask(peer.nodeId), { left: options.questionsAtOnce })
     } catch {
       if (!signal.aborted) peer.state = 'silent'
     }
@@ -75,22 +85,26 @@ export async function lookUp(init: LookUpInit): Promise<Found<NodeId>> {
   }
   let isOver = false
   for (let questions = 0; questions < options.maxQuestions && !signal.aborted && !isOver; ) {
-    const next = closest(found, options.closestAsked)
+    const next = closest(found)
+      .filter(({ state, by }) => state === 'asked' || by.left > 0)
+      .slice(0, options.closestAsked)
       .filter(({ state }) => state === 'named')
       .slice(0, Math.min(options.questionsAtOnce, options.maxQuestions - questions))
+      .filter(({ by }) => by.left-- > 0)
     isOver = next.length === 0
     questions += next.length
     await Promise.all(next.map(question))
   }
-  const peers = closest(found, MAX_RESULTS).map(({ nodeId }) => nodeId)
+  const peers = closest(found)
+    .slice(0, MAX_RESULTS)
+    .map(({ nodeId }) => nodeId)
   return { peers, extent: isOver && !signal.aborted ? 'closest' : 'some' }
 }
 
 /** Four times what is asked for: some of them may be no holders. */
 const MAX_RESULTS = 64
 
-const closest = (found: Map<NodeId, Candidate>, count: number): Candidate[] =>
+const closest = (found: Map<NodeId, Candidate>): Candidate[] =>
   [...found.values()]
     .filter(({ state }) => state !== 'silent')
     .sort((a, b) => compareBytes(a.distance, b.distance))
-    .slice(0, count)

@@ -3,7 +3,6 @@ import {
   type ClosestOptions,
   type ClosestPeer,
   choose,
-  chooseFirst,
   DEFAULT_LOOK_UP_OPTIONS,
   distanceBetween,
   type Finder,
@@ -222,20 +221,27 @@ export class LightNetwork implements PeerNetwork {
     }
   }
 
-  /** The closest that are there. Each round meets twice as many: one liar names twenty that are not. */
+  /**
+   * The closest that are there. Each round meets twice as many, and nobody twice while others are there: one liar names
+   * twenty that are not, and may have each of them say nothing. Once one that is merely slow answers, that is news.
+   */
   async #met(
     named: Named,
     target: Uint8Array,
     { count, minDurable, signal }: ClosestOptions,
   ): Promise<ClosestPeer[]> {
+    const tried = new Set<NodeId>()
     for (let round = 0; ; round++) {
       const ranked = await this.#rank(named, target)
-      const chosen = choose(ranked, count, minDurable)
-      const isStranger = ({ nodeId }: ClosestPeer) => !this.#isMet(nodeId)
-      if (!chosen.some(isStranger)) return chosen
-      if (round === MAX_ROUNDS) return chooseFirst(ranked, (peer) => !isStranger(peer), count, minDurable)
-      const strangers = choose(ranked, count * 2 ** round, minDurable * 2 ** round).filter(isStranger)
-      for (const nodeId of await this.#absent(strangers, signal)) named.all.delete(nodeId)
+      const met = ranked.filter(this.#isMet)
+      const isOpen = (peer: ClosestPeer) => met.length === 0 || this.#isMet(peer) || !tried.has(peer.nodeId)
+      const open = ranked.filter(isOpen)
+      if (round === MAX_ROUNDS || choose(open, count, minDurable).every(this.#isMet))
+        return choose(met, count, minDurable)
+      const chosen = choose(open, count * 2 ** round, minDurable * 2 ** round)
+      const strangers = chosen.filter((peer) => !this.#isMet(peer))
+      for (const { nodeId } of strangers) tried.add(nodeId)
+      await this.#meet(strangers, named, signal)
       signal.throwIfAborted()
     }
   }
@@ -253,25 +259,18 @@ export class LightNetwork implements PeerNetwork {
     )
   }
 
-  #isMet(nodeId: NodeId): boolean {
-    return this.#book.profileOf(nodeId) !== undefined || this.isConnected(nodeId)
-  }
+  readonly #isMet = ({ nodeId }: ClosestPeer): boolean =>
+    this.#book.profileOf(nodeId) !== undefined || this.isConnected(nodeId)
 
-  /**
-   * Others go on naming who has gone. Who is merely slow counts as there. Not within the look-up's time: who names peers that
-   * do not answer uses that up.
-   */
-  async #absent(strangers: ClosestPeer[], within: AbortSignal): Promise<NodeId[]> {
+  /** Others go on naming who has gone: out with those. Not within the look-up's time, which a liar can use up. */
+  async #meet(strangers: ClosestPeer[], named: Named, within: AbortSignal): Promise<void> {
     const signal = AbortSignal.any([within, AbortSignal.timeout(this.#options.questionMs)])
-    const absent = await Promise.all(
-      strangers.map(({ nodeId }) =>
-        this.#pool.meet(nodeId, signal).then(
-          () => [],
-          () => (signal.aborted ? [] : [nodeId]),
-        ),
-      ),
+    const meetings = strangers.map(({ nodeId }) =>
+      this.#pool.meet(nodeId, signal).catch(() => {
+        if (!signal.aborted) named.all.delete(nodeId)
+      }),
     )
-    return absent.flat()
+    await Promise.all(meetings)
   }
 
   #mayHold(nodeId: NodeId): boolean {

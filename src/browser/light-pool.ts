@@ -1,14 +1,6 @@
 import type { Stream } from '@libp2p/interface'
 import { lpStream } from '@libp2p/utils'
-import {
-  asStickyError,
-  DialBackoff,
-  jittered,
-  type NodeId,
-  type Runtime,
-  StickyError,
-  type Timer,
-} from '../dht/index.ts'
+import { DialBackoff, jittered, type NodeId, type Runtime, StickyError, type Timer } from '../dht/index.ts'
 import type { LightBook } from './light-book.ts'
 import { type LightConnection, type LightKey, unlessAborted, upgrade } from './light-connection.ts'
 import { HOP_PROTOCOL, hopConnect, IDENTIFY_PROTOCOL, readProfile, requireHopOk } from './light-messages.ts'
@@ -22,7 +14,7 @@ import { openSocket } from './light-socket.ts'
 export interface PoolOptions {
   /** The longest unheard of go first, those that nothing uses before others. The relay takes 64 circuits of one peer. */
   maxConnections: number
-  /** A straight way that takes longer is left for the relay's: half of what a link may take to open. */
+  /** After this the relay's way is tried beside a straight one: half of what a link may take to open. */
   directMs: number
   /** From the dial to a connection. */
   dialMs: number
@@ -61,7 +53,6 @@ export class LightPool {
   readonly #connections = new Map<NodeId, LightConnection>()
   readonly #dials = new Map<NodeId, Promise<LightConnection>>()
   readonly #backoff: DialBackoff
-  readonly #dialNoted: (peer: NodeId, way: string, signal: AbortSignal) => Promise<LightConnection>
   readonly #identified = new WeakMap<LightConnection, Promise<void>>()
   /** Closed here for want of room: that tells nothing of the peers. */
   readonly #letGo = new WeakSet<LightConnection>()
@@ -73,13 +64,6 @@ export class LightPool {
     const { runtime, options } = init
     // a straight way is given up earlier than libp2p would
     this.#backoff = new DialBackoff({ runtime, minAttemptMs: options.directMs / 2 })
-    this.#dialNoted = (peer, way, limit) => {
-      const dial = (_way: string, { signal }: { signal: AbortSignal }): Promise<LightConnection> =>
-        way === circuitTo(peer) ? this.#circuit(peer, signal) : this.#direct(peer, way, signal)
-      return this.#backoff
-        .noting(() => ({ dial }))(undefined)
-        .dial(way, { signal: limit })
-    }
     this.#ping()
   }
 
@@ -145,40 +129,37 @@ export class LightPool {
     return dial
   }
 
+  /**
+   * The first way that answers. A straight one that is slow goes on beside the relay's: a relay has no place for a peer
+   * that can be dialled.
+   */
   async #dialEach(peer: NodeId, signal: AbortSignal): Promise<LightConnection> {
     const isBridge = peer === this.#bridge?.nodeId
-    const straight = isBridge ? [this.#bridge?.uri as string] : this.#init.book.urisOf(peer)
-    const ways = straight.filter((way) => !this.#backoff.isResting(way))
-    let failure: unknown
-    if (ways.length > 0) {
-      const limit = isBridge
-        ? signal
-        : AbortSignal.any([signal, AbortSignal.timeout(this.#init.options.directMs)])
-      try {
-        return await this.#firstOf(ways, peer, limit)
-      } catch (error) {
-        failure = error
-      }
-    }
-    signal.throwIfAborted()
-    const circuit = circuitTo(peer)
-    if (!isBridge && !this.#backoff.isResting(circuit)) return this.#dialNoted(peer, circuit, signal)
-    throw asStickyError(failure ?? new Error(`There is no way to ${peer} at the moment.`), 'UNREACHABLE')
-  }
-
-  /** The first that answers; the others are given up. */
-  async #firstOf(ways: string[], peer: NodeId, signal: AbortSignal): Promise<LightConnection> {
+    const uris = isBridge ? [this.#bridge?.uri as string] : this.#init.book.urisOf(peer)
     const found = new AbortController()
     const either = AbortSignal.any([signal, found.signal])
-    const dials = ways.map((way) => this.#dialNoted(peer, way, either))
+    const dial = (way: string) => this.#dialNoted(peer, way, either)
+    const straight = uris.map(dial)
+    const limit = AbortSignal.timeout(this.#init.options.directMs)
+    const relayed = () => unlessAborted(Promise.any(straight), limit).catch(() => dial(circuitTo(peer)))
     try {
-      const first = await Promise.any(dials)
+      const first = await Promise.any(isBridge ? straight : [...straight, relayed()])
       return this.standing(peer) ?? first // of two in the same moment the second is kept
     } catch (error) {
-      throw (error as AggregateError).errors[0]
+      throw (error as AggregateError).errors.at(-1)
     } finally {
       found.abort()
     }
+  }
+
+  async #dialNoted(peer: NodeId, way: string, limit: AbortSignal): Promise<LightConnection> {
+    if (this.#backoff.isResting(way))
+      throw new StickyError('UNREACHABLE', `There is no way to ${peer} at the moment.`)
+    const dial = (_way: string, { signal }: { signal: AbortSignal }) =>
+      way === circuitTo(peer) ? this.#circuit(peer, signal) : this.#direct(peer, way, signal)
+    return this.#backoff
+      .noting(() => ({ dial }))(undefined)
+      .dial(way, { signal: limit })
   }
 
   async #direct(peer: NodeId, uri: string, signal: AbortSignal): Promise<LightConnection> {

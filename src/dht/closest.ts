@@ -25,22 +25,3 @@ export const byPreference = (holders: readonly ClosestPeer[]): ClosestPeer[] => 
   ...holders.filter((peer) => peer.durable),
   ...holders.filter((peer) => !peer.durable),
 ]
-
-/** As `choose`, and those that are not preferred only fill the places that are left. */
-export function chooseFirst(
-  ranked: Ranked[],
-  isPreferred: (peer: Ranked) => boolean,
-  count: number,
-  minDurable: number,
-): ClosestPeer[] {
-  const first = choose(ranked.filter(isPreferred), count, minDurable)
-  const durable = first.filter((peer) => peer.durable).length
-  const others = ranked.filter((peer) => !isPreferred(peer))
-  const rest = choose(others, count - first.length, Math.max(0, minDurable - durable))
-  const chosen = new Set([...first, ...rest].map(({ nodeId }) => nodeId))
-  return choose(
-    ranked.filter(({ nodeId }) => chosen.has(nodeId)),
-    count,
-    0,
-  )
-}

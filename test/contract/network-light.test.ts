@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { LightConnection } from '../../src/browser/light-connection.ts'
 import { IDENTIFY_PROTOCOL } from '../../src/browser/light-messages.ts'
 import {
@@ -119,6 +119,43 @@ describe('light network', () => {
     } finally {
       asking.mockRestore()
     }
+  })
+
+  describe('with a holder that is far away, and has no place at the relay', () => {
+    let far: TestPeer
+    let proxy: TcpProxy
+    beforeEach(async () => {
+      const listenPort = await freePort()
+      proxy = await startTcpProxy(listenPort)
+      far = await net.add('durable', { listenPort, announcePort: proxy.port })
+      proxy.delayMs = 150
+    })
+    afterEach(async () => {
+      await proxy.close()
+      await far.network.close()
+      await far.libp2p.stop()
+    })
+    const names = async (light: LightNetwork) => (await closest(light)).map(({ nodeId }) => nodeId)
+
+    it('names it though it answers later than the relay is asked, and reaches it', async () => {
+      const light = await lightIn(net, { directMs: 100, firstWatchMs: 60_000 })
+      expect(await names(light)).toContain(far.network.self)
+      far.network.onInboundLink(() => silent)
+      await light.openLink(far.network.self, silent, within())
+      expect(wayTo(light, far)?.direct).toBe(true)
+    })
+
+    it('names it once it has answered, which is news, where others answer before', async () => {
+      const light = await lightIn(net, { questionMs: 1_200, dialMs: 8_000, firstWatchMs: 60_000 })
+      proxy.delayMs = 400
+      expect(await names(light)).not.toContain(far.network.self)
+      let changes = 0
+      light.onTopologyChange(() => void changes++)
+      await vi.waitFor(() => expect(wayTo(light, far)?.direct).toBe(true), patience)
+      const before = changes
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
+      expect(await names(light)).toContain(far.network.self)
+    })
   })
 
   it('has one connection to each peer, however many ask for it at once', async () => {

@@ -118,6 +118,24 @@ describe('a look-up', () => {
     expect(found.length).toBeLessThanOrEqual(64)
   })
 
+  it('asks few of those that one liar alone names, however many and close, and finds the others', async () => {
+    const invented = Array.from({ length: 4_000 }, (_, i) => `invented ${i}`)
+    await Promise.all(invented.map(placeOf))
+    for (const target of targets) {
+      const [liar] = near(target, tables.get('node 0') ?? [], 1) // who is asked next
+      const named = near(target, invented, KNOWN)
+      const lie = (peer: string) => (peer === liar ? [...named, ...named] : undefined)
+      const { found, extent, asked } = await find(target, { lie, dead: new Set(invented) })
+      expect(asked).toContain(liar)
+      expect(asked.filter((peer) => invented.includes(peer)).length).toBeLessThanOrEqual(
+        OPTIONS.questionsAtOnce,
+      )
+      expect(asked.length).toBeLessThan(18)
+      expect(extent).toBe('closest')
+      expect(found.filter((peer) => !invented.includes(peer)).slice(0, 16)).toEqual(near(target, names, 16))
+    }
+  })
+
   it('is not sure of the closest where it has asked as many as it may, and the closest do not answer', async () => {
     const invented = Array.from({ length: 400 }, (_, i) => `invented ${i}`)
     await Promise.all(invented.map(placeOf))
