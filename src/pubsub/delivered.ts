@@ -33,10 +33,11 @@ export class DeliveredAnswers {
     const record = await this.#dht.store.record(COORDINATOR, key)
     // who has acknowledged what belongs to the head of that moment; no commit waits for the rest
     const { messages, oldest, acknowledged } = await record.exclusive(async () => {
-      const stored = await this.#storedIds.of(record)
+      // no more is looked through, so an old one must not hide the others
+      const last = new Map([...(await this.#storedIds.of(record))].slice(-LIMITS.maxDuplicateScan))
       return {
         messages: record.head ? decodeCoordinator(record.head).messages : null,
-        oldest: Math.min(...ids.map((id) => stored.get(toHex(id)) ?? Number.POSITIVE_INFINITY)),
+        oldest: Math.min(...ids.map((id) => last.get(toHex(id)) ?? Number.POSITIVE_INFINITY)),
         acknowledged: this.#delivery.acknowledged(key),
       }
     })

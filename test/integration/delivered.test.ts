@@ -163,6 +163,21 @@ describe('a publisher that asks for it', () => {
   })
 })
 
+describe('beside one that more than 1,024 others have followed', () => {
+  it('a message is found', async () => {
+    await holders(1)
+    const publisher = await client()
+    await subscriber()
+    const old = await publisher.pubsub.publish(ROOM, 'old')
+    await until(async () => (await publisher.pubsub.delivered(ROOM, [old.id]))[0] === 1) // it is remembered
+    for (let left = 1_200; left > 0; left -= 200)
+      await Promise.all(Array.from({ length: 200 }, (_, i) => publisher.pubsub.publish(ROOM, i)))
+    const { id } = await publisher.pubsub.publish(ROOM, 'new')
+    await until(async () => (await publisher.pubsub.delivered(ROOM, [id]))[0] === 1)
+    expect(await publisher.pubsub.delivered(ROOM, [old.id, id])).toEqual([0, 1])
+  })
+})
+
 describe('after a merge', () => {
   it('a message is found under the version that it has now', async () => {
     const [a, b] = (await holders(2)) as [MemoryNode, MemoryNode]
