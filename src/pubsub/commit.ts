@@ -13,6 +13,7 @@ import {
   StickyError,
   toHex,
 } from '../dht/index.ts'
+import { AvoidedReplicas } from './avoided.ts'
 import { COORDINATOR, type PubSubOptions } from './options.ts'
 import type { Recovery } from './recovery.ts'
 
@@ -41,12 +42,15 @@ export class Committer {
   readonly #options: PubSubOptions
   /** Topics that are being settled after a majority had it, with what is to be settled last. */
   readonly #settling = new Map<string, Attempt>()
+  /** Preferred ones that did not merge what they were offered. */
+  readonly #idle: AvoidedReplicas
   readonly counters = { commits: 0, conflicts: 0, retries: 0, failed: 0 }
 
   constructor(dht: Dht, recovery: Recovery, options: PubSubOptions) {
     this.#dht = dht
     this.#recovery = recovery
     this.#options = options
+    this.#idle = new AvoidedReplicas(dht.runtime, options.avoidMs)
   }
 
   /**
@@ -176,7 +180,7 @@ export class Committer {
    * Brings together what has diverged. True when there was a real conflict: heads that verified. Two that merge and send
    * their merges to all would go on taking each other's majority away: so whom everybody prefers merges, and the other one
    * takes over what comes of it. It merges itself where that was nothing new, and every second time, as the preferred one
-   * may not be honest.
+   * may not be honest; one that fails to, or takes too long, is not preferred for a while.
    */
   async #mergeConflicts(
     record: HeldRecord,
@@ -187,29 +191,36 @@ export class Committer {
     const { conflicts, failures } = await pending
     if (conflicts.length === 0) return false
     this.counters.conflicts += conflicts.length
-    const { maxSyncMs, requestTimeoutMs } = this.#dht.options
-    const withinMs = () => Math.min(deadlineMs - this.#dht.runtime.monotonicNow(), maxSyncMs)
-    let verified = false
-    const bring = async (peer: NodeId, work: () => Promise<unknown>) => {
+    const withinMs = () =>
+      Math.min(deadlineMs - this.#dht.runtime.monotonicNow(), this.#dht.options.maxSyncMs)
+    const isOut = (peer: NodeId) => this.#idle.has(peer) || failures.some((failure) => failure.peer === peer)
+    const preferred = byPreference(set).find(({ nodeId }) => !isOut(nodeId))?.nodeId
+    if (preferred !== undefined && preferred !== this.#dht.self && retry % 2 === 0)
+      if (await this.#isMergedBy(preferred, record, withinMs())) return true
+    let falseOnes = 0
+    for (const { peer, head } of conflicts) {
       try {
-        await work()
-        verified = true
+        await this.#dht.pull(record.kind.name, record.key, head, peer, withinMs())
       } catch (error) {
-        if (asStickyError(error, 'UNREACHABLE').action === 'penalise') this.#dht.replicas.markDown(peer)
-        else verified = true
+        if (asStickyError(error, 'UNREACHABLE').action !== 'penalise') continue
+        this.#dht.replicas.markDown(peer)
+        falseOnes += 1
       }
     }
-    const isSilent = (peer: NodeId) => failures.some((failure) => failure.peer === peer)
-    const preferred = byPreference(set).find(({ nodeId }) => !isSilent(nodeId))?.nodeId
-    if (preferred !== undefined && preferred !== this.#dht.self && retry % 2 === 0) {
-      const before = record.head
-      const mergeMs = Math.min(withinMs(), 2 * requestTimeoutMs)
-      await bring(preferred, () => this.#dht.reconcile(record, preferred, mergeMs))
-      if (record.head !== before) return verified
-    }
-    for (const { peer, head } of conflicts)
-      await bring(peer, () => this.#dht.pull(record.kind.name, record.key, head, peer, withinMs()))
-    return verified
+    return falseOnes < conflicts.length
+  }
+
+  /** True when it brought something new. That it does not take this node's head is no reason to leave it out of the set. */
+  async #isMergedBy(peer: NodeId, record: HeldRecord, withinMs: number): Promise<boolean> {
+    const { runtime, options } = this.#dht
+    const before = record.head
+    const mergeMs = Math.min(withinMs, 2 * options.requestTimeoutMs)
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const timer = runtime.setTimer(reject, mergeMs)
+    this.#dht.reconcile(record, peer, mergeMs).then(resolve, reject)
+    await promise.catch(() => this.#idle.add(peer))
+    timer.clear()
+    return record.head !== before
   }
 
   /**

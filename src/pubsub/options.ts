@@ -123,7 +123,7 @@ export interface PubSubOptions {
   publishAttemptMs: number
   /** What waits so long for its commit is sent back as BUSY: less than the attempt, so that its publisher hears of it. */
   maxQueuedMs: number
-  /** So often in a row a publisher comes back to a replica that is busy before it turns to another one. */
+  /** So often in a row a publisher comes back to a replica that is busy, if there is time, before it turns to another one. */
   maxBusyReturns: number
   /** How long a publisher waits, after an initiator's answer, for other replicas to say that they have it too. */
   confirmMs: number

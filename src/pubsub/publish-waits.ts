@@ -13,6 +13,8 @@ export interface Wait {
   writer: Uint8Array | undefined
   /** Requests with the message that may have stored it for all that is known: under way, or never answered. */
   unanswered: number
+  /** Its deadline. */
+  readonly endMs: number
   settled: boolean
   /** Resolves when it is. */
   readonly over: Promise<void>
@@ -78,6 +80,7 @@ export class PublishWaits {
     const wait: Wait = {
       writer,
       unanswered: 0,
+      endMs: runtime.monotonicNow() + deadlineMs,
       settled: false,
       over: over.promise,
       resolve: (stored) => {

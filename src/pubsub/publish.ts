@@ -60,6 +60,8 @@ export class Publisher {
   /** New writers on their way, after publishes that were given up. */
   readonly #beginning = new Set<Promise<void>>()
   readonly #silent: AvoidedReplicas
+  /** Those that were busy each time that a batch came back, and have taken nothing since. */
+  readonly #busy: AvoidedReplicas
   readonly #offers: Offers
   /** begun = stored + failures + `waitingCount`, at every moment. */
   readonly counters = newPublishCounters()
@@ -71,6 +73,7 @@ export class Publisher {
     this.#options = options
     this.#avoided = new AvoidedReplicas(dht.runtime, options.avoidMs)
     this.#silent = new AvoidedReplicas(dht.runtime, options.silentMs)
+    this.#busy = new AvoidedReplicas(dht.runtime, options.avoidMs)
     this.#offers = new Offers(dht, options, this.counters)
     this.#waits = new PublishWaits({
       runtime: dht.runtime,
@@ -222,20 +225,36 @@ export class Publisher {
       // only now: what was given up while holders were looked for, as failed, must not be sent
       const open = batch.filter(({ wait }) => !wait.settled)
       if (open.length === 0) return
+      const sentAtMs = this.#dht.runtime.monotonicNow()
       try {
         if (initiator === undefined)
           throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
         await this.#request(topicKey, initiator, open)
+        this.#busy.delete(initiator)
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
         if (initiator !== undefined) this.#noteFailure(initiator, failure)
-        const comesBack = failure.code === 'BUSY' && busyReturns < this.#options.maxBusyReturns
-        busyReturns = comesBack ? busyReturns + 1 : 0
-        if (comesBack && initiator !== undefined) tried.delete(initiator) // another one would only be in its way
+        if (failure.code === 'BUSY' && initiator !== undefined) {
+          const comesBack =
+            busyReturns < this.#options.maxBusyReturns && this.#comesBack(initiator, sentAtMs, open)
+          busyReturns = comesBack ? busyReturns + 1 : 0
+          if (comesBack) tried.delete(initiator)
+          else this.#busy.add(initiator)
+        }
         if (failure.retryable || initiator === undefined) await this.#backOff(attempt, open)
         else await this.#refuse(topicKey, initiator, open, () => failure)
       }
     }
+  }
+
+  /**
+   * To a replica that was busy, because another one would only be in its way; but it may say so to everybody. So only while
+   * more is left of everybody's time than two such answers take, and not in one batch after the other.
+   */
+  #comesBack(initiator: NodeId, sentAtMs: number, batch: Outgoing[]): boolean {
+    const now = this.#dht.runtime.monotonicNow()
+    const endMs = Math.min(...batch.map(({ wait }) => wait.endMs))
+    return !this.#busy.has(initiator) && endMs - now > 2 * (now - sentAtMs)
   }
 
   async #request(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<void> {

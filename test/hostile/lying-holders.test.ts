@@ -1,5 +1,13 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { cidOf, encode, identityFromSeed, publicKeyOf, sha256, toHex } from '../../src/dht/index.ts'
+import {
+  cidOf,
+  type DhtOptions,
+  encode,
+  identityFromSeed,
+  publicKeyOf,
+  sha256,
+  toHex,
+} from '../../src/dht/index.ts'
 import { blockName } from '../../src/dht/record.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
 import { entriesAfter, loadMessages } from '../../src/pubsub/collection.ts'
@@ -7,7 +15,7 @@ import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
 import { applyDelta, encodeDelta, VerifiedMessages } from '../../src/pubsub/delta.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { createMessage, type VerifiedMessage } from '../../src/pubsub/message.ts'
-import { COORDINATOR } from '../../src/pubsub/options.ts'
+import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS } from '../../src/pubsub/options.ts'
 import { verifyStored } from '../../src/pubsub/stored-statement.ts'
 import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
@@ -31,10 +39,11 @@ afterEach(async () => {
 
 async function network(
   count: number,
+  ofHolders: Partial<DhtOptions> = {},
 ): Promise<{ key: Uint8Array; honest: MemoryNode[]; client: MemoryNode }> {
   net = new MemoryNet()
   const key = await topicKeyOf(TOPIC)
-  for (let i = 0; i < 5; i++) await net.add({ dhtOptions: DHT_OPTIONS })
+  for (let i = 0; i < 5; i++) await net.add({ dhtOptions: { ...DHT_OPTIONS, ...ofHolders } })
   const client = await net.add({ stores: false, durable: false, dhtOptions: DHT_OPTIONS, options: PATIENT })
   liars = await LyingHolder.join(net, key, count)
   return { key, honest: net.nodes.slice(0, 5), client }
@@ -129,6 +138,24 @@ describe('a publisher', () => {
     const { messages } = await client.pubsub.history(TOPIC)
     const own = messages.filter(({ publisher }) => publisher === client.pubsub.nodeId)
     expect(own.map(({ data }) => data)).toEqual([0, 1, 2, 3, 4])
+  })
+
+  it('comes back to one that is always busy in its first batch, and not in those that follow', async () => {
+    const { client } = await network(1)
+    const [liar] = liars as [LyingHolder]
+    liar.busyAfterMs = 0
+    for (let i = 0; i < 3; i++)
+      expect(await client.pubsub.publish(TOPIC, i)).toMatchObject({ status: 'stored' })
+    expect(liar.counters.publishes).toBe(1 + DEFAULT_PUBSUB_OPTIONS.maxBusyReturns + 2)
+  })
+
+  it('leaves time for another one where the first takes its time to be busy', async () => {
+    const { client } = await network(1)
+    const [liar] = liars as [LyingHolder]
+    liar.busyAfterMs = 1_600 // four times of it are more than there is
+    const stored = await client.pubsub.publish(TOPIC, 'kept', { deadlineMs: 6_000 })
+    expect(stored).toMatchObject({ status: 'stored' })
+    expect(liar.counters.publishes).toBeLessThanOrEqual(2)
   })
 
   it('asks one initiator and sends nothing twice where all are honest', async () => {
@@ -242,6 +269,38 @@ describe('a subscriber', () => {
     await until(() => seen.length === 100)
     expect(seen.map(({ data }) => data)).toEqual(Array.from({ length: 100 }, (_, i) => i))
     expect((subscription as TopicSubscription).source).toBe(source)
+  })
+})
+
+describe('an initiator', () => {
+  it('waits once for a preferred one that never merges', async () => {
+    const { key, client, honest } = await network(1, { requestTimeoutMs: 1_000, antiEntropyMs: 3_600_000 })
+    const [liar] = liars as [LyingHolder]
+    liar.hasDiverged = true
+    const set = await client.pubsub.dht.replicas.set(key)
+    const holders = set.flatMap(({ nodeId }) => honest.filter(({ pubsub }) => pubsub.nodeId === nodeId))
+    const [initiator] = holders as [MemoryNode]
+    expect(holders).toHaveLength(4)
+    for (let round = 1; round <= 3; round++) {
+      for (const half of [holders.slice(0, 2), holders.slice(2)]) {
+        const messages = [await message(key, await net.add({ stores: false }))]
+        const delta = encodeDelta({ nowMs: Date.now(), messages, payloads: [], statements: [] })
+        for (const { pubsub } of half) {
+          const record = await pubsub.dht.store.record(COORDINATOR, key)
+          await record.exclusive(() => pubsub.dht.store.applyLocal(record, delta))
+        }
+      }
+      const { envelope } = await message(key, await net.add({ stores: false }))
+      const body = { topic: key, messages: [envelope], payloads: [] }
+      const timeoutMs = DEFAULT_PUBSUB_OPTIONS.publishAttemptMs
+      const { rpc } = client.pubsub.dht
+      expect(
+        await rpc.request(initiator.pubsub.nodeId, topicMethods.publish, body, { timeoutMs }),
+      ).toMatchObject({ results: [null] })
+      expect(initiator.pubsub.counters().commits?.retries).toBeGreaterThanOrEqual(round)
+    }
+    expect(liar.counters.offers).toBe(1)
+    await until(async () => (await storedAt(initiator, key)).length === 9 + 1) // and what the liar shows
   })
 })
 

@@ -183,4 +183,28 @@ describe('two initiators at once', () => {
     const merges = [second, ...others].map((holder) => holder?.pubsub.counters().merges)
     expect(merges).toEqual([0, 0, 0, 0])
   })
+
+  it('go on as replicas of the same set though the preferred one does not take what it is offered', async () => {
+    net = new MemoryNet()
+    const key = await topicKeyOf(TOPIC)
+    const dhtOptions = { antiEntropyMs: 3_600_000 }
+    const holders = await Promise.all([0, 1, 2, 3, 4].map(() => net.add({ dhtOptions })))
+    const client = await net.add({ stores: false, durable: false })
+    const [preferred, second] = (await ranked(client, holders)) as [MemoryNode, MemoryNode]
+    preferred.pubsub.dht.store.options.maxSyncBlocks = 0
+    const { replicas, rpc } = second.pubsub.dht
+    const isRefused = () => {
+      const { received = 0 } = preferred.pubsub.dht.rpc.counters.methods['record/offer'] ?? {}
+      return received > 0 && (rpc.counters.failures.TOO_LARGE ?? 0) > 0
+    }
+    for (let sequence = 1; !isRefused(); sequence += 2) {
+      const sent = [preferred, second].map(async (holder, i) => {
+        const { envelope } = await newMessage(key, client, sequence + i)
+        return send(client, holder, key, envelope)
+      })
+      await Promise.allSettled(sent)
+    }
+    await until(() => rpc.pendingCount === 0)
+    expect(replicas.view(5).cooled).toEqual([])
+  })
 })

@@ -1,11 +1,13 @@
 import {
   type Change,
   DEFAULT_DHT_OPTIONS,
+  delay,
   encode,
   equalBytes,
   type Identity,
   identityFromSeed,
   type NodeId,
+  StickyError,
   systemRuntime,
 } from '../../src/dht/index.ts'
 import { Rpc } from '../../src/dht/rpc.ts'
@@ -37,11 +39,15 @@ async function falseState(topicKey: Uint8Array): Promise<Change> {
 export class LyingHolder {
   readonly nodeId: NodeId
   readonly rpc: Rpc
-  readonly counters = { publishes: 0, attached: 0, confirms: 0, blocks: 0 }
+  readonly counters = { publishes: 0, attached: 0, confirms: 0, blocks: 0, offers: 0 }
   /** What it says when a publisher asks whether it has a message. */
   hasEverything = true
   /** Who signs that the message is stored, and under whose name; undefined: nobody. */
   signs: { identity: Identity; as: Uint8Array }[] | undefined
+  /** Says that it is busy, after so long; undefined: it never is. */
+  busyAfterMs: number | undefined
+  /** Shows the false state to who commits, and never answers who wants it merged. */
+  hasDiverged = false
   /** The version at which the topic is, for who expects one; undefined: it takes the message. */
   saysVersion: number | undefined
   /** To so many a message was delivered, each time others; of a key of so many bytes. */
@@ -58,6 +64,10 @@ export class LyingHolder {
     const { counters } = this
     rpc.handle(topicMethods.publish, async (_from, { topic, messages }) => {
       counters.publishes += 1
+      if (this.busyAfterMs !== undefined) {
+        await delay(systemRuntime, this.busyAfterMs)
+        throw new StickyError('BUSY', 'More than it takes.')
+      }
       const { saysVersion: version } = this
       if (version !== undefined)
         return { version, replicas: 0, durableReplicas: 0, results: ['UNEXPECTED_VERSION'] }
@@ -84,9 +94,19 @@ export class LyingHolder {
     })
     rpc.handle(topicMethods.detach, () => ({}))
     rpc.handle(recordMethods.head, () => ({ head: shown.head }))
-    rpc.handle(recordMethods.offer, () => ({ head: shown.head }))
-    rpc.handle(recordMethods.append, () => ({ outcome: 'stored' as const }))
-    rpc.handle(recordMethods.commit, (_from, { head }) => ({ outcome: 'stored' as const, head }))
+    rpc.handle(recordMethods.offer, async () => {
+      counters.offers += 1
+      if (this.hasDiverged) await new Promise(() => undefined)
+      return { head: shown.head }
+    })
+    rpc.handle(recordMethods.append, () => ({
+      outcome: this.hasDiverged ? ('other' as const) : ('stored' as const),
+    }))
+    rpc.handle(recordMethods.commit, (_from, { head }) =>
+      this.hasDiverged
+        ? { outcome: 'conflict' as const, head: shown.head }
+        : { outcome: 'stored' as const, head },
+    )
     rpc.handle(recordMethods.compare, () => ({ differing: [] }))
     rpc.handle(recordMethods.blocks, async (_from, { refs }) => {
       counters.blocks += 1
