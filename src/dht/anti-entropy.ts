@@ -1,3 +1,4 @@
+import { sha256 } from './codec.ts'
 import { asStickyError, type ErrorCode, type StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
 import { publicKeyOf } from './identity.ts'
@@ -170,6 +171,7 @@ export class AntiEntropy {
     const { head } = await this.#rpc.request(peer, recordMethods.offer, request, {
       timeoutMs: offerMs,
     })
+    if (record.hasHad(await sha256(head))) return // it has joined this one, which has gone on meanwhile
     const joinMs = Math.min(offerMs, this.#store.options.maxSyncMs)
     if (await syncFrom(this.#store, this.#rpc, record, head, peer, joinMs)) this.counters.repaired += 1
   }

@@ -43,8 +43,7 @@ export function serveRecords(store: RecordStore, rpc: Rpc): void {
 
   rpc.handle(recordMethods.offer, async (_from, { kind, key, head, source }) => {
     const record = await store.record(kind, key)
-    if (record.head === undefined || !equalBytes(record.head, head))
-      await syncFrom(store, rpc, record, head, sourceOf(source))
+    if (!record.hasHad(await sha256(head))) await syncFrom(store, rpc, record, head, sourceOf(source))
     return { head: record.head as Uint8Array }
   })
 

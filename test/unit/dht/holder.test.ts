@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { equalBytes, sha256 } from '../../../src/dht/codec.ts'
+import { publicKeyOf } from '../../../src/dht/identity.ts'
+import { blockName } from '../../../src/dht/record.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
 import { DhtNet, type DhtNode } from '../../support/dht-net.ts'
 import { KIND } from '../../support/holder.ts'
@@ -53,6 +55,22 @@ describe('a head that comes when the holder has gone on', () => {
     expect(await source.dht.rpc.request(holder.nodeId, recordMethods.append, late)).toEqual({
       outcome: 'stored',
     })
+  })
+
+  it('is fetched from nobody where it is offered, or is what an offer is answered with', async () => {
+    const head = await old()
+    const record = await holder.record()
+    const gone = record.kind.links(head).map(blockName) // as when it has superseded them
+    await holder.storage.write(gone.map((key) => ({ type: 'delete', key })))
+    const before = asked()
+    const offer = { kind: KIND, key: topicKey, head, source: publicKeyOf(source.nodeId) }
+    const { head: now } = await source.dht.rpc.request(holder.nodeId, recordMethods.offer, offer)
+    expect(equalBytes(now, await headOf(source))).toBe(true)
+    expect(asked()).toBe(before)
+    const late = await net.add({ stores: false })
+    late.dht.rpc.handle(recordMethods.offer, () => ({ head }))
+    await holder.dht.reconcile(record, late.nodeId, 1_000)
+    expect(late.dht.rpc.counters.requestsReceived).toBe(1)
   })
 
   it('is another branch where the holder never had it', async () => {
