@@ -77,10 +77,13 @@ describe('conservation', () => {
     heal(net.nodes)
     publish(10)
 
-    // a disk refuses, while others are asked
+    // a disk refuses, while others are asked; who was out of reach may be asked only when it is probed again
     ;(first.storage as StrictDisk).refuse = () => true
-    publish(10)
-    await settled()
+    const hasRefused = () => first.pubsub.counters().storage.failures.STORAGE_FULL !== undefined
+    do {
+      publish(10)
+      await settled()
+    } while (!hasRefused())
     ;(first.storage as StrictDisk).refuse = undefined
 
     // a holder ends without a word
@@ -106,7 +109,6 @@ describe('conservation', () => {
     const { rpc, publisher } = client.pubsub.counters()
     expect(rpc.timeouts).toBeGreaterThan(0)
     expect(publisher.stored).toBeGreaterThan(20)
-    expect(Object.keys(first.pubsub.counters().storage.failures)).toContain('STORAGE_FULL')
   })
 
   it('counts what is refused under its code, and only there', async () => {
