@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { extname, join } from 'node:path'
 
 /** Processes and folders of the benchmark. All of them are known here, so that none stays behind. */
 
@@ -92,11 +92,11 @@ export class Child {
     })
   }
 
-  /** Resolves once it answers; its handlers then exist. */
+  /** `file` is named without its ending. Resolves once it answers; its handlers then exist. */
   static async start(file: string, args: string[] = [], execArgv: string[] = []): Promise<Child> {
     requireNotOver()
     const child = new Child(
-      fork(join(import.meta.dirname, file), args, {
+      fork(join(import.meta.dirname, file + extname(import.meta.filename)), args, {
         serialization: 'advanced',
         execArgv: [...process.execArgv, ...execArgv],
       }),

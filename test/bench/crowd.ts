@@ -40,7 +40,7 @@ export class Crowd {
 
   static async open(init: CrowdInit): Promise<Crowd> {
     const startHost = async (): Promise<Host> => {
-      const child = await Child.start('host.ts', [init.system.name])
+      const child = await Child.start('host', [init.system.name])
       return { child, clients: 0, subscriptions: 0, arrived: 0 }
     }
     const count = 1 + Math.min(SUBSCRIBER_PROCESSES, init.subscribers)

@@ -24,12 +24,12 @@ export const system: System = {
   note: 'stored: signed, verified, flushed at a majority of 8 replicas; clients verify what they receive',
   async start(nodes) {
     const folder = await temporaryFolder()
-    const bridge = await Child.start('bridge-peer.ts')
+    const bridge = await Child.start('bridge-peer')
     const url = await bridge.ask<string>('url')
     const holders: Child[] = []
     // one after the other: together they would want the machine for longer than a handshake may take
     for (let i = 0; i < nodes; i++)
-      holders.push(await patiently(() => Child.start('holder.ts', [url, join(folder, `holder-${i}`)])))
+      holders.push(await patiently(() => Child.start('holder', [url, join(folder, `holder-${i}`)])))
     const ids = await Promise.all(holders.map((holder) => holder.ask<string>('nodeId')))
     const place: Place = { url, holders: ids }
     return new StickyNetwork(place, folder, bridge, holders)
