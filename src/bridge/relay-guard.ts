@@ -1,11 +1,10 @@
-import type { DhtLibp2p } from '../dht/index.ts'
+import { type DhtLibp2p, HOP_PROTOCOL } from '../dht/index.ts'
 
 /**
  * What an admitted peer, and all peers of one address, may take of the relay. libp2p bounds the reservations in all and
  * the circuits of one connection; it keeps the reservation of somebody who has gone, for hours, and knows no addresses.
  */
 
-const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 const STOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/stop'
 
 export interface RelayGuardLimits {

@@ -1,4 +1,3 @@
-import { circuitRelayServer } from '@libp2p/circuit-relay-v2'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
@@ -13,6 +12,7 @@ import {
   hardenedListeners,
   PING_STREAMS,
   PINGS,
+  relayServer,
   sparingYamux,
 } from '../dht/index.ts'
 import {
@@ -107,7 +107,7 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
       ping: ping(PING_STREAMS),
       identify: identify(),
       identifyPush: identifyPush(),
-      relay: circuitRelayServer({
+      relay: relayServer({
         maxInboundHopStreams: limits.maxCircuitsPerPeer + 1,
         maxOutboundStopStreams: limits.maxCircuitsPerPeer + 1,
         reservations: {

@@ -1,5 +1,5 @@
 import { multiaddr } from '@multiformats/multiaddr'
-import { type DhtLibp2p, jittered, systemRuntime } from '../dht/index.ts'
+import { type DhtLibp2p, jittered, SIGNALLING_PROTOCOL, systemRuntime } from '../dht/index.ts'
 
 /**
  * A connection that goes through a relay is meant for want of better: it is slow, limited, and ends with the relay. While a
@@ -10,9 +10,6 @@ import { type DhtLibp2p, jittered, systemRuntime } from '../dht/index.ts'
 const FIRST_TRY_MS = 5_000
 const MAX_TRY_MS = 60_000
 const DIAL_MS = 10_000
-
-/** What @libp2p/webrtc speaks over the relay. */
-const SIGNALLING_PROTOCOL = '/webrtc-signaling/0.0.1'
 
 type Connection = ReturnType<DhtLibp2p['getConnections']>[number]
 

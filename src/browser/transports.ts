@@ -1,4 +1,3 @@
-import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
@@ -8,15 +7,18 @@ import { webSockets } from '@libp2p/websockets'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import {
+  boundIntroductions,
   boundPeerStore,
   type DhtLibp2p,
   DialBackoff,
   dhtServices,
   endingOnAbort,
+  introductions,
   keepNewest,
   listenOnRelay,
   PING_STREAMS,
   PINGS,
+  relayTransport,
   sparingYamux,
 } from '../dht/index.ts'
 import { defaultMaxConnections, keepBounded } from './connections.ts'
@@ -68,18 +70,22 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
       // of servers only: the way to a tab leads through a relay, and fails when that one does
       backoff.noting(endingOnAbort(webSockets())),
       webRTC(rtcConfiguration === undefined ? {} : { rtcConfiguration }),
-      circuitRelayTransport(),
+      relayTransport(),
     ],
     connectionEncrypters: [noise()],
     streamMuxers: [sparingYamux()],
     // the browser default refuses private addresses and plain websockets: a local network would be out of reach
-    connectionGater: { denyDialMultiaddr: (address) => backoff.isResting(address) },
+    connectionGater: {
+      denyDialMultiaddr: (address) => backoff.isResting(address),
+      ...boundIntroductions(),
+    },
     connectionManager: { maxConnections, ...DIALLING, ...INBOUND },
     connectionMonitor: PINGS,
     services: {
       ping: ping(PING_STREAMS),
       identify: identify(),
       identifyPush: identifyPush(),
+      introductions: introductions(),
       ...dhtServices({ common: 'server', durable: 'client' }),
     },
   })

@@ -29,13 +29,23 @@ const REPLACED: Replaced[] = [
   { source: /^@noble\/curves\/secp256k1(\.js)?$/, by: '@libp2p/crypto', with: 'no-secp256k1' },
   { source: /^\.\/bases\/base256emoji\.js$/, by: '/multiformats/', with: 'no-emoji' },
   { source: /^@multiformats\/dns$/, by: '/libp2p/', with: 'no-dns' },
+  { source: /^\.\/filters\/index\.js$/, by: '@libp2p/utils', with: 'set-filter' },
+  { source: /^\.\/discovery\.js$/, by: '@libp2p/circuit-relay-v2', with: 'no-relay-discovery' },
+  { source: /^\.\/random-walk\.js$/, by: '/libp2p/', with: 'no-relay-discovery' },
+  { source: /^\.\/(dns|ip)-mappings\.js$/, by: '/libp2p/', with: 'no-mappings' },
+  {
+    source: /^\.\/reservation-(store|voucher)\.js$/,
+    by: '@libp2p/circuit-relay-v2/dist/src/server/',
+    with: 'no-reservations',
+  },
   { source: /^netmask$/, by: '@libp2p/utils', with: 'small-netmask' },
 ]
 
 /**
  * Leaves out of a page what a node in a tab does not use of libp2p: kad-dht's list of prefixes, by an equivalent that is
  * computed, its values and providers, kinds of keys that no node has, masks but for those of IPv4, the emoji among the
- * bases, addresses that are looked up by DNS, and libp2p's debug log. In vite.config: `plugins: [smallLibp2p()]`.
+ * bases, addresses that are looked up by DNS or that a router maps, filters of thousands, the search for relays, reservations
+ * with a tab, and libp2p's debug log. In vite.config: `plugins: [smallLibp2p()]`.
  */
 export function smallLibp2p(): SmallLibp2p {
   const here = import.meta.url

@@ -1,5 +1,6 @@
 import type { PeerId } from '@libp2p/interface'
 import type { KadDHT } from '@libp2p/kad-dht'
+import { reach } from './libp2p-introduce.ts'
 import type { DhtLibp2p } from './libp2p-services.ts'
 import { routingTable } from './routing-table.ts'
 import { jittered, type Runtime, type Timer } from './runtime.ts'
@@ -123,7 +124,7 @@ export async function meetNeighbours(
       if (dialled >= room || signal.aborted) return
       if (libp2p.getConnections(peerId).length > 0 || pace?.take(peerId.toString()) === false) continue
       dialled += 1
-      const connection = await libp2p.dial(peerId, { signal }).catch(() => undefined)
+      const connection = await reach(libp2p, peerId, signal).catch(() => undefined)
       if (connection !== undefined) met += 1
     }
   }

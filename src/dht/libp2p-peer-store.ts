@@ -48,10 +48,14 @@ export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAU
       else store.delete(one.peerId).catch(() => undefined) // a stopped node's
     }
   }
-  /** Also of what a peer says of itself: others are told all of it. */
+  /**
+   * Also of what a peer says of itself: others are told all of it. A relay without an address of its own is an introducer
+   * (libp2p-introduce), of whom libp2p notes each: it would be dialled in vain long after it is gone, by others too.
+   */
   const fewOf = <T>(list: T[], addressOf: (one: T) => Multiaddr): T[] =>
     list
       .filter((one) => addressOf(one).bytes.byteLength <= options.maxAddressBytes)
+      .filter((one) => !String(addressOf(one)).startsWith('/p2p/'))
       .slice(0, options.maxAddresses)
   const bounded = ({ multiaddrs, addresses, ...rest }: PeerData): PeerData => ({
     ...rest,

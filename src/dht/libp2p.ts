@@ -4,6 +4,7 @@ import { choose, distanceBetween, type Ranked } from './closest.ts'
 import { sha256 } from './codec.ts'
 import type { NodeId } from './identity.ts'
 import { KadFinder } from './libp2p-finder.ts'
+import { reach } from './libp2p-introduce.ts'
 import { linkOver, StreamLink } from './libp2p-link.ts'
 import { keepMeeting } from './libp2p-meet.ts'
 import { NeededPeers } from './libp2p-needed.ts'
@@ -203,10 +204,10 @@ export class Libp2pNetwork implements PeerNetwork {
   async #openStream(peerId: PeerId, signal: AbortSignal): Promise<Stream> {
     const options = { signal, runOnLimitedConnection: true }
     try {
-      return (
-        (await this.#streamOnStanding(peerId, signal)) ??
-        (await this.#libp2p.dialProtocol(peerId, LINK_PROTOCOL, options))
-      )
+      const stream = await this.#streamOnStanding(peerId, signal)
+      if (stream !== undefined) return stream
+      const connection = await reach(this.#libp2p, peerId, signal)
+      return await connection.newStream(LINK_PROTOCOL, options)
     } catch (error) {
       // a direct dial may fail where a relayed connection stands
       const relayed = this.#libp2p

@@ -1,4 +1,3 @@
-import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
@@ -6,15 +5,18 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
 import {
+  boundIntroductions,
   boundPeerStore,
   type DhtLibp2p,
   dhtServices,
   endingOnAbort,
   hardenedListeners,
+  introductions,
   keepNewest,
   keepReservations,
   PING_STREAMS,
   PINGS,
+  relayTransport,
   sparingYamux,
 } from '../dht/index.ts'
 import { connectWebSocket } from './websocket.ts'
@@ -45,9 +47,10 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: [...options.listen, ...circuit], announce: options.announce ?? [] },
-    transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), circuitRelayTransport()],
+    transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), relayTransport()],
     connectionEncrypters: [noise()],
     streamMuxers: [sparingYamux()],
+    connectionGater: boundIntroductions(),
     connectionManager: {
       maxConnections: options.maxConnections ?? 500,
       inboundConnectionThreshold: options.inboundConnectionsPerSecondPerHost ?? 1_000,
@@ -58,6 +61,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
       ping: ping(PING_STREAMS),
       identify: identify(),
       identifyPush: identifyPush(),
+      introductions: introductions(),
       ...dhtServices({
         common: options.role === 'client' ? 'client' : 'server',
         durable: options.role === 'durable' ? 'server' : 'client',

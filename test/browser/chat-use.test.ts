@@ -31,10 +31,11 @@ describe('what is unread', () => {
     const { page } = visited
     await enter(page)
     await expect.poll(() => keptPosition(page, 'lobby')).toBe('position-3')
+    await page.clock.install()
     await setVisibility(page, 'hidden')
     await receive(page, 'lobby', 'seen by nobody', 'nor this')
     await expect.poll(() => page.title()).toBe('(2) Sticky chat')
-    await page.waitForTimeout(700) // a read place is kept after half a second
+    await page.clock.runFor(1_000) // a read place is kept after half a second
     expect(await keptPosition(page, 'lobby')).toBe('position-3')
     await setVisibility(page, 'visible')
     await expect.poll(() => page.title()).toBe('Sticky chat')

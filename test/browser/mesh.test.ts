@@ -93,6 +93,16 @@ const directLinks = async (): Promise<number[]> => {
   return statuses.map(({ peers }) => peers.filter((peer) => peer.webrtc && ids.includes(peer.nodeId)).length)
 }
 
+/** Each to half of the others at least. */
+async function areConnected(): Promise<void> {
+  let links: number[] = []
+  const are = async () => {
+    links = await directLinks()
+    return links.every((count) => count >= TABS / 2)
+  }
+  await until(are, 2 * SOON_MS, () => `links to other tabs: ${links}`)
+}
+
 beforeAll(async () => {
   const starting = LocalNetwork.start({ nodes: NODES })
   script = await bundle('test/browser/pages/mesh.ts')
@@ -114,13 +124,8 @@ afterAll(async () => {
 
 describe('eight tabs, a bridge and three nodes', { timeout: 180_000 }, () => {
   it('chat: each tab is connected to others directly, and hears all', async () => {
-    for (let i = 0; i < TABS; i++) tabs.push(await open())
-    let links: number[] = []
-    const areConnected = async () => {
-      links = await directLinks()
-      return links.every((count) => count >= TABS / 2)
-    }
-    await until(areConnected, 2 * SOON_MS, () => `links to other tabs: ${links}`)
+    tabs.push(...(await Promise.all(Array.from({ length: TABS }, open))))
+    await areConnected()
     for (const answer of await everybodySays('hello')) expect(answer).toMatch(/^stored by [5-8]\/[1-3]$/)
     await everybodyHasHeardAll()
   })
@@ -133,6 +138,15 @@ describe('eight tabs, a bridge and three nodes', { timeout: 180_000 }, () => {
     expect((await all(statusOf)).map(({ bridge }) => bridge)).toEqual(tabs.map(() => false))
     for (const history of await all(({ page }) => page.evaluate((topic) => fixture.history(topic), ROOM)))
       expectAll(history)
+  })
+
+  it('and one that has lost most links is introduced to the others again', async () => {
+    const [loser] = tabs as [Tab, ...Tab[]]
+    await loser.page.evaluate(() => fixture.loseLinks())
+    await areConnected()
+    for (const answer of await everybodySays('when one was lonely'))
+      expect(answer).toMatch(/^stored by [3-8]\/0$/)
+    await everybodyHasHeardAll()
   })
 
   it('and one that stood still meanwhile gets what it missed', async () => {
@@ -154,6 +168,7 @@ describe('eight tabs, a bridge and three nodes', { timeout: 180_000 }, () => {
   })
 
   it('and when one is gone without a word', async () => {
+    await areConnected() // who stood still for long was given up by others
     gone = tabs.pop() as Tab
     await crash(gone.page)
     for (const answer of await everybodySays('after one crashed'))

@@ -46,6 +46,21 @@ describe('a peer store', () => {
     expect((await node.peerStore.get(other.peerId)).protocols.length).toBeGreaterThan(0)
   })
 
+  it('keeps no relay without an address of its own: two that name each other are not waited for', async () => {
+    const through = (relay: number, to: number) =>
+      multiaddr(`/p2p/${idOf(relay)}/p2p-circuit/p2p/${idOf(to)}`)
+    await node.peerStore.merge(idOf(1), { multiaddrs: [through(2, 1), addressOf(1)] })
+    expect(await textsOf(1)).toEqual([String(addressOf(1))])
+    for (const [relay, to] of [
+      [2, 3],
+      [3, 2],
+    ] as const) {
+      await node.peerStore.merge(idOf(to), { multiaddrs: [through(relay, to)] })
+      await node.peerStore.patch(idOf(to), { multiaddrs: [through(relay, to)] })
+    }
+    await expect(node.dial(idOf(3))).rejects.toMatchObject({ name: 'NoValidAddressesError' })
+  })
+
   it('keeps so many addresses of a peer, its own and the last ones, and no long ones', async () => {
     const own = addresses(3, 60_000).map((one) => ({ multiaddr: one, isCertified: true }))
     await node.peerStore.patch(idOf(1), { addresses: own, tags: { friend: { value: 7 } } })

@@ -3,6 +3,15 @@ import { asStickyError } from '../../../src/dht/index.ts'
 
 /** A tab of the mesh test: a browser node with one topic, driven from mesh.test.ts. Results are plain values. */
 
+/** Every one that the node has made: the test cuts some. */
+const peerConnections: RTCPeerConnection[] = []
+globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(configuration?: RTCConfiguration) {
+    super(configuration)
+    peerConnections.push(this)
+  }
+}
+
 let node: BrowserNode
 const heard: string[] = []
 const gaps: string[] = []
@@ -52,6 +61,19 @@ export const fixture = {
       before = page.before
     } while (before !== undefined)
     return all
+  },
+
+  /** As if the network had lost them: all but two, which may lead to one tab, also those that come up meanwhile. */
+  async loseLinks(): Promise<void> {
+    const isTab = ({ webrtc }: { webrtc: boolean }) => webrtc
+    do {
+      const standing = peerConnections.filter(({ connectionState }) => connectionState === 'connected')
+      for (const connection of standing.slice(2)) {
+        connection.close()
+        connection.dispatchEvent(new Event('connectionstatechange')) // which nobody is told of what he closes himself
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    } while (running().status().peers.filter(isTab).length > 2)
   },
 
   replicas: (topic: string) => running().pubsub.replicas(topic),

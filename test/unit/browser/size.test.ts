@@ -7,6 +7,8 @@ import * as noDns from '../../../src/browser/no-dns.ts'
 import * as noEmoji from '../../../src/browser/no-emoji.ts'
 import * as noLog from '../../../src/browser/no-libp2p-log.ts'
 import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
+import { RelayDiscovery } from '../../../src/browser/no-relay-discovery.ts'
+import { ReservationStore } from '../../../src/browser/no-reservations.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
 import { Netmask } from '../../../src/browser/small-netmask.ts'
 import { smallLibp2p } from '../../../src/browser/vite.ts'
@@ -100,6 +102,18 @@ it('what stands in for the DHT’s records has all that kad-dht and libp2p impor
         if (plugin.resolveId(from, `/node_modules/${by}/dist/src/any.js`)?.includes('no-dht-records'))
           replaced.push(name)
   expect(replaced.sort()).toEqual(Object.keys(noRecords).sort())
+})
+
+it('what stands in for reservations, and for the search for relays, has all that the relays call of it', async () => {
+  for (const [of, file, calls] of [
+    [ReservationStore, 'server', /(?<=\bthis\.reservationStore\.)\w+(?=\()/g],
+    [RelayDiscovery, 'transport', /(?<=\bthis\.discovery\??\.)\w+(?=\()/g],
+  ] as const) {
+    const index = `../../../node_modules/@libp2p/circuit-relay-v2/dist/src/${file}/index.js`
+    const called = new Set((await readFile(new URL(index, import.meta.url), 'utf8')).match(calls))
+    expect(called.size).toBeGreaterThan(2)
+    for (const name of called) expect([name, name in of.prototype]).toEqual([name, true])
+  }
 })
 
 it('what stands in for libp2p’s log has what libp2p takes of it, and says nothing', async () => {
