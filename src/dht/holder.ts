@@ -1,6 +1,7 @@
 import { equalBytes, sha256 } from './codec.ts'
 import { StickyError } from './errors.ts'
 import { type NodeId, nodeIdOf } from './identity.ts'
+import type { HeadKind } from './kinds.ts'
 import { type HeldRecord, headName } from './record.ts'
 import type { RecordStore } from './record-store.ts'
 import type { Rpc } from './rpc.ts'
@@ -96,6 +97,8 @@ function catchUps(store: RecordStore, rpc: Rpc) {
     const name = `${headName(record.kind.name, record.key)} ${source}`
     const one = running.get(name)
     if (one === undefined) return begin(name, record, head, source)
+    // sent to one that had to be asked twice, it may come after its successors
+    if (isIn(record.kind, head, one.head)) return one.next ?? one.current
     one.head = head
     const next = () => begin(name, record, one.head, source)
     one.next ??= one.current.then(next, next)
@@ -108,8 +111,12 @@ const stored = (record: HeldRecord) => ({ outcome: 'stored' as const, head: reco
 const conflict = (record: HeldRecord) => ({ outcome: 'conflict' as const, head: record.head as Uint8Array })
 
 /** After a join the own head is the offered one or a descendant of it. */
-const contains = (record: HeldRecord, head: Uint8Array): boolean => {
-  const relation = record.kind.compare(head, record.head as Uint8Array)
+const contains = (record: HeldRecord, head: Uint8Array): boolean =>
+  isIn(record.kind, head, record.head as Uint8Array)
+
+/** As far as the heads say themselves. */
+function isIn(kind: HeadKind, head: Uint8Array, other: Uint8Array): boolean {
+  const relation = kind.compare(head, other)
   return relation === 'same' || relation === 'behind'
 }
 

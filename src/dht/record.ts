@@ -50,7 +50,8 @@ export class HeldRecord {
   #isStale = false
   #hasLostHead = false
   #losses = 0
-  /** Ids of its last heads, in hex, the oldest first: how manieth each was. Whatever they have the head has. */
+  #lineageBreaks = 0
+  /** Ids of its last heads, in hex, the oldest first: the place of each. Whatever they have the head has. */
   readonly #past = new Map<string, number>()
   #headCount = 0
 
@@ -169,6 +170,11 @@ export class HeldRecord {
     return this.#losses
   }
 
+  /** How often a head has come that does not name the one before it among its ancestors. */
+  get lineageBreaks(): number {
+    return this.#lineageBreaks
+  }
+
   noteLoss(): void {
     this.#losses += 1
     this.#past.clear()
@@ -262,6 +268,8 @@ export class HeldRecord {
   }
 
   async #setHead(head: Uint8Array): Promise<void> {
+    if (this.#head !== undefined && !['same', 'behind'].includes(this.kind.compare(this.#head, head)))
+      this.#lineageBreaks += 1
     this.#headId = await sha256(head)
     this.#head = head
     const name = toHex(this.#headId)

@@ -2,7 +2,9 @@ import { type BlockReader, equalBytes } from '../dht/index.ts'
 import { mapAhead } from './ahead.ts'
 import {
   type Entry,
+  entriesBackward,
   type LeveledRef,
+  loadMessages,
   loadSpine,
   type MessageCollection,
   openIndex,
@@ -13,6 +15,7 @@ import {
   spineRefs,
   Visits,
 } from './collection.ts'
+import { decodeCoordinator } from './coordinator.ts'
 import { publishedAtOf } from './message.ts'
 import { LIMITS } from './options.ts'
 import type { Cursor } from './view.ts'
@@ -131,4 +134,11 @@ export async function versionBefore(
   look(await readTail(root.tail, read))
   await walk(spineRefs(await loadSpine(root, read)))
   return after
+}
+
+/** The last entries of a head, the oldest first. */
+export async function latestOf(head: Uint8Array | null, last: number, read: BlockReader): Promise<Entry[]> {
+  const messages = head === null ? null : decodeCoordinator(head).messages
+  if (messages === null || last === 0) return []
+  return entriesBackward(await loadMessages(messages, read), undefined, last, read)
 }

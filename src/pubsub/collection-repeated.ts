@@ -7,7 +7,7 @@ import { LIMITS } from './options.ts'
 
 export interface MayRepeat {
   entries: Map<string, Entry>
-  isSound: boolean
+  hasRepeated: boolean
 }
 
 /**
@@ -40,7 +40,7 @@ export async function leaveOutRepeated(
     for (const entry of page) {
       const id = toHex(entry.id)
       if (!old.delete(id)) continue
-      for (const side of [a, b]) if (side.entries.delete(id)) side.isSound = false
+      for (const side of [a, b]) if (side.entries.delete(id)) side.hasRepeated = true
     }
   }
 }

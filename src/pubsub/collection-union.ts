@@ -118,7 +118,7 @@ async function uniteTrimmed(pair: Pair, prefix: PrefixBehindFront): Promise<Unio
   const [trimmer, { numberIgnored }] = frontOf === 'a' ? [contentB, b] : [contentA, a]
   await leaveOutRepeated(a.root.topic, common, contentA, contentB, read)
   const beyond = weightOfBoth(weighed(contentA, a), weighed(contentB, b))
-  if (!trimmer.isSound || numberIgnored || beyond >= keptWeight(retention)) return undefined
+  if (!mayStand(trimmer) || numberIgnored || beyond >= keptWeight(retention)) return undefined
   const none = new Set<string>()
   return {
     aDominates: frontOf !== 'a' && dominates(contentA, contentB, a, b, none),
@@ -170,6 +170,8 @@ interface Content {
   entries: Map<string, Entry>
   /** Its references say what their pages hold, and its stamps rise and stay within its version. */
   isSound: boolean
+  /** Has a message twice, as when one was sent again to a holder that did not know any more that it has it. */
+  hasRepeated: boolean
   /** References that call themselves gone, met anywhere but inside what both have alike. */
   gone: Set<string>
 }
@@ -185,16 +187,16 @@ async function contentOf(
 ): Promise<Content> {
   const entries = new Map<string, Entry>()
   const { gone } = onTheWay
-  let isRepeated = false
+  let hasRepeated = false
   const isSound = await walkSide(refs, floor, spine, side, nowMs, read, {
     onEntry: (entry) => {
       const id = toHex(entry.id)
-      isRepeated ||= entries.has(id)
+      hasRepeated ||= entries.has(id)
       entries.set(id, entry)
     },
     onGone: (ref) => gone.add(nameOf(ref)),
   })
-  return { entries, isSound: isSound && onTheWay.isSound && !isRepeated, gone }
+  return { entries, isSound: isSound && onTheWay.isSound, hasRepeated, gone }
 }
 
 interface Visitor {
@@ -249,27 +251,23 @@ async function walkSide(
 }
 
 /**
- * For a collection that is taken over whole: throws unless it is what an honest holder writes. What is not would be given
- * to others, and built upon.
+ * For a collection that is taken over whole: throws unless it is what an honest holder writes, who may have a message twice.
+ * What is not would be given to others, and built upon.
  */
 export async function checkMessages(root: MessagesRoot, version: number, read: BlockReader): Promise<void> {
   const spine = await loadSpine(root, read)
-  const ids = new Set<string>()
-  let count = 0
   const isSound = await walkSide(spineRefs(spine), FIRST_VERSION, spine, { root, version }, 0, read, {
-    onEntry: ({ id }) => {
-      ids.add(toHex(id))
-      count += 1
-    },
+    onEntry: () => undefined,
     onGone: () => undefined,
   })
-  if (!isSound || ids.size !== count)
+  if (!isSound)
     throw new StickyError('MALFORMED', 'A collection of messages that says of itself what is not so.')
 }
 
 /**
  * May `own` stand for the merge? A reader of `other` at any version must find all that it lacks among later stamps.
- * What an editor has written wrong never stands, whatever its version: its messages are taken and the rest is not.
+ * What an editor has written wrong never stands, whatever its version: its messages are taken and the rest is not. What only
+ * has a message twice does not stand either, and its stamps count: its readers have followed them.
  * What would be trimmed from both together it need not have.
  */
 function dominates(
@@ -279,7 +277,7 @@ function dominates(
   otherSide: Side,
   outlivedInOwn: Set<string>,
 ): boolean {
-  if (ownSide.numberIgnored || !own.isSound) return false
+  if (ownSide.numberIgnored || !mayStand(own)) return false
   for (const name of own.gone) if (!other.gone.has(name)) return false
   const ignoresStamps = otherSide.numberIgnored || !other.isSound
   for (const [id, entry] of other.entries) {
@@ -294,6 +292,8 @@ function dominates(
   }
   return true
 }
+
+const mayStand = ({ isSound, hasRepeated }: Content): boolean => isSound && !hasRepeated
 
 function mergeEntries(
   a: Map<string, Entry>,

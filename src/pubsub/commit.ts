@@ -96,7 +96,7 @@ export class Committer {
       }
       const outcome = await attempt.outcome
       const conflicted = await this.#mergeConflicts(record, attempt, deadlineMs, retry)
-      if (conflicted) await this.#recovery.mergeFailed(topicKey)
+      if (conflicted) await this.#recover(topicKey, deadlineMs)
       const waitMs =
         Math.min(this.#options.retryMs * 2 ** retry, this.#options.maxRetryMs) *
         (0.5 + this.#dht.runtime.random())
@@ -112,6 +112,16 @@ export class Committer {
         ? await this.#replicate(record, checkMerged)
         : await this.#proposeAgain(record, propose)
     }
+  }
+
+  /** It goes on after it is not waited for any more: it may be a liar that it waits for. */
+  async #recover(topicKey: Uint8Array, deadlineMs: number): Promise<void> {
+    const { runtime, options } = this.#dht
+    const over = new AbortController()
+    const waitMs = Math.min(deadlineMs - runtime.monotonicNow(), options.requestTimeoutMs)
+    const waited = delay(runtime, Math.max(0, waitMs), over.signal).catch(() => undefined)
+    await Promise.race([this.#recovery.mergeFailed(topicKey), waited])
+    over.abort()
   }
 
   /** Applies the delta here and sends it in the same moment: the disk and the network work side by side. */
@@ -179,8 +189,8 @@ export class Committer {
   /**
    * Brings together what has diverged. True when there was a real conflict: heads that verified. Two that merge and send
    * their merges to all would go on taking each other's majority away: so whom everybody prefers merges, and the other one
-   * takes over what comes of it. It merges itself where that was nothing new, and every second time, as the preferred one
-   * may not be honest; one that fails to, or takes too long, is not preferred for a while.
+   * takes over what comes of it. It merges itself what that does not contain, and every second time all, as the preferred
+   * one may not be honest; one that fails to merge, or takes too long, is not preferred for a while.
    */
   async #mergeConflicts(
     record: HeldRecord,
@@ -188,7 +198,7 @@ export class Committer {
     deadlineMs: number,
     retry = 0,
   ): Promise<boolean> {
-    const { conflicts, failures } = await pending
+    const { conflicts, failures, quorum, replicas } = await pending
     if (conflicts.length === 0) return false
     this.counters.conflicts += conflicts.length
     const withinMs = () =>
@@ -196,36 +206,57 @@ export class Committer {
     const isOut = (peer: NodeId) => this.#idle.has(peer) || failures.some((failure) => failure.peer === peer)
     const preferred = byPreference(set).find(({ nodeId }) => !isOut(nodeId))?.nodeId
     if (preferred !== undefined && preferred !== this.#dht.self && retry % 2 === 0)
-      if (await this.#isMergedBy(preferred, record, withinMs())) return true
+      await this.#haveMerged(preferred, record, withinMs())
+    // by what they hold: this node's head may have moved on by its own commits only
+    const diverged = conflicts.filter(({ head }) => !contains(record, head))
+    const needed = quorum ? conflicts.length : Math.floor(set.length / 2) + 1 - replicas
+    const enough = Math.max(1, needed - (conflicts.length - diverged.length))
+    return (await this.#pull(record, diverged, enough, withinMs())) < conflicts.length
+  }
+
+  /**
+   * Merges heads side by side, and gives how many were false. Does not wait for all where so many are enough: one that
+   * shows its blocks one at a time would use up the time of those that have to be merged.
+   */
+  async #pull(
+    { kind, key }: HeldRecord,
+    heads: CommitOutcome['conflicts'],
+    enough: number,
+    withinMs: number,
+  ): Promise<number> {
+    const { promise: hasEnough, resolve } = Promise.withResolvers<void>()
+    let merged = 0
     let falseOnes = 0
-    for (const { peer, head } of conflicts) {
+    const pulls = heads.map(async ({ peer, head }) => {
       try {
-        await this.#dht.pull(record.kind.name, record.key, head, peer, withinMs())
+        await this.#dht.pull(kind.name, key, head, peer, withinMs)
+        merged += 1
+        if (merged === enough) this.#dht.runtime.setTimer(resolve, this.#dht.options.stragglerMs)
       } catch (error) {
-        if (asStickyError(error, 'UNREACHABLE').action !== 'penalise') continue
+        if (asStickyError(error, 'UNREACHABLE').action !== 'penalise') return
         this.#dht.replicas.markDown(peer)
         falseOnes += 1
       }
-    }
-    return falseOnes < conflicts.length
+    })
+    await Promise.race([Promise.all(pulls), hasEnough])
+    return falseOnes
   }
 
-  /** True when it brought something new. That it does not take this node's head is no reason to leave it out of the set. */
-  async #isMergedBy(peer: NodeId, record: HeldRecord, withinMs: number): Promise<boolean> {
+  /** That it does not take this node's head is no reason to leave it out of the set. */
+  async #haveMerged(peer: NodeId, record: HeldRecord, withinMs: number): Promise<void> {
     const { runtime, options } = this.#dht
-    const before = record.head
     const mergeMs = Math.min(withinMs, 2 * options.requestTimeoutMs)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const timer = runtime.setTimer(reject, mergeMs)
     this.#dht.reconcile(record, peer, mergeMs).then(resolve, reject)
     await promise.catch(() => this.#idle.add(peer))
     timer.clear()
-    return record.head !== before
   }
 
   /**
    * After a quorum: merge what diverged elsewhere and send the merge once; anti-entropy sees to the rest. Once at a time:
-   * who has diverged says so to each commit, and the last one tells.
+   * who has diverged says so to each commit, and the last one tells. Nobody may take longer over it than over a commit, or
+   * those that diverge next would wait for a liar.
    */
   async #settle(record: HeldRecord, attempt: Attempt): Promise<void> {
     const name = toHex(record.key)
@@ -236,7 +267,8 @@ export class Committer {
       if (isUnderWay) return
       for (let settled: Attempt | undefined; settled !== this.#settling.get(name); ) {
         settled = this.#settling.get(name) as Attempt
-        await this.#mergeConflicts(record, settled, Number.POSITIVE_INFINITY)
+        const endMs = this.#dht.runtime.monotonicNow() + this.#options.commitDeadlineMs
+        await this.#mergeConflicts(record, settled, endMs)
         await (await this.#replicate(record)).outcome
       }
       this.#settling.delete(name)
@@ -257,6 +289,10 @@ interface Attempt {
   /** Whether this node's own disk took it. */
   isHere: Promise<boolean>
 }
+
+/** As far as its head says. */
+const contains = ({ head: own, kind }: HeldRecord, head: Uint8Array): boolean =>
+  own !== undefined && ['same', 'ahead'].includes(kind.compare(own, head))
 
 const describe = ({ replicas, conflicts, failures }: CommitOutcome): string => {
   const codes = failures.map((failure) => failure.code).join(', ')

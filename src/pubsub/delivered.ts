@@ -34,10 +34,12 @@ export class DeliveredAnswers {
     // who has acknowledged what belongs to the head of that moment; no commit waits for the rest
     const { messages, oldest, acknowledged } = await record.exclusive(async () => {
       // no more is looked through, so an old one must not hide the others
-      const last = new Map([...(await this.#storedIds.of(record))].slice(-LIMITS.maxDuplicateScan))
+      const stored = await this.#storedIds.of(record)
+      const from = [...stored.values()].at(-LIMITS.maxDuplicateScan) ?? 0
+      const versions = ids.map((id) => stored.get(toHex(id)) ?? Number.POSITIVE_INFINITY)
       return {
         messages: record.head ? decodeCoordinator(record.head).messages : null,
-        oldest: Math.min(...ids.map((id) => last.get(toHex(id)) ?? Number.POSITIVE_INFINITY)),
+        oldest: Math.min(...versions.filter((version) => version >= from)),
         acknowledged: this.#delivery.acknowledged(key),
       }
     })

@@ -29,7 +29,7 @@ export interface Holding {
 
 export function hold({ dht, recovery, options, verified }: HoldingInit): Holding {
   const committer = new Committer(dht, recovery, options)
-  const storedIds = new StoredIds()
+  const storedIds = new StoredIds(dht.runtime)
   const initiator = new Initiator(dht, committer, recovery, options, verified, storedIds)
   const witness = new Witness(dht, options, storedIds)
   const delivery = new Delivery(dht, options)

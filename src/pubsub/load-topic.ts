@@ -1,4 +1,12 @@
-import { type Dht, delay, equalBytes, type HeadAnswer, type NodeId, StickyError } from '../dht/index.ts'
+import {
+  type BlockReader,
+  type Dht,
+  delay,
+  equalBytes,
+  type HeadAnswer,
+  type NodeId,
+  StickyError,
+} from '../dht/index.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import type { Loaded } from './history.ts'
 import { COORDINATOR, type PubSubOptions } from './options.ts'
@@ -23,10 +31,30 @@ export async function loadTopic(
   if (answers.every((answer) => answer.error !== undefined)) throw (answers[0] as HeadAnswer).error
   const answer = agreedHead(answers, dht.self)
   if (answer === undefined) return undefined
+  const { head } = answer
+  const others = answers.filter((other) => other !== answer && other.head && equalBytes(other.head, head))
+  const sources = [answer, ...others].map(({ peer }) => peer)
   return {
-    coordinator: decodeCoordinator(answer.head),
-    head: answer.head,
-    reader: (own) => dht.reader(COORDINATOR, topicKey, answer.peer, own),
+    coordinator: decodeCoordinator(head),
+    head,
+    reader: (own) => readerAtAny(sources.map((source) => dht.reader(COORDINATOR, topicKey, source, own))),
+  }
+}
+
+/** All of them hold what the head names: where one fails, the next one goes on. */
+function readerAtAny(readers: BlockReader[]): BlockReader {
+  let current = 0
+  return async (ref) => {
+    for (let at = current; ; at++) {
+      try {
+        return await (readers[at] as BlockReader)(ref)
+      } catch (error) {
+        // it has asked all others: the topic has gone on
+        const isNowhere = error instanceof StickyError && error.code === 'NOT_FOUND'
+        if (isNowhere || at === readers.length - 1) throw error
+        current = Math.max(current, at + 1)
+      }
+    }
   }
 }
 

@@ -1,7 +1,10 @@
-import { decodeAny, StickyError } from '../dht/index.ts'
+import { decodeAny, StickyError, sha256 } from '../dht/index.ts'
 import type { Data, PublishReceipt, Receipt, ReceiptState } from './api.ts'
 import { LIMITS } from './options.ts'
+import type { Loaded } from './outbox-store.ts'
 import type { Sent } from './publish-request.ts'
+import { nameOfKey } from './remembered-keys.ts'
+import { topicKeyOf } from './topic-key.ts'
 
 /** A message of the outbox, in this process. */
 
@@ -63,6 +66,25 @@ export const newEntry = (order: string, given: NewEntry): Entry => ({
   written: Promise.resolve(),
   isWritten: false,
 })
+
+/** As an earlier process has left it. */
+export async function restoredEntry({
+  order,
+  entry,
+  sent,
+  failed,
+}: Loaded['entries'][number]): Promise<Entry> {
+  const { topic, key, isNamed, data, queuedAt, expiresAt, asksDelivered = false } = entry
+  const topicKey = await topicKeyOf(topic)
+  const [keyName, hash] = await Promise.all([nameOfKey(topicKey, key), sha256(data)])
+  const given = { topic, topicKey, key, keyName, isNamed, data, hash, queuedAt, expiresAt, asksDelivered }
+  return {
+    ...newEntry(order, given),
+    isWritten: true,
+    ...(failed ? { state: 'failed', error: failed } : {}),
+    ...(sent ? { envelope: sent.envelope, attempts: sent.attempts, mayBeStored: true } : {}),
+  }
+}
 
 /** What the limit counts: data, and the rest. */
 export const bytesOfEntry = ({ data }: { data: Uint8Array }): number => data.byteLength + 1_024

@@ -14,8 +14,16 @@ import type { Data, EnqueueOptions, OutboxError, PublishReceipt, Receipt } from 
 import { DeliveredWatch } from './delivered-watch.ts'
 import { checkTtl } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
-import { bytesOfEntry, type Entry, finalError, type NewEntry, newEntry, toReceipt } from './outbox-entry.ts'
-import { type Loaded, OutboxStore, orderOf, placeOf } from './outbox-store.ts'
+import {
+  bytesOfEntry,
+  type Entry,
+  finalError,
+  type NewEntry,
+  newEntry,
+  restoredEntry,
+  toReceipt,
+} from './outbox-entry.ts'
+import { OutboxStore, orderOf, placeOf } from './outbox-store.ts'
 import { OutboxTopic } from './outbox-topic.ts'
 import type { Publisher } from './publish.ts'
 import { encodeData } from './publish-data.ts'
@@ -30,7 +38,6 @@ import {
   storedKey,
 } from './remembered-keys.ts'
 import { Slots } from './slots.ts'
-import { topicKeyOf } from './topic-key.ts'
 
 /**
  * What an application wants published, kept at this node until it is stored or has failed for good, through restarts and
@@ -346,7 +353,7 @@ export class Outbox {
 
   async #load(): Promise<void> {
     const loaded = await this.#store.load()
-    const entries = await Promise.all(loaded.entries.map((saved) => restored(saved)))
+    const entries = await Promise.all(loaded.entries.map((saved) => restoredEntry(saved)))
     const forgotten = this.keys.load(loaded.keys, this.#init.dht.runtime.now())
     await this.#store.settle(forgotten.map((change) => this.#store.keyChange(change)))
     for (const error of loaded.unreadable) this.#receipts.error(error)
@@ -389,16 +396,3 @@ const withLifeOf = (kept: SavedKey | undefined, given: NewEntry): NewEntry => ({
   ...given,
   expiresAt: kept?.expiresAt ?? given.expiresAt,
 })
-
-async function restored({ order, entry, sent, failed }: Loaded['entries'][number]): Promise<Entry> {
-  const { topic, key, isNamed, data, queuedAt, expiresAt, asksDelivered = false } = entry
-  const topicKey = await topicKeyOf(topic)
-  const [keyName, hash] = await Promise.all([nameOfKey(topicKey, key), sha256(data)])
-  const given = { topic, topicKey, key, keyName, isNamed, data, hash, queuedAt, expiresAt, asksDelivered }
-  return {
-    ...newEntry(order, given),
-    isWritten: true,
-    ...(failed ? { state: 'failed', error: failed } : {}),
-    ...(sent ? { envelope: sent.envelope, attempts: sent.attempts, mayBeStored: true } : {}),
-  }
-}

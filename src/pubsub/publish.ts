@@ -60,8 +60,6 @@ export class Publisher {
   /** New writers on their way, after publishes that were given up. */
   readonly #beginning = new Set<Promise<void>>()
   readonly #silent: AvoidedReplicas
-  /** Those that were busy each time that a batch came back, and have taken nothing since. */
-  readonly #busy: AvoidedReplicas
   readonly #offers: Offers
   /** begun = stored + failures + `waitingCount`, at every moment. */
   readonly counters = newPublishCounters()
@@ -73,7 +71,6 @@ export class Publisher {
     this.#options = options
     this.#avoided = new AvoidedReplicas(dht.runtime, options.avoidMs)
     this.#silent = new AvoidedReplicas(dht.runtime, options.silentMs)
-    this.#busy = new AvoidedReplicas(dht.runtime, options.avoidMs)
     this.#offers = new Offers(dht, options, this.counters)
     this.#waits = new PublishWaits({
       runtime: dht.runtime,
@@ -230,7 +227,6 @@ export class Publisher {
         if (initiator === undefined)
           throw new StickyError('NO_REPLICAS', 'No node that stores topics can be reached.')
         await this.#request(topicKey, initiator, open)
-        this.#busy.delete(initiator)
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
         if (initiator !== undefined) this.#noteFailure(initiator, failure)
@@ -239,7 +235,7 @@ export class Publisher {
             busyReturns < this.#options.maxBusyReturns && this.#comesBack(initiator, sentAtMs, open)
           busyReturns = comesBack ? busyReturns + 1 : 0
           if (comesBack) tried.delete(initiator)
-          else this.#busy.add(initiator)
+          else this.#avoided.add(initiator)
         }
         if (failure.retryable || initiator === undefined) await this.#backOff(attempt, open)
         else await this.#refuse(topicKey, initiator, open, () => failure)
@@ -249,12 +245,13 @@ export class Publisher {
 
   /**
    * To a replica that was busy, because another one would only be in its way; but it may say so to everybody. So only while
-   * more is left of everybody's time than two such answers take, and not in one batch after the other.
+   * more is left of everybody's time than two such answers take. One that batches come back to in vain is asked last, as one
+   * that says nothing: it could take as long to say that it is busy, and each batch would lose that time.
    */
   #comesBack(initiator: NodeId, sentAtMs: number, batch: Outgoing[]): boolean {
     const now = this.#dht.runtime.monotonicNow()
     const endMs = Math.min(...batch.map(({ wait }) => wait.endMs))
-    return !this.#busy.has(initiator) && endMs - now > 2 * (now - sentAtMs)
+    return !this.#avoided.has(initiator) && endMs - now > 2 * (now - sentAtMs)
   }
 
   async #request(topicKey: Uint8Array, initiator: NodeId, batch: Outgoing[]): Promise<void> {

@@ -1,9 +1,9 @@
-import { type BlockReader, type Dht, type ExpectedHead, type NodeId, toHex } from '../dht/index.ts'
+import type { BlockReader, Dht, ExpectedHead, NodeId } from '../dht/index.ts'
 import { mapAhead } from './ahead.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
 import { Arrivals, type Arrived } from './arrivals.ts'
-import { type Entry, entriesAfter, entriesBackward, loadMessages } from './collection.ts'
-import { versionBefore } from './collection-places.ts'
+import { type Entry, entriesAfter, loadMessages } from './collection.ts'
+import { latestOf, versionBefore } from './collection-places.ts'
 import { type Coordinator, decodeCoordinator } from './coordinator.ts'
 import type { SubscriptionCounters } from './diagnostics.ts'
 import { agreeForJoin, headByMajority } from './head-by-majority.ts'
@@ -13,7 +13,14 @@ import { Position } from './position.ts'
 import { readCurrent } from './read-current.ts'
 import { type Request, requestOf } from './request.ts'
 import { beginsBehind, type Retention } from './retention.ts'
-import { fewestMoves, type Place, type SavedPosition, without } from './saved-position.ts'
+import {
+  BEFORE_ALL,
+  fewestMoves,
+  type Place,
+  placeOf,
+  type SavedPosition,
+  without,
+} from './saved-position.ts'
 import { toMessage } from './view.ts'
 
 /**
@@ -70,6 +77,8 @@ export class TopicReader {
   /** What each replica showed last, the latest of them last. */
   readonly #shown = new Map<NodeId, Uint8Array>()
   #joined = false
+  /** How far it has read at the replica that it is attached to, by that one's numbers: elsewhere they mean other messages. */
+  #followed: { source: NodeId; version: number } | undefined
   #prepared: Prepared | undefined
   #readAtMs: number
   #remaining: number | undefined
@@ -210,6 +219,7 @@ export class TopicReader {
 
   async #takeMissing(source: NodeId, quorum: boolean, stoodAt: number): Promise<boolean> {
     const head = await this.#headAt(source, quorum)
+    this.#followed = head === null ? { source, version: 0 } : undefined // until it is read
     if (head === null) return false
     let isNew = false
     this.#remaining = undefined
@@ -238,6 +248,7 @@ export class TopicReader {
       }
     }
     this.#moveTo(version, messages)
+    this.#followed = { source, version }
     this.#arrivals.tellExpired()
     return isNew
   }
@@ -253,14 +264,25 @@ export class TopicReader {
     this.#readAtMs = this.#init.dht.runtime.now()
   }
 
+  /** Attached anew: nothing was read there yet. */
+  attached(): void {
+    this.#followed = undefined
+  }
+
+  /** Up to which of its numbers it has read at this replica since it was attached there. Undefined: it has not. */
+  versionAt(source: NodeId): number | undefined {
+    return this.#followed?.source === source ? this.#followed.version : undefined
+  }
+
   /** What a replica pushed. When it does not follow on what was seen, everything in between is read instead. */
   async takePush({ previous, version, messages: collection, entries }: Push, source: NodeId): Promise<void> {
     if (!this.#joined) return // the join reads it
-    if (previous > this.position || this.isForged(version)) {
+    const followed = this.versionAt(source)
+    if (followed === undefined || previous > followed || this.isForged(version)) {
       await this.catchUp(source, false)
       return
     }
-    if (version <= this.position) return
+    if (version <= followed) return
     const { topicKey, verified } = this.#init
     const messages = await Promise.all(
       entries.map(([, envelope]) => verifyMessage(envelope, { topicKey, verified })),
@@ -271,6 +293,7 @@ export class TopicReader {
     )
     for await (const arrived of arriving) this.#arrivals.take(arrived)
     this.#moveTo(version, collection)
+    this.#followed = { source, version }
     this.#arrivals.tellExpired()
   }
 
@@ -372,22 +395,6 @@ export class TopicReader {
     return this.#joined ? wantedFromMs : historicFromMs
   }
 }
-
-async function latestOf(head: Uint8Array | null, last: number, read: BlockReader): Promise<Entry[]> {
-  const messages = head === null ? null : decodeCoordinator(head).messages
-  if (messages === null || last === 0) return []
-  return entriesBackward(await loadMessages(messages, read), undefined, last, read)
-}
-
-/** Before the first move: the head was seen before the history that belongs to it is given. */
-const BEFORE_ALL = -1
-
-const placeOf = ({ body }: VerifiedMessage, moves: number): Place => ({
-  publisher: toHex(body.publisher),
-  writer: toHex(body.writer),
-  sequence: body.sequence,
-  moves,
-})
 
 /** A periodic check waits this part of its interval for those of other topics, which then go in one request. */
 const GATHER_SHARE = 1 / 10

@@ -75,19 +75,15 @@ export class Recovery {
   async #joinWhatLoads(topicKey: Uint8Array): Promise<void> {
     const answers = await this.#dht.replicas.heads(COORDINATOR, topicKey)
     const asked = answers.filter((answer) => answer.error === undefined)
-    let loaded = 0
-    let failure: unknown = answers[0]?.error
-    for (const { head, peer } of asked) {
-      if (head === undefined) continue
-      try {
-        await this.#dht.pull(COORDINATOR, topicKey, head, peer)
-        loaded += 1
-      } catch (error) {
-        failure = error
-      }
-    }
+    const shown = asked.flatMap(({ head, peer }) => (head === undefined ? [] : [{ head, peer }]))
+    // side by side: one that shows its blocks one at a time keeps nobody from the others
+    const pulls = shown.map(({ head, peer }) => this.#dht.pull(COORDINATOR, topicKey, head, peer))
+    const loads = await Promise.allSettled(pulls)
+    const isLoaded = loads.some(({ status }) => status === 'fulfilled')
     const isEmptyTopic = asked.length > 0 && asked.every((answer) => answer.head === undefined)
-    if (loaded === 0 && !isEmptyTopic) throw failure
+    if (isLoaded || isEmptyTopic) return
+    const failed = loads.findLast((load) => load.status === 'rejected')
+    throw failed?.reason ?? answers[0]?.error
   }
 
   #retryLater(name: string, topicKey: Uint8Array): void {

@@ -14,6 +14,7 @@ import {
   toHex,
 } from '../dht/index.ts'
 import { type Hole, hadNotCome, type KnownWriter, type WriterPlace } from './known-writers.ts'
+import type { VerifiedMessage } from './message.ts'
 import { LIMITS } from './options.ts'
 import { MAX_KEPT_SEEN, type Seen } from './position.ts'
 
@@ -46,6 +47,16 @@ export interface Place extends WriterPlace {
   /** How often the reader had moved before: what it had seen until then does not have the message. */
   moves: number
 }
+
+/** Before the first move: the head was seen before the history that belongs to it is given. */
+export const BEFORE_ALL = -1
+
+export const placeOf = ({ body }: VerifiedMessage, moves: number): Place => ({
+  publisher: toHex(body.publisher),
+  writer: toHex(body.writer),
+  sequence: body.sequence,
+  moves,
+})
 
 /** The position of a reader that these had not come to: they are read, and given, once more. */
 export function without(position: SavedPosition, places: Place[]): SavedPosition {

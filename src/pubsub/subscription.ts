@@ -267,6 +267,7 @@ export class TopicSubscription implements Subscription {
   // --- attaching
 
   #onAttached(left: NodeId | undefined): void {
+    this.#reader.attached()
     this.#pushWatch.heard()
     if (left !== undefined) this.#init.onMoved(left)
     this.#presence.attached()
@@ -351,7 +352,8 @@ export class TopicSubscription implements Subscription {
     )
     if (own === undefined) return this.#reattach()
     // whoever is slow to show what it has does not keep what the source has waiting
-    if (own > this.#reader.position && (await this.#catchUp(source, false))) this.#pushWatch.unheard(askedMs)
+    const isBehind = own > (this.#reader.versionAt(source) ?? 0)
+    if (isBehind && (await this.#catchUp(source, false))) this.#pushWatch.unheard(askedMs)
     const other = await looking
     const newest = Math.max(own, other?.coordinator.version ?? 0)
     if (newest > this.#reader.position || this.#reader.isForged(newest))

@@ -15,7 +15,7 @@ import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
 import { applyDelta, encodeDelta, VerifiedMessages } from '../../src/pubsub/delta.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { createMessage, type VerifiedMessage } from '../../src/pubsub/message.ts'
-import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS } from '../../src/pubsub/options.ts'
+import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS, type PubSubOptions } from '../../src/pubsub/options.ts'
 import { verifyStored } from '../../src/pubsub/stored-statement.ts'
 import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
@@ -40,12 +40,14 @@ afterEach(async () => {
 async function network(
   count: number,
   ofHolders: Partial<DhtOptions> = {},
+  shown = 1,
+  options: Partial<PubSubOptions> = {},
 ): Promise<{ key: Uint8Array; honest: MemoryNode[]; client: MemoryNode }> {
   net = new MemoryNet()
   const key = await topicKeyOf(TOPIC)
-  for (let i = 0; i < 5; i++) await net.add({ dhtOptions: { ...DHT_OPTIONS, ...ofHolders } })
+  for (let i = 0; i < 5; i++) await net.add({ options, dhtOptions: { ...DHT_OPTIONS, ...ofHolders } })
   const client = await net.add({ stores: false, durable: false, dhtOptions: DHT_OPTIONS, options: PATIENT })
-  liars = await LyingHolder.join(net, key, count)
+  liars = await LyingHolder.join(net, key, count, shown)
   return { key, honest: net.nodes.slice(0, 5), client }
 }
 
@@ -140,7 +142,7 @@ describe('a publisher', () => {
     expect(own.map(({ data }) => data)).toEqual([0, 1, 2, 3, 4])
   })
 
-  it('comes back to one that is always busy in its first batch, and not in those that follow', async () => {
+  it('comes back to one that is always busy in its first batch, and asks others in those that follow', async () => {
     await network(1)
     const options = { ...PATIENT, retryMs: 20 }
     const client = await net.add({ stores: false, durable: false, dhtOptions: DHT_OPTIONS, options })
@@ -148,7 +150,7 @@ describe('a publisher', () => {
     liar.busyAfterMs = 0
     for (let i = 0; i < 3; i++)
       expect(await client.pubsub.publish(TOPIC, i)).toMatchObject({ status: 'stored' })
-    expect(liar.counters.publishes).toBe(1 + DEFAULT_PUBSUB_OPTIONS.maxBusyReturns + 2)
+    expect(liar.counters.publishes).toBe(1 + DEFAULT_PUBSUB_OPTIONS.maxBusyReturns)
   })
 
   it('leaves time for another one where the first takes its time to be busy', async () => {
@@ -158,6 +160,16 @@ describe('a publisher', () => {
     const stored = await client.pubsub.publish(TOPIC, 'kept', { deadlineMs: 3_800 })
     expect(stored).toMatchObject({ status: 'stored' })
     expect(liar.counters.publishes).toBeLessThanOrEqual(2)
+  })
+
+  it('loses one publish at most to one that says too late that it is busy', async () => {
+    const { client } = await network(1)
+    const [liar] = liars as [LyingHolder]
+    liar.busyAfterMs = 1_000
+    const publish = (data: number) => client.pubsub.publish(TOPIC, data, { deadlineMs: 900 })
+    await expect(publish(0)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' })
+    for (let i = 1; i < 4; i++) expect(await publish(i)).toMatchObject({ status: 'stored' })
+    expect(liar.counters.publishes).toBe(1)
   })
 
   it('asks one initiator and sends nothing twice where all are honest', async () => {
@@ -275,34 +287,91 @@ describe('a subscriber', () => {
 })
 
 describe('an initiator', () => {
+  /** What only these have. */
+  async function addTo(holders: MemoryNode[], key: Uint8Array): Promise<VerifiedMessage> {
+    const added = await message(key, await net.add({ stores: false }))
+    const delta = encodeDelta({ nowMs: Date.now(), messages: [added], payloads: [], statements: [] })
+    for (const { pubsub } of holders) {
+      const record = await pubsub.dht.store.record(COORDINATOR, key)
+      await record.exclusive(() => pubsub.dht.store.applyLocal(record, delta))
+    }
+    return added
+  }
+
+  /** The honest ones, the closest first, and what publishes to that one. */
+  async function ranked(key: Uint8Array, client: MemoryNode, honest: MemoryNode[]) {
+    const set = await client.pubsub.dht.replicas.set(key)
+    const holders = set.flatMap(({ nodeId }) => honest.filter(({ pubsub }) => pubsub.nodeId === nodeId))
+    expect(holders).toHaveLength(4)
+    const [initiator] = holders as [MemoryNode]
+    const publish = async () => {
+      const { envelope } = await message(key, await net.add({ stores: false }))
+      const body = { topic: key, messages: [envelope], payloads: [] }
+      const timeoutMs = DEFAULT_PUBSUB_OPTIONS.publishAttemptMs
+      return client.pubsub.dht.rpc.request(initiator.pubsub.nodeId, topicMethods.publish, body, { timeoutMs })
+    }
+    return { holders, initiator, publish }
+  }
+
+  /** Whom a majority has diverged from publishes. */
+  async function conflicting(key: Uint8Array, client: MemoryNode, honest: MemoryNode[]) {
+    const { holders, initiator, publish } = await ranked(key, client, honest)
+    const publishDiverged = async () => {
+      await addTo(holders.slice(0, 2), key)
+      await addTo(holders.slice(2), key)
+      return publish()
+    }
+    return { initiator, publish: publishDiverged }
+  }
+
   it('waits once for a preferred one that never merges', async () => {
     const { key, client, honest } = await network(1, { requestTimeoutMs: 1_000, antiEntropyMs: 3_600_000 })
     const [liar] = liars as [LyingHolder]
     liar.hasDiverged = true
-    const set = await client.pubsub.dht.replicas.set(key)
-    const holders = set.flatMap(({ nodeId }) => honest.filter(({ pubsub }) => pubsub.nodeId === nodeId))
-    const [initiator] = holders as [MemoryNode]
-    expect(holders).toHaveLength(4)
+    const { initiator, publish } = await conflicting(key, client, honest)
     for (let round = 1; round <= 3; round++) {
-      for (const half of [holders.slice(0, 2), holders.slice(2)]) {
-        const messages = [await message(key, await net.add({ stores: false }))]
-        const delta = encodeDelta({ nowMs: Date.now(), messages, payloads: [], statements: [] })
-        for (const { pubsub } of half) {
-          const record = await pubsub.dht.store.record(COORDINATOR, key)
-          await record.exclusive(() => pubsub.dht.store.applyLocal(record, delta))
-        }
-      }
-      const { envelope } = await message(key, await net.add({ stores: false }))
-      const body = { topic: key, messages: [envelope], payloads: [] }
-      const timeoutMs = DEFAULT_PUBSUB_OPTIONS.publishAttemptMs
-      const { rpc } = client.pubsub.dht
-      expect(
-        await rpc.request(initiator.pubsub.nodeId, topicMethods.publish, body, { timeoutMs }),
-      ).toMatchObject({ results: [null] })
+      expect(await publish()).toMatchObject({ results: [null] })
       expect(initiator.pubsub.counters().commits?.retries).toBeGreaterThanOrEqual(round)
     }
     expect(liar.counters.offers).toBe(1)
     await until(async () => (await storedAt(initiator, key)).length === 9 + 1) // and what the liar shows
+  })
+
+  it('is not held up by one that has diverged too, and shows it block by block', async () => {
+    const ofHolders = { requestTimeoutMs: 1_000, antiEntropyMs: 3_600_000, maxPeerRoundMs: -1 }
+    const { key, client, honest } = await network(1, ofHolders, 40)
+    const [liar] = liars as [LyingHolder]
+    liar.hasDiverged = true
+    liar.oneBlockAfterMs = 500
+    const { publish } = await conflicting(key, client, honest)
+    for (let round = 1; round <= 3; round++) expect(await publish()).toMatchObject({ results: [null] })
+    expect(liar.counters.blocks).toBeGreaterThan(0)
+  })
+
+  it('is not held up by it where it recovers the topic either', async () => {
+    const ofHolders = { requestTimeoutMs: 1_000, antiEntropyMs: 3_600_000, maxPeerRoundMs: -1 }
+    const { key, client, honest } = await network(1, ofHolders, 40, { maxFailedMerges: 1 })
+    const [liar] = liars as [LyingHolder]
+    liar.hasDiverged = true
+    liar.oneBlockAfterMs = 500
+    const { initiator, publish } = await conflicting(key, client, honest)
+    const publishing = publish()
+    await until(() => initiator.pubsub.getChannelState(TOPIC).then((state) => state === 'RECOVERING'))
+    expect(await publishing).toMatchObject({ results: [null] })
+  })
+
+  it('merges another one meanwhile', async () => {
+    const ofHolders = { requestTimeoutMs: 300, antiEntropyMs: 3_600_000, maxPeerRoundMs: -1 }
+    const { key, client, honest } = await network(1, ofHolders, 40, { commitDeadlineMs: 1_500 })
+    const [liar] = liars as [LyingHolder]
+    liar.hasDiverged = true
+    liar.oneBlockAfterMs = 250
+    const { holders, initiator, publish } = await ranked(key, client, honest)
+    await publish()
+    await until(() => liar.counters.blocks > 0)
+    const { id } = await addTo(holders.slice(3), key)
+    await publish()
+    await until(async () => (await holding([initiator], key, cidOf(id))) === 1, 4_000)
   })
 })
 

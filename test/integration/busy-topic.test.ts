@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { byPreference, encode, identityFromSeed, systemRuntime } from '../../src/dht/index.ts'
+import { encodeDelta } from '../../src/pubsub/delta.ts'
 import { createMessage } from '../../src/pubsub/message.ts'
 import { COORDINATOR, DEFAULT_PUBSUB_OPTIONS } from '../../src/pubsub/options.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
@@ -163,7 +164,7 @@ describe('two initiators at once', () => {
   it('leave merging to the one that everybody prefers', async () => {
     net = new MemoryNet()
     const key = await topicKeyOf(TOPIC)
-    const dhtOptions = { antiEntropyMs: 3_600_000 }
+    const dhtOptions = { antiEntropyMs: 3_600_000, maxPeerRoundMs: -1 } // nothing is repaired by comparing
     const holders = await Promise.all([0, 1, 2, 3, 4].map(() => net.add({ dhtOptions })))
     const client = await net.add({ stores: false, durable: false })
     const [preferred, second, ...others] = await ranked(client, holders)
@@ -202,5 +203,34 @@ describe('two initiators at once', () => {
     }
     await until(() => rpc.pendingCount === 0)
     expect(replicas.view(5).cooled).toEqual([])
+  })
+
+  it('merge what the preferred one does not know, though they go on meanwhile', async () => {
+    net = new MemoryNet()
+    const key = await topicKeyOf(TOPIC)
+    const dhtOptions = { antiEntropyMs: 3_600_000, maxPeerRoundMs: -1 } // nothing is repaired by comparing
+    const holders = await Promise.all([0, 1, 2, 3, 4].map(() => net.add({ dhtOptions })))
+    const client = await net.add({ stores: false, durable: false })
+    const all = (await ranked(client, holders)) as [MemoryNode, MemoryNode, ...MemoryNode[]]
+    const [{ pubsub: preferred }, second] = all
+    const openLink = second.network.openLink.bind(second.network)
+    second.network.openLink = (peer, events) => {
+      if (peer !== preferred.nodeId) return openLink(peer, events)
+      return openLink(peer, { ...events, onFrame: (frame) => void setTimeout(events.onFrame, 100, frame) })
+    }
+    const publish = async (sequence: number) =>
+      send(client, second, key, (await newMessage(key, client, sequence)).envelope)
+    await publish(1)
+    const { store } = (all.at(-1) as MemoryNode).pubsub.dht
+    const record = await store.record(COORDINATOR, key)
+    await until(() => record.head !== undefined)
+    const lonely = await newMessage(key, await net.add({ stores: false }))
+    const delta = encodeDelta({ nowMs: Date.now(), messages: [lonely], payloads: [], statements: [] })
+    await record.exclusive(() => store.applyLocal(record, delta))
+    let sequence = 2
+    await until(async () => {
+      await publish(sequence++)
+      return has(second, key, lonely.id)
+    }, 3_000)
   })
 })

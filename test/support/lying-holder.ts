@@ -18,19 +18,18 @@ import { signStored } from '../../src/pubsub/stored-statement.ts'
 import { type Signed, topicMethods } from '../../src/pubsub/wire.ts'
 import type { MemoryNet } from './memory-nodes.ts'
 
-/** A topic with nothing in it but one message of a stranger: valid in every respect, and not what there is. */
-async function falseState(topicKey: Uint8Array): Promise<Change> {
+/** A topic with nothing in it but messages of a stranger: valid in every respect, and not what there is. */
+async function falseState(topicKey: Uint8Array, count: number): Promise<Change> {
   const nowMs = Date.now()
-  const message = await createMessage({
-    topicKey,
-    identity: await identityFromSeed(new Uint8Array(32)),
-    writer: new Uint8Array(8),
-    sequence: 1,
-    publishedAt: nowMs - 1_000,
-    ttlMs: 60_000,
-    data: encode('nothing has been said here'),
-  })
-  const delta = encodeDelta({ nowMs, messages: [message], payloads: [], statements: [] })
+  const identity = await identityFromSeed(new Uint8Array(32))
+  const said = Array.from({ length: count }, (_, i) =>
+    createMessage({
+      ...{ topicKey, identity, writer: new Uint8Array(8), sequence: i + 1 },
+      ...{ publishedAt: nowMs - 1_000, ttlMs: 60_000, data: encode('nothing has been said here') },
+    }),
+  )
+  const messages = await Promise.all(said)
+  const delta = encodeDelta({ nowMs, messages, payloads: [], statements: [] })
   const context = { verified: new VerifiedMessages(1), newestMs: undefined }
   return applyDelta(topicKey, undefined, delta, () => Promise.reject(new Error('nothing to read')), context)
 }
@@ -54,6 +53,8 @@ export class LyingHolder {
   deliveredTo = { count: 0, keyBytes: 8 }
   /** Never answers who asks for a block of what it shows. */
   keepsWaiting = false
+  /** Gives one block of what it shows at a time, each after so long. */
+  oneBlockAfterMs: number | undefined
 
   readonly identity: Identity
 
@@ -111,8 +112,11 @@ export class LyingHolder {
     rpc.handle(recordMethods.blocks, async (_from, { refs }) => {
       counters.blocks += 1
       if (this.keepsWaiting) await new Promise(() => undefined)
+      if (this.oneBlockAfterMs !== undefined) await delay(systemRuntime, this.oneBlockAfterMs)
       return {
-        blocks: refs.map(([, id]) => shown.blocks.find((block) => equalBytes(block.id, id))?.bytes ?? null),
+        blocks: refs
+          .slice(0, this.oneBlockAfterMs === undefined ? refs.length : 1)
+          .map(([, id]) => shown.blocks.find((block) => equalBytes(block.id, id))?.bytes ?? null),
       }
     })
   }
@@ -127,9 +131,9 @@ export class LyingHolder {
   }
 
   /** So many of them, all closer to the key than everybody who is there. */
-  static async join(net: MemoryNet, key: Uint8Array, count: number): Promise<LyingHolder[]> {
+  static async join(net: MemoryNet, key: Uint8Array, count: number, messages = 1): Promise<LyingHolder[]> {
     const honest = new Set(net.hub.peers.keys())
-    const shown = await falseState(key)
+    const shown = await falseState(key, messages)
     const liars: LyingHolder[] = []
     while (liars.length < count) {
       const identity = await identityFromSeed(crypto.getRandomValues(new Uint8Array(32)))

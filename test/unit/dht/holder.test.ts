@@ -100,4 +100,24 @@ describe('a holder that is behind', () => {
     expect(equalBytes(await headOf(holder), await headOf(source))).toBe(true)
     expect(advances).toBe(2)
   })
+
+  it('is brought to the newest though an older one comes after it', async () => {
+    const release = holder.storage.hold()
+    const { counters } = holder.dht.rpc
+    const heads: Uint8Array[] = []
+    for (let n = 0; n < 3; n++) {
+      await source.commit()
+      heads.push(await headOf(source))
+    }
+    const [first, second, newest] = heads as [Uint8Array, Uint8Array, Uint8Array]
+    const commits: Promise<{ outcome: string }>[] = []
+    for (const head of [first, newest, second]) {
+      const received = counters.requestsReceived
+      commits.push(commitOf(head))
+      await until(() => counters.requestsReceived === received + 1)
+    }
+    release()
+    for (const commit of commits) expect(await commit).toMatchObject({ outcome: 'stored' })
+    expect(equalBytes(await headOf(holder), newest)).toBe(true)
+  })
 })

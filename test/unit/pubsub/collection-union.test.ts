@@ -239,6 +239,22 @@ describe('a head that an editor has rewritten', () => {
 })
 
 describe('the union of two long lineages', () => {
+  it('repeats what another one has, and lacks a message: the merge stamps that above both', async () => {
+    const world = new World()
+    const early = await world.messages(1, 100)
+    const first = await world.apply(undefined, early)
+    world.nowMs += 1_000
+    const head = await world.apply(first, await world.messages(101, 100))
+    const repeating = await world.apply(head, early.slice(2, 3))
+    const other = await world.apply(head, await world.messages(201, 1))
+    const joined = await world.join(repeating, other)
+    await isWhole(world, joined, 201)
+    const readUpTo = decodeCoordinator(repeating).version
+    expect(await sequences(await world.entries(joined, readUpTo))).toEqual([201])
+    expect(toHex(await world.join(other, repeating))).toBe(toHex(joined))
+    for (const one of [repeating, other]) expect(toHex(await world.join(joined, one))).toBe(toHex(joined))
+  })
+
   it('repeats what its pages have already: the merge has it once, in either order', async () => {
     const { world, head: first } = await honest(70)
     world.nowMs += 1_000
