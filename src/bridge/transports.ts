@@ -1,6 +1,5 @@
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
-import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
@@ -13,6 +12,7 @@ import {
   PING_STREAMS,
   PINGS,
   relayServer,
+  sparingNoise,
   sparingYamux,
 } from '../dht/index.ts'
 import {
@@ -88,7 +88,7 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: [`/ip4/127.0.0.1/tcp/${options.listenPort}/ws`], announce: options.announce },
     transports: [hardenedListeners(endingOnAbort(webSockets()), listenerLimits)],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [sparingNoise()],
     streamMuxers: [sparingYamux()],
     connectionGater: {
       denyInboundEncryptedConnection: refuse,

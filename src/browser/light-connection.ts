@@ -8,10 +8,16 @@ import type {
   StreamMuxerFactory,
   Upgrader,
 } from '@libp2p/interface'
-import { noise } from '@libp2p/noise'
 import { peerIdFromPrivateKey, peerIdFromString } from '@libp2p/peer-id'
 import { lpStream } from '@libp2p/utils'
-import { LINK_PROTOCOL, type NodeId, publicKeyOf, StickyError, sparingYamux } from '../dht/index.ts'
+import {
+  LINK_PROTOCOL,
+  type NodeId,
+  publicKeyOf,
+  StickyError,
+  sparingNoise,
+  sparingYamux,
+} from '../dht/index.ts'
 import { IDENTIFY_PROTOCOL, identifyAnswer, MAX_MESSAGE_BYTES } from './light-messages.ts'
 import { handle, select } from './light-negotiate.ts'
 import { defaultLogger } from './no-libp2p-log.ts'
@@ -38,7 +44,7 @@ const SERVED = [IDENTIFY_PROTOCOL, LINK_PROTOCOL]
 
 /** What a node needs for its handshakes, made once. */
 export interface LightKey {
-  encrypter: ReturnType<ReturnType<typeof noise>>
+  encrypter: ReturnType<ReturnType<typeof sparingNoise>>
   muxers: StreamMuxerFactory
   /** What it says of itself to who asks. */
   identify: Uint8Array
@@ -48,7 +54,7 @@ export interface LightKey {
 export async function lightKeyOf(seed: Uint8Array): Promise<LightKey> {
   const privateKey: PrivateKey = await generateKeyPairFromSeed('Ed25519', seed)
   const muxers = sparingYamux({ maxInboundStreams: MAX_INBOUND_STREAMS })()
-  const encrypter = noise()({
+  const encrypter = sparingNoise()({
     peerId: peerIdFromPrivateKey(privateKey as Parameters<typeof peerIdFromPrivateKey>[0]),
     privateKey,
     logger: defaultLogger() as unknown as ComponentLogger,

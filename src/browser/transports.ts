@@ -1,6 +1,5 @@
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
-import { noise } from '@libp2p/noise'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
@@ -19,6 +18,7 @@ import {
   PING_STREAMS,
   PINGS,
   relayTransport,
+  sparingNoise,
   sparingYamux,
 } from '../dht/index.ts'
 import { defaultMaxConnections, keepBounded } from './connections.ts'
@@ -72,7 +72,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
       webRTC(rtcConfiguration === undefined ? {} : { rtcConfiguration }),
       relayTransport(),
     ],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [sparingNoise()],
     streamMuxers: [sparingYamux()],
     // the browser default refuses private addresses and plain websockets: a local network would be out of reach
     connectionGater: {

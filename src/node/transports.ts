@@ -1,6 +1,5 @@
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
-import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
@@ -17,6 +16,7 @@ import {
   PING_STREAMS,
   PINGS,
   relayTransport,
+  sparingNoise,
   sparingYamux,
 } from '../dht/index.ts'
 import { connectWebSocket } from './websocket.ts'
@@ -48,7 +48,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: [...options.listen, ...circuit], announce: options.announce ?? [] },
     transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), relayTransport()],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [sparingNoise()],
     streamMuxers: [sparingYamux()],
     connectionGater: boundIntroductions(),
     connectionManager: {
