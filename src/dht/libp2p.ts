@@ -101,6 +101,8 @@ export class Libp2pNetwork implements PeerNetwork {
   readonly #profiles = new Map<NodeId, PeerProfile>()
   readonly #started: Promise<void>
   readonly #identifying = new Map<NodeId, Promise<void>>()
+  /** Kept until somebody comes or goes: who holds a thousand records looks for the peers of each once a minute. */
+  #known: ReadonlyMap<NodeId, PeerId> | undefined
   #accept: ((link: Link) => LinkEvents) | undefined
   #onTopologyChange: (() => void) | undefined
   #topologyTimer: Timer | undefined
@@ -129,6 +131,7 @@ export class Libp2pNetwork implements PeerNetwork {
 
   async #start(): Promise<void> {
     this.#libp2p.addEventListener('peer:identify', this.#identified)
+    this.#libp2p.addEventListener('peer:connect', this.#connected)
     this.#libp2p.addEventListener('peer:disconnect', this.#disconnected)
     for (const [target, event] of this.#tableEvents()) target.addEventListener(event, this.#topologyChanged)
     const { maxLinkStreams } = this.#options
@@ -148,6 +151,7 @@ export class Libp2pNetwork implements PeerNetwork {
     for (const [target, event] of this.#tableEvents())
       target.removeEventListener(event, this.#topologyChanged)
     this.#libp2p.removeEventListener('peer:disconnect', this.#disconnected)
+    this.#libp2p.removeEventListener('peer:connect', this.#connected)
     this.#libp2p.removeEventListener('peer:identify', this.#identified)
     this.#stopMeeting()
     this.#topologyTimer?.clear()
@@ -185,8 +189,8 @@ export class Libp2pNetwork implements PeerNetwork {
       await this.#started
       const target = await sha256(key)
       const found = await this.#lookUp({ key, target, signal }, [count, minDurable])
-      const known = new Map(found.map((peerId) => [peerId.toString(), peerId]))
-      for (const peerId of this.#knownPeers()) known.set(peerId.toString(), peerId)
+      const known = new Map(this.#knownPeers())
+      for (const peerId of found) known.set(peerId.toString(), peerId)
       known.delete(this.self)
       const ranked = await Promise.all([...known.values()].map((peerId) => this.#rank(peerId, target)))
       signal.throwIfAborted()
@@ -259,13 +263,16 @@ export class Libp2pNetwork implements PeerNetwork {
   }
 
   /** Routing tables and connections: in a small network every node sees the same set without asking anyone. */
-  #knownPeers(): PeerId[] {
+  #knownPeers(): ReadonlyMap<NodeId, PeerId> {
+    if (this.#known !== undefined) return this.#known
     const { kad, kadDurable } = this.#libp2p.services
     const tables = [kad, kadDurable].flatMap((service) => {
       const table = routingTable(service)
       return table.closestPeers(new Uint8Array(32), { count: table.size })
     })
-    return [...tables, ...this.#libp2p.getPeers()]
+    const all = [...tables, ...this.#libp2p.getPeers()]
+    this.#known = new Map(all.map((peerId) => [peerId.toString(), peerId]))
+    return this.#known
   }
 
   async #lookUp(request: FindRequest, counts: number[]): Promise<PeerId[]> {
@@ -309,7 +316,12 @@ export class Libp2pNetwork implements PeerNetwork {
     if (before?.stores || profile.stores) this.#topologyChanged()
   }
 
+  readonly #connected = (): void => {
+    this.#known = undefined
+  }
+
   readonly #disconnected = ({ detail }: CustomEvent<PeerId>): void => {
+    this.#known = undefined
     if (this.#profiles.get(detail.toString())?.stores !== false) this.#topologyChanged()
   }
 
@@ -339,6 +351,7 @@ export class Libp2pNetwork implements PeerNetwork {
   }
 
   readonly #topologyChanged = (): void => {
+    this.#known = undefined
     this.#topologyTimer ??= this.#runtime.setTimer(() => {
       this.#topologyTimer = undefined
       for (const one of this.#lookUps) one.forget()

@@ -129,15 +129,15 @@ describe('libp2p network', () => {
   it('tells the topology changed when a node comes and when it goes, and the newcomer knows its neighbours', async () => {
     let changes = 0
     a.network.onTopologyChange(() => void changes++)
+    const closest = async () => {
+      const signal = AbortSignal.timeout(15_000)
+      const found = await a.network.closestPeers(Uint8Array.of(1), { count: 8, minDurable: 3, signal })
+      return found.map(({ nodeId }) => nodeId).toSorted()
+    }
+    const both = [a.network.self, b.network.self].toSorted()
+    await vi.waitFor(async () => expect(await closest()).toEqual(both), patience)
     const c = await net.add('fleeting')
-    await vi.waitFor(async () => {
-      const closest = await a.network.closestPeers(Uint8Array.of(1), {
-        count: 8,
-        minDurable: 3,
-        signal: AbortSignal.timeout(15_000),
-      })
-      expect(closest.map(({ nodeId }) => nodeId)).toContain(c.network.self)
-    }, patience)
+    await vi.waitFor(async () => expect(await closest()).toContain(c.network.self), patience)
     await vi.waitFor(() => expect(changes).toBeGreaterThan(0), patience)
     expect(await a.network.profile(c.libp2p.peerId)).toEqual({ stores: true, durable: false })
     const before = changes
