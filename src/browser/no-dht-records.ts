@@ -5,6 +5,9 @@
 
 class Unused {}
 
+/** `deserialize`: of a record in an answer, which nobody asked for. */
+export const Libp2pRecord = { deserialize: () => undefined }
+
 export {
   Unused as AddProviderHandler,
   Unused as CompoundContentRouting,

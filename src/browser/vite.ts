@@ -23,6 +23,7 @@ const REPLACED: Replaced[] = [
     by: '@libp2p/kad-dht',
     with: 'no-dht-records',
   },
+  { source: /^@libp2p\/record$/, by: '@libp2p/kad-dht', with: 'no-dht-records' },
   { source: /^\.\/content-routing\.js$/, by: '/libp2p/', with: 'no-dht-records' },
   { source: /^\.\/(rsa|ecdsa)\/utils\.js$/, by: '@libp2p/crypto', with: 'no-other-keys' },
   { source: /^@libp2p\/logger$/, by: '/libp2p/', with: 'no-libp2p-log' },

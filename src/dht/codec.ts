@@ -156,11 +156,17 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return a.byteLength - b.byteLength
 }
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+const DIGITS = [...'0123456789abcdef'].map((digit) => digit.charCodeAt(0))
+const digits = new TextDecoder()
+/** In one piece: what is put together of many parts costs as much again where it becomes the key of a map. */
 export function toHex(bytes: Uint8Array): string {
-  let out = ''
-  for (const byte of bytes) out += HEX[byte]
-  return out
+  const out = new Uint8Array(2 * bytes.length)
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] as number
+    out[2 * i] = DIGITS[byte >> 4] as number
+    out[2 * i + 1] = DIGITS[byte & 15] as number
+  }
+  return digits.decode(out)
 }
 export function fromHex(hex: string): Uint8Array {
   if (hex.length % 2 !== 0 || !/^[0-9a-f]*$/.test(hex))

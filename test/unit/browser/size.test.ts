@@ -101,7 +101,7 @@ it('what stands in for the DHT’s records has all that kad-dht and libp2p impor
       for (const [, name, from = ''] of source.matchAll(/^import \{ (\w+).* \} from ["'](.+)["'];$/gm))
         if (plugin.resolveId(from, `/node_modules/${by}/dist/src/any.js`)?.includes('no-dht-records'))
           replaced.push(name)
-  expect(replaced.sort()).toEqual(Object.keys(noRecords).sort())
+  expect([...new Set(replaced)].sort()).toEqual(Object.keys(noRecords).sort())
 })
 
 it('what stands in for reservations, and for the search for relays, has all that the relays call of it', async () => {
