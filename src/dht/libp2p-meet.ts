@@ -15,9 +15,14 @@ export interface MeetOptions {
   firstMs: number
   /**
    * The pause doubles up to here while nobody new is found. A look asks up to twenty peers in each DHT, and each of them
-   * answers with twenty, which is much for a node that is idle. Whoever loses a peer looks at once.
+   * answers with twenty, which is much for a node that is idle.
    */
   maxMs: number
+  /**
+   * Whoever loses a neighbour looks at once, but not sooner than this after the look before, and then after twice as long:
+   * where tabs come and go all the time, each that goes would have fifty others look ten times.
+   */
+  lossMs: number
   /** One round, look-ups and dials. */
   roundMs: number
   /** Connections made on account of this, and at most half of what the connection manager allows. */
@@ -32,6 +37,7 @@ export interface MeetOptions {
 export const DEFAULT_MEET_OPTIONS: MeetOptions = {
   firstMs: 250,
   maxMs: 120_000,
+  lossMs: 5_000,
   roundMs: 10_000,
   maxNeighbours: 32,
   againMs: 2_000,
@@ -71,33 +77,41 @@ export class DialPace {
   }
 }
 
-/** Gives the function that ends it. */
+/** `isNeighbour`: whether a peer is one whose loss leaves a place; one that stores nothing is not. Gives the function that ends it. */
 export function keepMeeting(
   libp2p: DhtLibp2p,
   runtime: Runtime,
+  isNeighbour: (peerId: PeerId) => boolean,
   options: MeetOptions = DEFAULT_MEET_OPTIONS,
 ): () => void {
   let timer: Timer | undefined
+  let dueMs = 0
   let pauseMs = options.firstMs
+  let lookedAtMs = Number.NEGATIVE_INFINITY
   const stop = new AbortController()
   const pace = new DialPace(runtime, options)
-  const schedule = () => {
+  const schedule = (waitMs: number) => {
     timer?.clear()
-    if (!stop.signal.aborted) timer = runtime.setTimer(() => void round(), jittered(runtime, pauseMs))
+    if (stop.signal.aborted) return
+    dueMs = runtime.monotonicNow() + waitMs
+    timer = runtime.setTimer(() => void round(), waitMs)
   }
   const round = async () => {
+    lookedAtMs = runtime.monotonicNow()
     const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(options.roundMs)])
     const met = await meetNeighbours(libp2p, signal, options.maxNeighbours, pace).catch(() => 0)
     pauseMs = met > 0 ? options.firstMs : Math.min(pauseMs * 2, options.maxMs)
-    schedule()
+    schedule(jittered(runtime, pauseMs))
   }
-  const onDisconnect = () => {
-    if (pauseMs <= options.firstMs) return
-    pauseMs = options.firstMs
-    schedule()
+  const onDisconnect = ({ detail }: CustomEvent<PeerId>) => {
+    if (!isNeighbour(detail)) return
+    pauseMs = Math.min(pauseMs, options.lossMs)
+    const now = runtime.monotonicNow()
+    const waitMs = Math.max(options.firstMs, lookedAtMs + options.lossMs - now)
+    if (now + waitMs < dueMs) schedule(jittered(runtime, waitMs))
   }
   libp2p.addEventListener('peer:disconnect', onDisconnect)
-  schedule()
+  schedule(jittered(runtime, pauseMs))
   return () => {
     stop.abort()
     timer?.clear()

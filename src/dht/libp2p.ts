@@ -124,7 +124,7 @@ export class Libp2pNetwork implements PeerNetwork {
     this.#lookUps = [kad, kadDurable].map(
       (one) => new LookUps(new KadFinder(one, placeOf), this.#runtime, this.#options),
     )
-    this.#stopMeeting = keepMeeting(this.#libp2p, this.#runtime)
+    this.#stopMeeting = keepMeeting(this.#libp2p, this.#runtime, (peerId) => this.#mayStore(peerId))
     this.#started = this.#start()
     this.#started.catch(() => undefined) // told by the first operation, which waits for it
   }
@@ -322,7 +322,11 @@ export class Libp2pNetwork implements PeerNetwork {
 
   readonly #disconnected = ({ detail }: CustomEvent<PeerId>): void => {
     this.#known = undefined
-    if (this.#profiles.get(detail.toString())?.stores !== false) this.#topologyChanged()
+    if (this.#mayStore(detail)) this.#topologyChanged()
+  }
+
+  #mayStore(peerId: PeerId): boolean {
+    return this.#profiles.get(peerId.toString())?.stores !== false
   }
 
   async #rank(peerId: PeerId, target: Uint8Array): Promise<Ranked | undefined> {

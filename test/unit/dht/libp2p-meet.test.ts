@@ -1,6 +1,10 @@
-import { afterEach, describe, expect, it } from 'vitest'
-import { DEFAULT_MEET_OPTIONS, DialPace } from '../../../src/dht/libp2p-meet.ts'
+import type { Multiaddr } from '@multiformats/multiaddr'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { DEFAULT_MEET_OPTIONS, DialPace, keepMeeting } from '../../../src/dht/libp2p-meet.ts'
 import { NEEDED_VALUE } from '../../../src/dht/libp2p-needed.ts'
+import type { DhtLibp2p } from '../../../src/dht/libp2p-services.ts'
+import { routingTable } from '../../../src/dht/routing-table.ts'
+import { createNodeLibp2p, type NodeRole } from '../../../src/node/transports.ts'
 import { startLibp2pNet, type TestLibp2pNet } from '../../support/libp2p-net.ts'
 import { ManualRuntime } from '../../support/manual-runtime.ts'
 import { until } from '../../support/memory-nodes.ts'
@@ -26,6 +30,70 @@ describe('the pace of dialling neighbours', () => {
     expect(pace.take('a')).toBe(true)
     runtime.advance(2_000)
     expect(pace.take('a')).toBe(true)
+  })
+})
+
+describe('a node that has met its neighbours', () => {
+  const { firstMs, lossMs } = DEFAULT_MEET_OPTIONS
+  let runtime: ManualRuntime
+  let node: DhtLibp2p
+  let others: DhtLibp2p[]
+  let stopMeeting: () => void
+  let looks = 0
+
+  const start = (byte: number, role: NodeRole) =>
+    createNodeLibp2p({
+      seed: new Uint8Array(32).fill(byte),
+      role,
+      listen: role === 'client' ? [] : ['/ip4/127.0.0.1/tcp/0/ws'],
+    })
+  /** The look that is due, until the next one is. */
+  const look = async () => {
+    const before = looks
+    runtime.advance(runtime.nextInMs)
+    await until(() => looks > before && runtime.waiting === 1)
+  }
+  const leave = async (other: DhtLibp2p) => {
+    await other.stop()
+    await until(() => node.getConnections(other.peerId).length === 0)
+  }
+
+  beforeEach(async () => {
+    runtime = new ManualRuntime()
+    node = await start(1, 'durable')
+    others = await Promise.all([start(2, 'fleeting'), start(3, 'fleeting'), start(4, 'client')])
+    for (const other of others) await other.dial(node.getMultiaddrs()[0] as Multiaddr)
+    await until(() => routingTable(node.services.kad).size === 2)
+    const { getClosestPeers } = node.services.kad
+    node.services.kad.getClosestPeers = (...request) => {
+      looks += 1
+      return getClosestPeers.apply(node.services.kad, request)
+    }
+    const client = others[2]?.peerId
+    stopMeeting = keepMeeting(node, runtime, (peerId) => !client?.equals(peerId))
+    while (runtime.nextInMs < 60_000) await look()
+    runtime.advance(runtime.nextInMs / 2)
+  }, 20_000)
+  afterEach(async () => {
+    stopMeeting()
+    await Promise.all([node, ...others].map((libp2p) => libp2p.stop()))
+  })
+
+  it('looks for more when one is lost, and not for each of many', async () => {
+    const [first, second] = others as [DhtLibp2p, DhtLibp2p]
+    await leave(first)
+    expect(runtime.nextInMs).toBeLessThanOrEqual(1.5 * firstMs)
+    await look()
+    expect(runtime.nextInMs).toBeGreaterThanOrEqual(lossMs)
+    await leave(second)
+    expect(runtime.nextInMs).toBeGreaterThanOrEqual(0.5 * lossMs)
+    expect(runtime.nextInMs).toBeLessThanOrEqual(1.5 * lossMs)
+  })
+
+  it('does not look because a client leaves', async () => {
+    const beforeMs = runtime.nextInMs
+    await leave(others[2] as DhtLibp2p)
+    expect(runtime.nextInMs).toBe(beforeMs)
   })
 })
 
