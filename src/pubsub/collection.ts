@@ -272,6 +272,9 @@ export async function entriesBackward(
     found.unshift(...usable.slice(Math.max(0, usable.length - (limit - found.length))))
   }
   const tail = root.tail.filter(([, entryVersion]) => isBefore(entryVersion))
+  // where the tail cannot be enough, both are fetched in one request
+  const spine = tail.length < limit ? loadSpine(root, read) : undefined
+  spine?.catch(() => undefined)
   if (tail.length > 0) take(await readTail(before === undefined ? tail.slice(-limit) : tail, read))
   const visits = new Visits()
   const walk = async (refs: LeveledRef[]): Promise<void> => {
@@ -283,7 +286,7 @@ export async function entriesBackward(
       else take(await readPage(root.topic, ref, read))
     }
   }
-  if (found.length < limit) await walk(spineRefs(await loadSpine(root, read)))
+  if (found.length < limit) await walk(spineRefs(await (spine ?? loadSpine(root, read))))
   if (cut !== undefined) onMissing()
   return found
 }

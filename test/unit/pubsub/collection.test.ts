@@ -100,6 +100,23 @@ describe('message collection', () => {
     expect(seen).toEqual(range(1, 4_400))
   })
 
+  it('asks for the way to older pages together with newer messages that are too few, and not with enough of them', async () => {
+    const world = new World()
+    const collection = await collectionOf(world, await topicOf(world, 100, 10)) // a page of 64 and a tail of 36
+    for (const [limit, kinds] of [
+      [36, ['message']],
+      [37, ['message', 'spine']],
+    ] as const) {
+      const asked = new Set<string>()
+      const reading = entriesBackward(collection, undefined, limit, (ref) => {
+        asked.add(ref.kind)
+        return world.read(ref)
+      })
+      expect([...asked].sort()).toEqual(kinds) // before anything was answered
+      expect(await sequences(await reading)).toEqual(range(101 - limit, 100))
+    }
+  })
+
   it('costs the same to append to, however many messages there are', async () => {
     const costs: { reads: number; bytes: number }[] = []
     for (const count of [130, 1_026, 4_098]) {
