@@ -136,8 +136,10 @@ export class AntiEntropy {
       const wire = known.map((record): [Uint8Array, Uint8Array] => [record.key, record.headId as Uint8Array])
       const { differing } = await this.#rpc.request(peer, recordMethods.compare, { kind, records: wire })
       const endMs = this.#runtime.monotonicNow() + this.#store.options.maxPeerRoundMs
-      for (const index of differing) {
-        const record = known[index]
+      // a newcomer hears of all of them from each holder: what one hands over first the others need not
+      const first = Math.floor(this.#runtime.random() * differing.length)
+      for (const i of differing.keys()) {
+        const record = known[differing[(first + i) % differing.length] as number]
         if (this.#runtime.monotonicNow() > endMs) return // the next round goes on
         if (record !== undefined && !(await this.#tryReconcile(record, peer))) return
       }

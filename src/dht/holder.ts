@@ -5,6 +5,7 @@ import type { HeadKind } from './kinds.ts'
 import { type HeldRecord, headName } from './record.ts'
 import type { RecordStore } from './record-store.ts'
 import type { Rpc } from './rpc.ts'
+import { atMost, type Runtime } from './runtime.ts'
 import { syncFrom } from './sync.ts'
 import { MAX_REPLY_BLOCK_BYTES, recordMethods } from './wire.ts'
 
@@ -14,6 +15,7 @@ import { MAX_REPLY_BLOCK_BYTES, recordMethods } from './wire.ts'
  */
 export function serveRecords(store: RecordStore, rpc: Rpc): void {
   const catchUp = catchUps(store, rpc)
+  const turnFor = offerTurns(store.runtime)
   rpc.handle(recordMethods.append, async (_from, { kind, key, base, id, delta }) => {
     if (delta.byteLength > store.headKind(kind).maxDeltaBytes)
       throw new StickyError('TOO_LARGE', 'A delta above its limit.')
@@ -44,7 +46,12 @@ export function serveRecords(store: RecordStore, rpc: Rpc): void {
 
   rpc.handle(recordMethods.offer, async (_from, { kind, key, head, source }) => {
     const record = await store.record(kind, key)
-    if (!record.hasHad(await sha256(head))) await syncFrom(store, rpc, record, head, sourceOf(source))
+    const endTurn = await turnFor(record, head)
+    try {
+      if (!record.hasHad(await sha256(head))) await syncFrom(store, rpc, record, head, sourceOf(source))
+    } finally {
+      endTurn()
+    }
     return { head: record.head as Uint8Array }
   })
 
@@ -105,6 +112,35 @@ function catchUps(store: RecordStore, rpc: Rpc) {
     return one.next
   }
 }
+
+/**
+ * A newcomer is offered a record by each of its holders at once, and would fetch all of it from each. So an offer waits for
+ * the one before it, but not for long, as that may come from a liar; and what has diverged does not wait to be merged.
+ */
+function offerTurns(runtime: Runtime) {
+  const last = new Map<string, Promise<void>>()
+  /** Resolves once it is this offer's turn, with what ends that. */
+  return async (record: HeldRecord, head: Uint8Array): Promise<() => void> => {
+    if (record.head !== undefined && record.kind.compare(record.head, head) !== 'behind')
+      return () => undefined
+    const name = headName(record.kind.name, record.key)
+    const before = last.get(name)
+    const { promise: turn, resolve } = Promise.withResolvers<void>()
+    last.set(name, turn)
+    if (before !== undefined) await atMost(runtime, MAX_WAIT_FOR_TURN_MS, before)
+    const timer = runtime.setTimer(resolve, MAX_TURN_MS)
+    return () => {
+      timer.clear()
+      resolve()
+      if (last.get(name) === turn) last.delete(name)
+    }
+  }
+}
+
+/** After so long the next one begins beside it. */
+const MAX_TURN_MS = 2_000
+/** Of many that are not honest. */
+const MAX_WAIT_FOR_TURN_MS = 6_000
 
 const sourceOf = (publicKey: Uint8Array): NodeId => nodeIdOf(publicKey)
 const stored = (record: HeldRecord) => ({ outcome: 'stored' as const, head: record.head as Uint8Array })

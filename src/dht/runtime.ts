@@ -42,5 +42,13 @@ export function delay(runtime: Runtime, delayMs: number, signal?: AbortSignal): 
   })
 }
 
+/** Waits for work, at most so long; true when it has ended by then. Rejects when it does. */
+export function atMost(runtime: Runtime, maxMs: number, work: Promise<unknown>): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const timer = runtime.setTimer(() => resolve(false), maxMs)
+    work.then(() => resolve(true), reject).finally(() => timer.clear())
+  })
+}
+
 /** A value in [delayMs / 2, delayMs * 1.5): spreads periodic work of many nodes. */
 export const jittered = (runtime: Runtime, delayMs: number): number => delayMs * (0.5 + runtime.random())

@@ -4,6 +4,7 @@ import type { BlockRef } from './kinds.ts'
 import { blockName, type HeldRecord } from './record.ts'
 import type { RecordStore } from './record-store.ts'
 import type { Rpc } from './rpc.ts'
+import type { Runtime } from './runtime.ts'
 import type { StorageOp } from './storage.ts'
 import { MAX_REFS_PER_REQUEST, recordMethods } from './wire.ts'
 
@@ -28,25 +29,41 @@ export async function fetchReachable(
   const seen = await reachedByOwnHead(store, record)
   const known = seen.size
   let fetchedBytes = 0
-  let waiting = await missingOf(store, record, record.kind.links(head), seen)
+  const waiting = [...record.kind.links(head)]
+  const waitAgain = (refs: BlockRef[]) => {
+    for (const ref of refs) seen.delete(blockName(ref))
+    waiting.push(...refs)
+  }
   while (waiting.length > 0) {
     if (store.runtime.monotonicNow() > endMs)
       throw new StickyError('TIMEOUT', `${source} takes too long to show what its head reaches.`)
     const batches: BlockRef[][] = []
-    while (waiting.length > 0 && batches.length < PARALLEL_REQUESTS)
-      batches.push(waiting.splice(0, MAX_REFS_PER_REQUEST))
+    while (waiting.length > 0 && batches.length < PARALLEL_REQUESTS) {
+      // just before they are asked for: other holders may be fetched from meanwhile, each in an order of its own
+      const missing = await missingOf(store, record, takeAnywhere(waiting, store.runtime), seen)
+      waitAgain(missing.splice(MAX_REFS_PER_REQUEST))
+      if (missing.length > 0) batches.push(missing)
+    }
     const results = await Promise.all(batches.map((refs) => fetchBlocks(store, rpc, record, refs, source)))
     for (const { links, unanswered, bytes } of results) {
       fetchedBytes += bytes
-      waiting = [...unanswered, ...waiting, ...(await missingOf(store, record, links, seen))]
+      waitAgain(unanswered)
+      waiting.push(...links)
     }
-    if (seen.size - known > maxSyncBlocks || fetchedBytes > maxSyncBytes) {
+    if (seen.size - known + waiting.length > maxSyncBlocks || fetchedBytes > maxSyncBytes) {
       throw new StickyError(
         'TOO_LARGE',
         `${source} offered a record of more than ${maxSyncBlocks} blocks or ${maxSyncBytes} bytes.`,
       )
     }
   }
+}
+
+/** As many as one request asks for, from any place. */
+function takeAnywhere(refs: BlockRef[], runtime: Runtime): BlockRef[] {
+  const spare = refs.length - MAX_REFS_PER_REQUEST
+  const start = spare > 0 ? Math.floor(runtime.random() * (spare + 1)) : 0
+  return refs.splice(start, MAX_REFS_PER_REQUEST)
 }
 
 /**

@@ -1,6 +1,7 @@
 import {
   type Acknowledgement,
   asStickyError,
+  atMost,
   byPreference,
   type ClosestPeer,
   type CommitOutcome,
@@ -117,11 +118,8 @@ export class Committer {
   /** It goes on after it is not waited for any more: it may be a liar that it waits for. */
   async #recover(topicKey: Uint8Array, deadlineMs: number): Promise<void> {
     const { runtime, options } = this.#dht
-    const over = new AbortController()
     const waitMs = Math.min(deadlineMs - runtime.monotonicNow(), options.requestTimeoutMs)
-    const waited = delay(runtime, Math.max(0, waitMs), over.signal).catch(() => undefined)
-    await Promise.race([this.#recovery.mergeFailed(topicKey), waited])
-    over.abort()
+    await atMost(runtime, Math.max(0, waitMs), this.#recovery.mergeFailed(topicKey))
   }
 
   /** Applies the delta here and sends it in the same moment: the disk and the network work side by side. */
@@ -246,11 +244,8 @@ export class Committer {
   async #haveMerged(peer: NodeId, record: HeldRecord, withinMs: number): Promise<void> {
     const { runtime, options } = this.#dht
     const mergeMs = Math.min(withinMs, 2 * options.requestTimeoutMs)
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const timer = runtime.setTimer(reject, mergeMs)
-    this.#dht.reconcile(record, peer, mergeMs).then(resolve, reject)
-    await promise.catch(() => this.#idle.add(peer))
-    timer.clear()
+    const merging = this.#dht.reconcile(record, peer, mergeMs)
+    if (!(await atMost(runtime, mergeMs, merging).catch(() => false))) this.#idle.add(peer)
   }
 
   /**

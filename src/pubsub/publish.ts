@@ -1,6 +1,7 @@
 import {
   type Acknowledgement,
   asStickyError,
+  atMost,
   byPreference,
   type Dht,
   type Identity,
@@ -343,9 +344,6 @@ export class Publisher {
   async #backOff(attempt: number, batch: Outgoing[]): Promise<void> {
     const { retryMs, maxRetryMs } = this.#options
     const waitMs = Math.min(retryMs * 2 ** attempt, maxRetryMs) * (0.5 + this.#dht.runtime.random())
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = this.#dht.runtime.setTimer(resolve, waitMs)
-    await Promise.race([promise, Promise.all(batch.map(({ wait }) => wait.over))])
-    timer.clear()
+    await atMost(this.#dht.runtime, waitMs, Promise.all(batch.map(({ wait }) => wait.over)))
   }
 }
