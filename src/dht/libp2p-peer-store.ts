@@ -18,6 +18,9 @@ export interface PeerStoreOptions {
   maxAddressBytes: number
   /** Peers nobody knew before that are being taken in; more are passed over. */
   maxUnderWay: number
+  /** Whose last entry is at hand, and for how long after it was written: what it has already is not written again. */
+  maxAtHand: number
+  atHandMs: number
 }
 
 export const DEFAULT_PEER_STORE_OPTIONS: PeerStoreOptions = {
@@ -25,15 +28,34 @@ export const DEFAULT_PEER_STORE_OPTIONS: PeerStoreOptions = {
   maxAddresses: 24,
   maxAddressBytes: 256,
   maxUnderWay: 256,
+  maxAtHand: 256,
+  atHandMs: 600_000,
 }
 
 /** For as long as the node runs. */
 export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAULT_PEER_STORE_OPTIONS): void {
   const store: PeerStore = libp2p.peerStore
-  const { merge, patch, save } = store
+  const { merge, patch, save, getInfo } = store
+  const remove = store.delete
   /** How many addresses each has at most, the longest unwritten first. */
   const known = new Map<string, { peerId: PeerId; addresses: number }>()
   let underWay = 0
+  /**
+   * Each answer of the DHT names twenty peers, mostly the same ones, and each stream tells its protocol: libp2p would decode,
+   * encode and write the whole entry for each.
+   */
+  const atHand = new Map<string, { peer: Peer; atMs: number }>()
+  const written = (peer: Peer): Peer => {
+    const id = String(peer.id)
+    atHand.delete(id)
+    atHand.set(id, { peer, atMs: Date.now() })
+    if (atHand.size > options.maxAtHand) atHand.delete(atHand.keys().next().value as string)
+    return peer
+  }
+  const inHand = (peerId: PeerId): Peer | undefined => {
+    const one = atHand.get(String(peerId))
+    return one !== undefined && one.atMs > Date.now() - options.atHandMs ? one.peer : undefined
+  }
 
   const note = (peerId: PeerId, addresses: number) => {
     if (peerId.equals(libp2p.peerId)) return
@@ -87,23 +109,46 @@ export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAU
   }
 
   store.merge = async (peerId, data, how) => {
+    const peer = inHand(peerId)
+    if (peer !== undefined && hasAll(peer, data)) {
+      note(peerId, countOf(peerId))
+      return peer
+    }
     const isNew = !known.has(String(peerId)) && libp2p.getConnections(peerId).length === 0
-    if (!isNew) return take(peerId, data, how)
+    if (!isNew) return written(await take(peerId, data, how))
     if (underWay >= options.maxUnderWay) throw new StickyError('BUSY', 'Too many peers are named at once.')
     underWay += 1
     try {
-      return await take(peerId, data, how)
+      return written(await take(peerId, data, how))
     } finally {
       underWay -= 1
     }
   }
   const replacing =
     (write: typeof patch): typeof patch =>
-    (peerId, data, how) => {
+    async (peerId, data, how) => {
       const few = bounded(data)
       note(peerId, countIn(few) ?? countOf(peerId))
-      return write.call(store, peerId, few, how)
+      return written(await write.call(store, peerId, few, how))
     }
   store.patch = replacing(patch)
   store.save = replacing(save)
+  store.delete = async (peerId, how) => {
+    await remove.call(store, peerId, how)
+    atHand.delete(String(peerId))
+  }
+  store.getInfo = async (peerId, how) => {
+    const peer = inHand(peerId)
+    if (peer === undefined) return getInfo.call(store, peerId, how)
+    return { id: peer.id, multiaddrs: peer.addresses.map(({ multiaddr }) => multiaddr) }
+  }
 }
+
+/** Whether it is nothing but addresses and protocols that the entry has. */
+const hasAll = (
+  { addresses, protocols: known }: Peer,
+  { multiaddrs = [], protocols = [], ...rest }: PeerData,
+): boolean =>
+  Object.keys(rest).length === 0 &&
+  [...protocols].every((protocol) => known.includes(protocol)) &&
+  multiaddrs.every((one) => addresses.some(({ multiaddr }) => multiaddr.equals(one)))

@@ -1,3 +1,4 @@
+import type { PeerData } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -17,6 +18,11 @@ const idOf = (number: number) => {
 const addressOf = (number: number) =>
   multiaddr(`/ip4/10.${(number >> 16) & 255}.${(number >> 8) & 255}.${number & 255}/tcp/1/ws`)
 const addresses = (count: number, from = 0) => Array.from({ length: count }, (_, i) => addressOf(from + i))
+
+/** Where libp2p writes, which its type does not show. */
+interface Inside {
+  components: { datastore: { put(...entry: unknown[]): unknown } }
+}
 
 let node: DhtLibp2p
 let other: DhtLibp2p
@@ -101,5 +107,60 @@ describe('a peer store', () => {
     expect(refused[0]?.reason).toMatchObject({ code: 'BUSY' })
     await node.peerStore.merge(idOf(5_000), { multiaddrs: addresses(1) })
     await vi.waitFor(async () => expect(await known()).toHaveLength(OPTIONS.maxPeers))
+  })
+
+  describe('of a peer that it has just written', () => {
+    const PROTOCOL = '/one/1.0.0'
+    const inside = () => (node as unknown as Inside).components.datastore
+    /** Whether something was written for it. */
+    const isWritten = async (data: PeerData) => {
+      const put = vi.spyOn(inside(), 'put')
+      try {
+        await node.peerStore.merge(idOf(1), data)
+        return put.mock.calls.length > 0
+      } finally {
+        put.mockRestore()
+      }
+    }
+    const infoOf = async () => (await node.peerStore.getInfo(idOf(1))).multiaddrs.map(String)
+
+    beforeEach(async () => {
+      await node.peerStore.merge(idOf(1), { multiaddrs: addresses(3), protocols: [PROTOCOL] })
+    })
+    afterEach(() => vi.useRealTimers())
+
+    it('writes nothing that it has', async () => {
+      for (const data of [{ multiaddrs: addresses(2, 1) }, { protocols: [PROTOCOL] }, { multiaddrs: [] }])
+        expect([data, await isWritten(data)]).toEqual([data, false])
+    })
+
+    it('writes whatever is new', async () => {
+      for (const data of [
+        { multiaddrs: addresses(2, 2) },
+        { protocols: [PROTOCOL, '/two/1.0.0'] },
+        { tags: { tag: { value: 1 } } },
+        { multiaddrs: addresses(1), metadata: { key: Uint8Array.of(1) } },
+      ])
+        expect([data, await isWritten(data)]).toEqual([data, true])
+      const { addresses: kept, protocols, tags } = await node.peerStore.get(idOf(1))
+      expect([kept.length, protocols.length, tags.size]).toEqual([4, 2, 1])
+    })
+
+    it('writes what was there before something else took its place, or it was deleted', async () => {
+      await node.peerStore.patch(idOf(1), { multiaddrs: addresses(1, 9) })
+      expect(await infoOf()).toEqual([String(addressOf(9))])
+      expect(await isWritten({ multiaddrs: addresses(3) })).toBe(true)
+      await node.peerStore.save(idOf(1), { multiaddrs: addresses(1, 8) })
+      expect(await infoOf()).toEqual([String(addressOf(8))])
+      await node.peerStore.delete(idOf(1))
+      await expect(node.peerStore.getInfo(idOf(1))).rejects.toThrow()
+      expect(await isWritten({ multiaddrs: addresses(1, 8) })).toBe(true)
+    })
+
+    it('writes it again before libp2p takes it for old', async () => {
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + OPTIONS.atHandMs + 1 })
+      expect(await isWritten({ multiaddrs: addresses(3) })).toBe(true)
+      expect(await isWritten({ multiaddrs: addresses(3) })).toBe(false)
+    })
   })
 })
