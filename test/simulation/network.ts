@@ -45,7 +45,7 @@ interface Profile {
 
 const TOPOLOGY_DEBOUNCE_MS = 100
 /** How often it looks for its neighbours, as the libp2p network does. */
-const { firstMs: MEET_FIRST_MS, maxMs: MEET_MAX_MS } = DEFAULT_MEET_OPTIONS
+const { firstMs: MEET_FIRST_MS, lossMs: MEET_LOSS_MS, maxMs: MEET_MAX_MS } = DEFAULT_MEET_OPTIONS
 /** While a known address does not answer: src/node/keep-bridge.ts asks a bridge that it lost as often. */
 const REENTER_MAX_MS = 6_000
 
@@ -65,6 +65,8 @@ export class SimulatedNetwork implements PeerNetwork {
   #onTopologyChange: (() => void) | undefined
   #isTopologyTimerSet = false
   #meetPauseMs = MEET_FIRST_MS
+  #meetDueMs = 0
+  #metAtMs = Number.NEGATIVE_INFINITY
   #meetTimer: { clear(): void } | undefined
 
   constructor(init: SimulatedNetworkInit) {
@@ -232,10 +234,12 @@ export class SimulatedNetwork implements PeerNetwork {
     return this.#table.size > before
   }
 
-  #scheduleMeeting(): void {
+  #scheduleMeeting(waitMs = this.#meetPauseMs): void {
     this.#meetTimer?.clear()
-    const pauseMs = this.#meetPauseMs * (0.5 + this.#runtime.random())
+    const pauseMs = waitMs * (0.5 + this.#runtime.random())
+    this.#meetDueMs = this.#runtime.monotonicNow() + pauseMs
     this.#meetTimer = this.#runtime.setTimer(async () => {
+      this.#metAtMs = this.#runtime.monotonicNow()
       const isNew = await this.#meet()
       const isCutOff = this.#bootstrap.some((nodeId) => !this.#table.has(nodeId))
       const maxMs = isCutOff ? REENTER_MAX_MS : MEET_MAX_MS
@@ -244,10 +248,12 @@ export class SimulatedNetwork implements PeerNetwork {
     }, pauseMs)
   }
 
+  /** As src/dht/libp2p-meet.ts does where a neighbour is lost. */
   #meetAgainSoon(): void {
-    if (this.#meetPauseMs <= MEET_FIRST_MS) return
-    this.#meetPauseMs = MEET_FIRST_MS
-    this.#scheduleMeeting()
+    this.#meetPauseMs = Math.min(this.#meetPauseMs, MEET_LOSS_MS)
+    const now = this.#runtime.monotonicNow()
+    const waitMs = Math.max(MEET_FIRST_MS, this.#metAtMs + MEET_LOSS_MS - now)
+    if (now + waitMs < this.#meetDueMs) this.#scheduleMeeting(waitMs)
   }
 }
 
