@@ -1,4 +1,4 @@
-import { asStickyError, StickyError } from '../dht/index.ts'
+import { asStickyError, atMost, StickyError, systemRuntime } from '../dht/index.ts'
 import {
   type AskFrame,
   fromFailure,
@@ -144,13 +144,8 @@ export class TabClient {
     this.#objects.clear()
     await new Promise((resolve) => setTimeout(resolve))
     if (!this.#isWelcome || this.#pending.size === 0) return
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, patienceMs)
-    })
     this.#onIdle = Promise.withResolvers()
-    await Promise.race([this.#onIdle.promise, late])
-    clearTimeout(timer)
+    await atMost(systemRuntime, patienceMs, this.#onIdle.promise)
   }
 
   close(error: StickyError): void {

@@ -1,4 +1,4 @@
-import { StickyError } from '../dht/index.ts'
+import { atMost, StickyError, systemRuntime } from '../dht/index.ts'
 import {
   type AskFrame,
   askFrame,
@@ -85,12 +85,7 @@ export class TabSession {
   async drain(): Promise<void> {
     this.#isClosing = true
     const begun = [...this.#calls.values()].filter(({ once }) => once).map(({ done }) => done)
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.#options.drainMs)
-    })
-    await Promise.race([Promise.all(begun), late])
-    clearTimeout(timer)
+    await atMost(systemRuntime, this.#options.drainMs, Promise.all(begun))
     this.#post({ t: 'bye' })
     await this.close()
   }

@@ -28,7 +28,7 @@ const REPLACED: Replaced[] = [
   { source: /^\.\/(rsa|ecdsa)\/utils\.js$/, by: '@libp2p/crypto', with: 'no-other-keys' },
   { source: /^@libp2p\/logger$/, by: '/libp2p/', with: 'no-libp2p-log' },
   { source: /^@noble\/curves\/secp256k1(\.js)?$/, by: '@libp2p/crypto', with: 'no-secp256k1' },
-  { source: /^\.\/bases\/base(2|8|10|256emoji)\.js$/, by: '/multiformats/', with: 'no-rare-bases' },
+  { source: /^\.\/bases\/base256emoji\.js$/, by: '/multiformats/', with: 'no-emoji' },
   { source: /^@multiformats\/dns$/, by: '/libp2p/', with: 'no-dns' },
   { source: /^\.\/filters\/index\.js$/, by: '@libp2p/utils', with: 'set-filter' },
   { source: /^\.\/discovery\.js$/, by: '@libp2p/circuit-relay-v2', with: 'no-relay-discovery' },
@@ -44,9 +44,9 @@ const REPLACED: Replaced[] = [
 
 /**
  * Leaves out of a page what a node in a tab does not use of libp2p: kad-dht's list of prefixes, by an equivalent that is
- * computed, its values and providers, kinds of keys that no node has, masks but for those of IPv4, rare bases, addresses
- * that are looked up by DNS or that a router maps, filters of thousands, the search for relays, reservations with a tab,
- * and libp2p's debug log. In vite.config: `plugins: [smallLibp2p()]`.
+ * computed, its values and providers, kinds of keys that no node has, masks but for those of IPv4, the emoji among the
+ * bases, addresses that are looked up by DNS or that a router maps, filters of thousands, the search for relays, reservations
+ * with a tab, and libp2p's debug log. In vite.config: `plugins: [smallLibp2p()]`.
  */
 export function smallLibp2p(): SmallLibp2p {
   const here = import.meta.url

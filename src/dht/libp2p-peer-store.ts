@@ -18,9 +18,6 @@ export interface PeerStoreOptions {
   maxAddressBytes: number
   /** Peers nobody knew before that are being taken in; more are passed over. */
   maxUnderWay: number
-  /** Whose last entry is at hand, and for how long after it was written: what it has already is not written again. */
-  maxAtHand: number
-  atHandMs: number
 }
 
 export const DEFAULT_PEER_STORE_OPTIONS: PeerStoreOptions = {
@@ -28,15 +25,12 @@ export const DEFAULT_PEER_STORE_OPTIONS: PeerStoreOptions = {
   maxAddresses: 24,
   maxAddressBytes: 256,
   maxUnderWay: 256,
-  maxAtHand: 256,
-  atHandMs: 600_000,
 }
 
 /** For as long as the node runs. */
 export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAULT_PEER_STORE_OPTIONS): void {
   const store: PeerStore = libp2p.peerStore
-  const { merge, patch, save, getInfo } = store
-  const remove = store.delete
+  const { merge, patch, save, delete: remove } = store
   /** How many addresses each has at most, the longest unwritten first. */
   const known = new Map<string, { peerId: PeerId; addresses: number }>()
   let underWay = 0
@@ -49,12 +43,12 @@ export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAU
     const id = String(peer.id)
     atHand.delete(id)
     atHand.set(id, { peer, atMs: Date.now() })
-    if (atHand.size > options.maxAtHand) atHand.delete(atHand.keys().next().value as string)
+    if (atHand.size > MAX_AT_HAND) atHand.delete(atHand.keys().next().value as string)
     return peer
   }
   const inHand = (peerId: PeerId): Peer | undefined => {
     const one = atHand.get(String(peerId))
-    return one !== undefined && one.atMs > Date.now() - options.atHandMs ? one.peer : undefined
+    return one !== undefined && one.atMs > Date.now() - AT_HAND_MS ? one.peer : undefined
   }
 
   const note = (peerId: PeerId, addresses: number) => {
@@ -138,9 +132,8 @@ export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAU
     atHand.delete(String(peerId))
   }
   store.getInfo = async (peerId, how) => {
-    const peer = inHand(peerId)
-    if (peer === undefined) return getInfo.call(store, peerId, how)
-    return { id: peer.id, multiaddrs: peer.addresses.map(({ multiaddr }) => multiaddr) }
+    const { id, addresses } = inHand(peerId) ?? (await store.get(peerId, how))
+    return { id, multiaddrs: addresses.map(({ multiaddr }) => multiaddr) }
   }
 }
 
@@ -152,3 +145,8 @@ const hasAll = (
   Object.keys(rest).length === 0 &&
   [...protocols].every((protocol) => known.includes(protocol)) &&
   multiaddrs.every((one) => addresses.some(({ multiaddr }) => multiaddr.equals(one)))
+
+/** Peers whose last entry is at hand. */
+const MAX_AT_HAND = 256
+/** After it was written. libp2p takes an address that was not told for an hour for old. */
+export const AT_HAND_MS = 600_000

@@ -3,7 +3,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { nodeIdOf } from '../../src/dht/identity.ts'
-import { boundPeerStore, DEFAULT_PEER_STORE_OPTIONS } from '../../src/dht/libp2p-peer-store.ts'
+import { AT_HAND_MS, boundPeerStore, DEFAULT_PEER_STORE_OPTIONS } from '../../src/dht/libp2p-peer-store.ts'
 import type { DhtLibp2p } from '../../src/dht/libp2p-services.ts'
 import { createNodeLibp2p } from '../../src/node/transports.ts'
 
@@ -158,7 +158,7 @@ describe('a peer store', () => {
     })
 
     it('writes it again before libp2p takes it for old', async () => {
-      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + OPTIONS.atHandMs + 1 })
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + AT_HAND_MS + 1 })
       expect(await isWritten({ multiaddrs: addresses(3) })).toBe(true)
       expect(await isWritten({ multiaddrs: addresses(3) })).toBe(false)
     })

@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
 import * as noRecords from '../../../src/browser/no-dht-records.ts'
 import * as noDns from '../../../src/browser/no-dns.ts'
+import * as noEmoji from '../../../src/browser/no-emoji.ts'
 import * as noLog from '../../../src/browser/no-libp2p-log.ts'
 import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
-import * as noBases from '../../../src/browser/no-rare-bases.ts'
 import { RelayDiscovery } from '../../../src/browser/no-relay-discovery.ts'
 import { ReservationStore } from '../../../src/browser/no-reservations.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
@@ -67,25 +67,16 @@ describe('what stands in for the curve of other keys', () => {
   })
 })
 
-it('what stands in for rare bases is enough for their only use, in the list of all bases', async () => {
-  const rare = ['base2', 'base8', 'base10', 'base256emoji']
-  const plugin = smallLibp2p()
-  for (const name of rare)
-    expect(plugin.resolveId(`./bases/${name}.js`, '/multiformats/dist/src/basics.js')).toContain(
-      'no-rare-bases',
-    )
-  const root = new URL('../../../node_modules/multiformats/dist/src/', import.meta.url)
-  const uses = (await readFile(new URL('basics.js', root), 'utf8'))
-    .split('\n')
-    .filter((line) => rare.some((name) => new RegExp(`\\b${name}\\b`).test(line)))
-  const [list, ...imports] = uses.toReversed()
-  expect(list).toMatch(/^export const bases = \{ (\.\.\.\w+,? )+\};$/)
-  expect(imports).toHaveLength(rare.length)
-  for (const line of imports) expect(line).toMatch(/^import \* as \w+ from /)
-  for (const source of await sourcesOf('multiformats'))
-    if (!source.includes('export const bases'))
-      expect(source).not.toMatch(/from "\.\/bases\/base(2|8|10|256emoji)\.js"/)
-  expect(Object.keys(noBases)).toEqual([])
+describe('what stands in for the base of emoji', () => {
+  it('is enough for its only use, in the list of all bases', async () => {
+    const file = new URL('../../../node_modules/multiformats/dist/src/basics.js', import.meta.url)
+    const uses = (await readFile(file, 'utf8')).split('\n').filter((line) => line.includes('base256emoji'))
+    expect(uses).toEqual([
+      expect.stringMatching(/^import \* as base256emoji from /),
+      expect.stringMatching(/^export const bases = \{.*\.\.\.base256emoji \};$/),
+    ])
+    expect(Object.keys(noEmoji)).toEqual([])
+  })
 })
 
 describe('what stands in for RSA and ECDSA keys', () => {
