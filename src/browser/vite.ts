@@ -40,6 +40,7 @@ const REPLACED: Replaced[] = [
     with: 'no-reservations',
   },
   { source: /^netmask$/, by: '@libp2p/utils', with: 'small-netmask' },
+  { source: /^p-retry$/, by: '/libp2p/', with: 'small-retry' },
 ]
 
 /**

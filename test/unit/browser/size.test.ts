@@ -11,6 +11,7 @@ import { RelayDiscovery } from '../../../src/browser/no-relay-discovery.ts'
 import { ReservationStore } from '../../../src/browser/no-reservations.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
 import { Netmask } from '../../../src/browser/small-netmask.ts'
+import retry from '../../../src/browser/small-retry.ts'
 import { smallLibp2p } from '../../../src/browser/vite.ts'
 import { kilobytes, LIGHT_NODE, sizeLines, WHOLE_NODE } from '../../bench/size/measure.ts'
 
@@ -155,6 +156,39 @@ describe('what stands in for netmask', () => {
       const text = textOf(address)
       expect([text, masks.some((mask) => mask.contains(text))]).toEqual([text, isPrivateIp(text)])
     }
+  })
+})
+
+describe('what stands in for p-retry', () => {
+  const refused = new Error('refused')
+
+  it('is imported by libp2p in one place, with what it knows of', async () => {
+    const uses = (await sourcesOf('libp2p')).filter((source) => source.includes(`from 'p-retry'`))
+    expect(uses).toHaveLength(1)
+    const [, options = ''] = uses[0]?.match(/pRetry\(.+?\}, \{(.+?)\}/s) ?? []
+    expect(options.match(/\w+(?=:)/g)).toEqual(['signal', 'retries', 'factor', 'minTimeout'])
+  })
+
+  it('tries until it succeeds, and so many times more at most', async () => {
+    const attempts: number[] = []
+    const failing = (times: number) => async (attempt: number) => {
+      attempts.push(attempt)
+      if (attempt <= times) throw refused
+      return 'done'
+    }
+    expect(await retry(failing(2), { retries: 2, minTimeout: 1 })).toBe('done')
+    await expect(retry(failing(9), { retries: 1, minTimeout: 1 })).rejects.toBe(refused)
+    expect(attempts).toEqual([1, 2, 3, 1, 2])
+  })
+
+  it('ends with its signal, in a pause too', async () => {
+    const ended = new AbortController()
+    const work = async () => {
+      setImmediate(() => ended.abort(refused))
+      throw new Error('not yet')
+    }
+    await expect(retry(work, { retries: 5, signal: ended.signal })).rejects.toBe(refused)
+    await expect(retry(() => Promise.resolve(1), { retries: 5, signal: ended.signal })).rejects.toBe(refused)
   })
 })
 
