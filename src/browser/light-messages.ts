@@ -11,7 +11,6 @@ import { bytesOfField, encodeFields, fieldsOf, numberOfField } from './light-pro
 /** What a light node says to libp2p's own protocols and hears from them: bytes in, bounded values out. Pure. */
 
 export const IDENTIFY_PROTOCOL = '/ipfs/id/1.0.0'
-export const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 
 /** Six times what a kad-dht answers of 20 nodes with ten addresses each. */
 export const MAX_MESSAGE_BYTES = 128 * 1024

@@ -1,9 +1,17 @@
 import type { Stream } from '@libp2p/interface'
 import { lpStream } from '@libp2p/utils'
-import { DialBackoff, jittered, type NodeId, type Runtime, StickyError, type Timer } from '../dht/index.ts'
+import {
+  DialBackoff,
+  HOP_PROTOCOL,
+  jittered,
+  type NodeId,
+  type Runtime,
+  StickyError,
+  type Timer,
+} from '../dht/index.ts'
 import type { LightBook } from './light-book.ts'
 import { type LightConnection, type LightKey, unlessAborted, upgrade } from './light-connection.ts'
-import { HOP_PROTOCOL, hopConnect, IDENTIFY_PROTOCOL, readProfile, requireHopOk } from './light-messages.ts'
+import { hopConnect, IDENTIFY_PROTOCOL, readProfile, requireHopOk } from './light-messages.ts'
 import { openSocket } from './light-socket.ts'
 
 /**
