@@ -22,19 +22,13 @@ import {
   without,
 } from './saved-position.ts'
 import { toMessage } from './view.ts'
+import type { Push } from './wire.ts'
 
 /**
  * Reads a topic for one subscription and delivers: history once, then pushes, and whatever lies between. Knows how far it
  * has read; which replica it reads from is the subscription's business, and what becomes of a message that has been read
  * that of `Arrivals`. Its methods are called one at a time.
  */
-
-export interface Push {
-  previous: number
-  version: number
-  messages: Uint8Array
-  entries: [version: number, envelope: Uint8Array][]
-}
 
 /**
  * The head that a replica is asked about, where the question may go with those of other topics: the one that it showed

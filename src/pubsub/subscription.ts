@@ -19,7 +19,7 @@ import type { VerifiedMessages } from './message.ts'
 import type { PubSubOptions } from './options.ts'
 import type { PresenceClient, SubscriptionPresence } from './presence-client.ts'
 import { PushWatch } from './push-watch.ts'
-import { type Push, TopicReader } from './reader.ts'
+import { TopicReader } from './reader.ts'
 import type { Retention } from './retention.ts'
 import { Retry, untilDone } from './retry.ts'
 import type { SavedPosition } from './saved-position.ts'
@@ -27,6 +27,7 @@ import { type Elsewhere, SourceWatch } from './source-watch.ts'
 import type { Statements } from './statements.ts'
 import { SyncState } from './sync-state.ts'
 import { Timers } from './timers.ts'
+import type { Push } from './wire.ts'
 
 /**
  * The subscriber's side: attach first and keep what is pushed, then read what was said before, then deliver both in

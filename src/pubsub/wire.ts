@@ -167,6 +167,8 @@ export const topicMethods = {
   ),
 } as const
 
+/** Without the topic, which says whose it is. */
+export type Push = Omit<v.InferOutput<typeof topicMethods.push.request>, 'topic'>
 export type Roster = v.InferOutput<typeof topicMethods.roster.response>
 
 export const topicKeySchema = objectId
