@@ -201,7 +201,15 @@ export class Dht {
       signal?.throwIfAborted()
       const ends = signal === undefined ? over : AbortSignal.any([over, signal])
       try {
-        const [bytes] = await requestBlocks(this.rpc, recordKind, key, [ref], nodeId, ends)
+        const [bytes] = await requestBlocks(
+          this.rpc,
+          this.store.blockKinds,
+          recordKind,
+          key,
+          [ref],
+          nodeId,
+          ends,
+        )
         if (bytes === null || bytes === undefined) return undefined
         await kind.verify(ref.id, bytes)
         return bytes

@@ -35,7 +35,7 @@ export function remoteReader(
     let rest = batch
     while (rest.length > 0) {
       const refs = rest.map(({ ref }) => ref)
-      const blocks = await requestBlocks(rpc, kind, key, refs, source, signal)
+      const blocks = await requestBlocks(rpc, blockKinds, kind, key, refs, source, signal)
       await Promise.all(blocks.map((bytes, i) => settle(rest[i] as Waiting, bytes)))
       rest = rest.slice(blocks.length)
     }

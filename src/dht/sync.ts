@@ -1,12 +1,12 @@
 import { StickyError } from './errors.ts'
 import type { NodeId } from './identity.ts'
-import type { BlockRef } from './kinds.ts'
+import type { BlockKind, BlockRef } from './kinds.ts'
 import { blockName, type HeldRecord } from './record.ts'
 import type { RecordStore } from './record-store.ts'
 import type { Rpc } from './rpc.ts'
 import type { Runtime } from './runtime.ts'
 import type { StorageOp } from './storage.ts'
-import { MAX_REFS_PER_REQUEST, recordMethods } from './wire.ts'
+import { MAX_REFS_PER_REQUEST, MAX_REPLY_BLOCK_BYTES, recordMethods } from './wire.ts'
 
 /**
  * Fetches every block a head reaches and this holder lacks. The one mechanism behind late replicas, merges, hand-over,
@@ -150,7 +150,8 @@ async function fetchBlocks(
   refs: BlockRef[],
   source: NodeId,
 ): Promise<Fetched> {
-  const blocks = await requestBlocks(rpc, record.kind.name, record.key, refs, source)
+  const { kind, key } = record
+  const blocks = await requestBlocks(rpc, store.blockKinds, kind.name, key, refs, source)
   const operations: StorageOp[] = []
   const links: BlockRef[] = []
   await Promise.all(
@@ -169,9 +170,13 @@ async function fetchBlocks(
   return { links, unanswered: refs.slice(blocks.length), bytes }
 }
 
-/** One request for blocks; the answer may be shorter than what was asked. */
+/**
+ * One request for blocks; the answer may be shorter than what was asked, where the next block might not have fitted. Who
+ * gave a single one at a time, each just before the request times out, could hold up a reader for as long as he liked.
+ */
 export async function requestBlocks(
   rpc: Rpc,
+  blockKinds: ReadonlyMap<string, BlockKind>,
   kind: string,
   key: Uint8Array,
   refs: BlockRef[],
@@ -187,6 +192,10 @@ export async function requestBlocks(
   )
   if (blocks.length > refs.length)
     throw new StickyError('MALFORMED', `${source} answered with more blocks than asked.`)
+  const next = refs[blocks.length]
+  const room = MAX_REPLY_BLOCK_BYTES - blocks.reduce((sum, block) => sum + (block?.byteLength ?? 0), 0)
+  if (next !== undefined && room >= (blockKinds.get(next.kind)?.maxBytes ?? 0))
+    throw new StickyError('MALFORMED', `${source} left out blocks for which there was room.`)
   return blocks
 }
 

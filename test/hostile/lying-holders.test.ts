@@ -20,7 +20,7 @@ import { verifyStored } from '../../src/pubsub/stored-statement.ts'
 import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
-import { LyingHolder } from '../support/lying-holder.ts'
+import { LyingHolder, type Shown } from '../support/lying-holder.ts'
 import { MemoryNet, type MemoryNode, until } from '../support/memory-nodes.ts'
 
 /** Holders that take everything, keep nothing and say the opposite. Five replicas, `liars` of them such. */
@@ -40,7 +40,7 @@ afterEach(async () => {
 async function network(
   count: number,
   ofHolders: Partial<DhtOptions> = {},
-  shown = 1,
+  shown: Shown = { small: 1 },
   options: Partial<PubSubOptions> = {},
 ): Promise<{ key: Uint8Array; honest: MemoryNode[]; client: MemoryNode }> {
   net = new MemoryNet()
@@ -339,10 +339,10 @@ describe('an initiator', () => {
 
   it('is not held up by one that has diverged too, and shows it block by block', async () => {
     const ofHolders = { requestTimeoutMs: 1_000, antiEntropyMs: 3_600_000, maxPeerRoundMs: -1 }
-    const { key, client, honest } = await network(1, ofHolders, 40)
+    const { key, client, honest } = await network(1, ofHolders, { large: 40 })
     const [liar] = liars as [LyingHolder]
     liar.hasDiverged = true
-    liar.oneBlockAfterMs = 500
+    liar.blocksAfterMs = 500
     const { publish } = await conflicting(key, client, honest)
     for (let round = 1; round <= 3; round++) expect(await publish()).toMatchObject({ results: [null] })
     expect(liar.counters.blocks).toBeGreaterThan(0)
@@ -350,10 +350,10 @@ describe('an initiator', () => {
 
   it('is not held up by it where it recovers the topic either', async () => {
     const ofHolders = { requestTimeoutMs: 1_000, antiEntropyMs: 3_600_000, maxPeerRoundMs: -1 }
-    const { key, client, honest } = await network(1, ofHolders, 40, { maxFailedMerges: 1 })
+    const { key, client, honest } = await network(1, ofHolders, { large: 40 }, { maxFailedMerges: 1 })
     const [liar] = liars as [LyingHolder]
     liar.hasDiverged = true
-    liar.oneBlockAfterMs = 500
+    liar.blocksAfterMs = 500
     const { initiator, publish } = await conflicting(key, client, honest)
     const publishing = publish()
     await until(() => initiator.pubsub.getChannelState(TOPIC).then((state) => state === 'RECOVERING'))
@@ -362,10 +362,10 @@ describe('an initiator', () => {
 
   it('merges another one meanwhile', async () => {
     const ofHolders = { requestTimeoutMs: 300, antiEntropyMs: 3_600_000, maxPeerRoundMs: -1 }
-    const { key, client, honest } = await network(1, ofHolders, 40, { commitDeadlineMs: 1_500 })
+    const { key, client, honest } = await network(1, ofHolders, { large: 40 }, { commitDeadlineMs: 1_500 })
     const [liar] = liars as [LyingHolder]
     liar.hasDiverged = true
-    liar.oneBlockAfterMs = 250
+    liar.blocksAfterMs = 250
     const { holders, initiator, publish } = await ranked(key, client, honest)
     await publish()
     await until(() => liar.counters.blocks > 0)

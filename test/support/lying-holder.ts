@@ -1,4 +1,5 @@
 import {
+  type BlockRef,
   type Change,
   DEFAULT_DHT_OPTIONS,
   delay,
@@ -8,30 +9,57 @@ import {
   identityFromSeed,
   type NodeId,
   StickyError,
+  sha256,
   systemRuntime,
 } from '../../src/dht/index.ts'
 import { Rpc } from '../../src/dht/rpc.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
 import { applyDelta, encodeDelta, VerifiedMessages } from '../../src/pubsub/delta.ts'
-import { createMessage, openMessage } from '../../src/pubsub/message.ts'
+import { createMessage, openMessage, type VerifiedMessage } from '../../src/pubsub/message.ts'
+import { LIMITS } from '../../src/pubsub/options.ts'
 import { signStored } from '../../src/pubsub/stored-statement.ts'
 import { type Signed, topicMethods } from '../../src/pubsub/wire.ts'
 import type { MemoryNet } from './memory-nodes.ts'
 
-/** A topic with nothing in it but messages of a stranger: valid in every respect, and not what there is. */
-async function falseState(topicKey: Uint8Array, count: number): Promise<Change> {
+/** Two of them do not fit into one answer. */
+const LARGE_BYTES = LIMITS.maxPayloadBytes - 100
+
+/**
+ * A topic with nothing in it but messages of a stranger: valid in every respect, and not what there is. With so many that
+ * are `large` it takes as many answers to show it.
+ */
+async function falseState(topicKey: Uint8Array, { small = 0, large = 0 }: Shown): Promise<Change> {
   const nowMs = Date.now()
   const identity = await identityFromSeed(new Uint8Array(32))
-  const said = Array.from({ length: count }, (_, i) =>
-    createMessage({
-      ...{ topicKey, identity, writer: new Uint8Array(8), sequence: i + 1 },
-      ...{ publishedAt: nowMs - 1_000, ttlMs: 60_000, data: encode('nothing has been said here') },
-    }),
+  const common = {
+    ...{ topicKey, identity, writer: new Uint8Array(8) },
+    ...{ publishedAt: nowMs - 1_000, ttlMs: 60_000 },
+  }
+  const said = Array.from({ length: small }, (_, i) =>
+    createMessage({ ...common, sequence: i + 1, data: encode('nothing has been said here') }),
   )
-  const messages = await Promise.all(said)
-  const delta = encodeDelta({ nowMs, messages, payloads: [], statements: [] })
-  const context = { verified: new VerifiedMessages(1), newestMs: undefined }
-  return applyDelta(topicKey, undefined, delta, () => Promise.reject(new Error('nothing to read')), context)
+  let shown: Change = { head: new Uint8Array(), blocks: [] }
+  const add = async (messages: VerifiedMessage[], payloads: Uint8Array[]) => {
+    const delta = encodeDelta({ nowMs, messages, payloads, statements: [] })
+    const context = { verified: new VerifiedMessages(1), newestMs: undefined }
+    const before = shown.blocks.length === 0 ? undefined : shown.head
+    const read = async ({ id }: BlockRef) =>
+      shown.blocks.find((block) => equalBytes(block.id, id))?.bytes as Uint8Array
+    const { head, blocks } = await applyDelta(topicKey, before, delta, read, context)
+    shown = { head, blocks: [...shown.blocks, ...blocks] }
+  }
+  if (small > 0) await add(await Promise.all(said), [])
+  for (let i = 0; i < large; i++) {
+    const data = encode(new Uint8Array(LARGE_BYTES).fill(i))
+    const payload = { id: await sha256(data), bytes: data.byteLength }
+    await add([await createMessage({ ...common, sequence: small + i + 1, payload })], [data])
+  }
+  return shown
+}
+
+export interface Shown {
+  small?: number
+  large?: number
 }
 
 /** A holder that says yes to everything, keeps nothing and shows a false state: close to a topic by a ground id. */
@@ -53,8 +81,8 @@ export class LyingHolder {
   deliveredTo = { count: 0, keyBytes: 8 }
   /** Never answers who asks for a block of what it shows. */
   keepsWaiting = false
-  /** Gives one block of what it shows at a time, each after so long. */
-  oneBlockAfterMs: number | undefined
+  /** Gives no more at once of what it shows than it has to, each time after so long. */
+  blocksAfterMs: number | undefined
 
   readonly identity: Identity
 
@@ -112,12 +140,12 @@ export class LyingHolder {
     rpc.handle(recordMethods.blocks, async (_from, { refs }) => {
       counters.blocks += 1
       if (this.keepsWaiting) await new Promise(() => undefined)
-      if (this.oneBlockAfterMs !== undefined) await delay(systemRuntime, this.oneBlockAfterMs)
-      return {
-        blocks: refs
-          .slice(0, this.oneBlockAfterMs === undefined ? refs.length : 1)
-          .map(([, id]) => shown.blocks.find((block) => equalBytes(block.id, id))?.bytes ?? null),
-      }
+      if (this.blocksAfterMs !== undefined) await delay(systemRuntime, this.blocksAfterMs)
+      const wanted = refs.map(
+        ([, id]) => shown.blocks.find((block) => equalBytes(block.id, id))?.bytes ?? null,
+      )
+      const first = wanted.findIndex((bytes) => (bytes?.byteLength ?? 0) > LARGE_BYTES)
+      return { blocks: first < 0 ? wanted : wanted.slice(0, first + 1) }
     })
   }
 
@@ -131,9 +159,14 @@ export class LyingHolder {
   }
 
   /** So many of them, all closer to the key than everybody who is there. */
-  static async join(net: MemoryNet, key: Uint8Array, count: number, messages = 1): Promise<LyingHolder[]> {
+  static async join(
+    net: MemoryNet,
+    key: Uint8Array,
+    count: number,
+    shows: Shown = { small: 1 },
+  ): Promise<LyingHolder[]> {
     const honest = new Set(net.hub.peers.keys())
-    const shown = await falseState(key, messages)
+    const shown = await falseState(key, shows)
     const liars: LyingHolder[] = []
     while (liars.length < count) {
       const identity = await identityFromSeed(crypto.getRandomValues(new Uint8Array(32)))
