@@ -16,7 +16,7 @@ export interface Sizes {
   bursts: number
   /** W3: messages in the topic. */
   histories: readonly number[]
-  /** How often somebody joins each. */
+  /** How often somebody joins each, and comes and goes in W7. */
   joins: number
   /** W4: messages in the topic. */
   topicSizes: readonly number[]

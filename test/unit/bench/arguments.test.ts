@@ -7,7 +7,7 @@ const refused = (...argv: string[]) => readArguments(argv) as { text: string; co
 describe('the command line of the benchmark', () => {
   it('runs everything three times by default, and little of it once with --quick', () => {
     const all = accepted()
-    expect([...all.workloads]).toEqual(['floors', 'W1', 'W2', 'W3', 'W4', 'W5', 'W6'])
+    expect([...all.workloads]).toEqual(['floors', 'W1', 'W2', 'W3', 'W4', 'W5', 'W6', 'W7'])
     expect([...all.systems]).toEqual(['ours', 'gossipsub', 'jetstream', 'redis'])
     expect(all.runs).toBe(3)
     expect(all.sizes.topicSizes).toEqual([100, 1_000, 10_000])
@@ -25,7 +25,7 @@ describe('the command line of the benchmark', () => {
 
   it('says what it does not know, with the help, and ends with 2', () => {
     for (const [argv, text] of [
-      [['--only', 'W7'], 'There is no workload W7.'],
+      [['--only', 'W8'], 'There is no workload W8.'],
       [['--systems', 'kafka'], 'There is no system kafka.'],
       [['--runs', '0'], '--runs takes a number from 1, not 0.'],
       [['--runs', 'many'], '--runs takes a number from 1, not many.'],
@@ -37,6 +37,6 @@ describe('the command line of the benchmark', () => {
       expect(said).toContain('npm run bench -- [options]')
       expect(code).toBe(2)
     }
-    expect(refused('--help')).toMatchObject({ code: 0, text: expect.stringContaining('W6') })
+    expect(refused('--help')).toMatchObject({ code: 0, text: expect.stringContaining('W7') })
   })
 })
