@@ -40,7 +40,8 @@ const REPLACED: Replaced[] = [
     with: 'no-reservations',
   },
   { source: /^netmask$/, by: '@libp2p/utils', with: 'small-netmask' },
-  { source: /^p-retry$/, by: '/libp2p/', with: 'small-retry' },
+  { source: /^p-retry$/, by: 'libp2p/', with: 'small-retry' },
+  { source: /^p-event$/, by: 'libp2p/', with: 'small-event' },
 ]
 
 /**

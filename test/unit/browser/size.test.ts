@@ -1,4 +1,6 @@
+import { EventEmitter } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
 import { sha256 } from '@noble/hashes/sha2.js'
 import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
@@ -10,6 +12,7 @@ import * as noOtherKeys from '../../../src/browser/no-other-keys.ts'
 import { RelayDiscovery } from '../../../src/browser/no-relay-discovery.ts'
 import { ReservationStore } from '../../../src/browser/no-reservations.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
+import { pEvent } from '../../../src/browser/small-event.ts'
 import { Netmask } from '../../../src/browser/small-netmask.ts'
 import retry from '../../../src/browser/small-retry.ts'
 import { smallLibp2p } from '../../../src/browser/vite.ts'
@@ -159,6 +162,64 @@ describe('what stands in for netmask', () => {
   })
 })
 
+describe('what stands in for p-event', () => {
+  /** That can tell who listens. */
+  const asTarget = (emitter: EventEmitter): EventTarget =>
+    Object.assign(emitter, {
+      addEventListener: emitter.on,
+      removeEventListener: emitter.off,
+      dispatchEvent: () => true,
+    })
+  const noteOf = (promise: Promise<unknown>) =>
+    promise.then(
+      (event) => ['resolved', event],
+      (reason) => ['rejected', reason],
+    )
+
+  it('is asked for what it has', async () => {
+    const page = await Promise.all(['@libp2p/utils', '@libp2p/webrtc', '@libp2p/kad-dht'].map(sourcesOf))
+    const calls = page.flat().flatMap((source) => [...source.matchAll(/pEvent\(([^()]|\([^()]*\))*\)/g)])
+    expect(calls.length).toBeGreaterThan(10)
+    const options = calls.flatMap(([call]) => call.match(/\b\w+(?=: )/g) ?? [])
+    expect(new Set(options)).toEqual(new Set(['signal', 'rejectionEvents', 'filter']))
+  })
+
+  it.each([
+    ['drain', 'resolved', undefined, 0],
+    ['error', 'rejected', undefined, 1],
+    ['drain', 'resolved', ['close'], 0],
+    ['close', 'rejected', ['close'], 1],
+    ['drain', 'resolved', ['drain'], 0],
+  ])('settles as p-event does, and listens no longer: %s is %s', async (name, how, others, skipped) => {
+    const original = new URL('../../../node_modules/p-event/index.js', import.meta.url)
+    for (const wait of [pEvent, (await import(original.href)).pEvent as typeof pEvent]) {
+      const target = new EventEmitter()
+      let seen = 0
+      const options = { ...(others && { rejectionEvents: others }), filter: () => seen++ >= skipped }
+      const waiting = noteOf(wait(asTarget(target), 'drain', options))
+      for (const event of ['drain', 'other', 'close', 'error'])
+        if (target.listenerCount(event) > 0) {
+          target.emit(event, event)
+          await setImmediate()
+        }
+      expect(await waiting).toEqual([how, name])
+      expect(target.eventNames()).toEqual([])
+    }
+  })
+
+  it('ends with its signal, at once where that is over', async () => {
+    const over = new AbortController()
+    const reason = new Error('over')
+    const waiting = noteOf(pEvent(new EventTarget(), 'drain', { signal: over.signal }))
+    over.abort(reason)
+    expect(await waiting).toEqual(['rejected', reason])
+    expect(await noteOf(pEvent(new EventTarget(), 'drain', { signal: over.signal }))).toEqual([
+      'rejected',
+      reason,
+    ])
+  })
+})
+
 describe('what stands in for p-retry', () => {
   const refused = new Error('refused')
 
@@ -184,7 +245,7 @@ describe('what stands in for p-retry', () => {
   it('ends with its signal, in a pause too', async () => {
     const ended = new AbortController()
     const work = async () => {
-      setImmediate(() => ended.abort(refused))
+      setImmediate().then(() => ended.abort(refused))
       throw new Error('not yet')
     }
     await expect(retry(work, { retries: 5, signal: ended.signal })).rejects.toBe(refused)
