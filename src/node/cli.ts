@@ -86,7 +86,7 @@ function addNode(program: Command): void {
     .description('hold topics for others: a durable node, until it is interrupted')
     .option(
       '--listen <multiaddr>',
-      'libp2p address to listen on; repeatable (default: a free loopback port)',
+      'libp2p address to listen on, such as /ip4/0.0.0.0/tcp/4001/ws; repeatable (default: a free port, of this machine alone where the bridge is on it)',
       collect,
     )
     .option('--announce <multiaddr>', 'told to others instead of what it listens on; repeatable', collect)

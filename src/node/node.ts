@@ -9,6 +9,7 @@ import {
   enterBridge,
   type Identity,
   identityFromSeed,
+  isLoopbackName,
   memoryStorage,
   StickyError,
   type Storage,
@@ -39,8 +40,12 @@ export interface NodeOptions {
    * holds them while it is here. 'client' only reads and publishes.
    */
   role?: NodeRole
-  /** libp2p multiaddrs. Default: a free loopback port for holders, none for clients. */
+  /**
+   * libp2p multiaddrs. Default: none for clients; for holders a free port, of this machine alone where the bridge is on it
+   * too, else of all its networks, so that the other holders reach it while the bridge is away.
+   */
   listen?: string[]
+  /** Told to others instead of what it listens on: behind a router what the router passes on. */
   announce?: string[]
   dhtOptions?: Partial<DhtOptions>
   pubsubOptions?: Partial<PubSubOptions>
@@ -82,7 +87,7 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
   const known = await KnownNodes.open(storage, bridgeUrl ?? '')
   const shown = invitation === undefined ? {} : { invitation }
   const way: Way = bridgeUrl === undefined ? {} : await askBridge(bridgeUrl, identity, shown, known, signal)
-  const listen = options.listen ?? (role === 'client' ? [] : ['/ip4/127.0.0.1/tcp/0/ws'])
+  const listen = options.listen ?? (role === 'client' ? [] : [listenNear(bridgeUrl)])
   const libp2p = await createNodeLibp2p({
     seed,
     role,
@@ -177,6 +182,9 @@ async function joinNetwork(
 function roleOf({ role = 'durable' }: NodeOptions, storage: Storage): NodeRole {
   return role === 'durable' && !storage.persistent ? 'fleeting' : role
 }
+
+const listenNear = (bridgeUrl = 'http://localhost'): string =>
+  `/ip4/${isLoopbackName(new URL(bridgeUrl).hostname) ? '127.0.0.1' : '0.0.0.0'}/tcp/0/ws`
 
 /** libp2p would pass over an address of another kind, and listen nowhere. */
 function requireWebsocket(listen: string[]): void {

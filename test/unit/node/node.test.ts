@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Bridge, startBridge } from '../../../src/bridge/index.ts'
@@ -13,6 +13,10 @@ const keep = <T extends AsyncDisposable>(opened: T): T => {
   open.push(opened)
   return opened
 }
+const lanIpv4 = Object.values(networkInterfaces())
+  .flatMap((addresses) => addresses ?? [])
+  .filter(({ internal, family }) => !internal && family === 'IPv4')
+  .map(({ address }) => address)
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'sticky-node-'))
@@ -22,8 +26,8 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-const bridgeOn = async (): Promise<Bridge> =>
-  keep(await startBridge({ seed: new Uint8Array(32).fill(9), port: 0 }))
+const bridgeOn = async (host = '127.0.0.1'): Promise<Bridge> =>
+  keep(await startBridge({ seed: new Uint8Array(32).fill(9), port: 0, host }))
 const nodeWith = async (options: Parameters<typeof createNode>[0]): Promise<StickyNode> =>
   keep(await createNode(options))
 
@@ -91,6 +95,24 @@ describe('a node', () => {
     await expect(listenOn('/ip4/192.0.2.1/tcp/4001/ws')).rejects.toMatchObject({ code: 'UNREACHABLE' })
     await (await openLevelStorage(join(directory, 'records'))).close()
   })
+
+  it('listens on this machine alone beside a bridge that is on it', async () => {
+    const { addresses } = await nodeWith({ bridgeUrl: (await bridgeOn()).url })
+    expect(addresses.join()).toContain('/ip4/127.0.0.1/')
+    for (const lan of lanIpv4) expect(addresses.join()).not.toContain(`/ip4/${lan}/`)
+  })
+
+  it.skipIf(lanIpv4.length === 0)(
+    'is reached from other machines where the bridge is on another one, and a client is not',
+    async () => {
+      const bridge = await bridgeOn('0.0.0.0')
+      const bridgeUrl = bridge.lanUrls[0] as string
+      const holder = await nodeWith({ bridgeUrl })
+      const direct = holder.addresses.filter((address) => !address.includes('/p2p-circuit'))
+      expect(direct.join()).toContain(`/ip4/${lanIpv4[0]}/tcp/`)
+      expect((await nodeWith({ bridgeUrl, role: 'client' })).addresses).toEqual([])
+    },
+  )
 
   it('is closed once, however often it is asked to', async () => {
     const node = await createNode({ directory: join(folder, 'data'), passphrase: 'of this test' })
