@@ -8,6 +8,7 @@ export {
 } from '../dht/index.ts'
 export type * from '../pubsub/index.ts'
 export {
+  ChannelFailedError,
   cursorOf,
   historyOf,
   inviteTo,

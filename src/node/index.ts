@@ -1,6 +1,7 @@
 export { AdmissionRefusedError, asStickyError, type ErrorCode, StickyError } from '../dht/index.ts'
 export type * from '../pubsub/index.ts'
 export {
+  ChannelFailedError,
   cursorOf,
   historyOf,
   inviteTo,

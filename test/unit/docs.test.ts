@@ -7,7 +7,6 @@ import { promisify } from 'node:util'
 import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
 import { isErrorCode } from '../../src/dht/errors.ts'
-import { createProgram } from '../../src/node/index.ts'
 import { PROGRAM, roomFile } from '../support/program.ts'
 
 /** The documentation against the code: codes, paths, links, commands, and every example run. */
@@ -94,34 +93,44 @@ describe.each(documents)('%s', (file) => {
   })
 })
 
-/** Options of each command of the program: the node's in this process, the bridge's from its help. */
+/** What `--help` says of each command of the program, also of `bridge invite`. */
 async function commandsOfProgram(): Promise<Map<string, string>> {
-  const help = async (...args: string[]) =>
-    (await exec(process.execPath, [PROGRAM, ...args, '--help'])).stdout
-  const commands = new Map(
-    createProgram('0').commands.map((command) => [command.name(), command.helpInformation()]),
-  )
-  for (const [, name] of (await help()).matchAll(/^ {2}([a-z][\w-]*) /gm))
-    if (!commands.has(name as string) && name !== 'help')
-      commands.set(name as string, await help(name as string))
-  return commands
+  const helps = new Map<string, string>()
+  const look = async (names: string[]) => {
+    const { stdout } = await exec(process.execPath, [PROGRAM, ...names, '--help'])
+    helps.set(names.join(' '), stdout)
+    const [, commands = ''] = stdout.split('\nCommands:\n')
+    for (const [, name] of commands.matchAll(/^ {2}([a-z][\w-]*)/gm))
+      if (name !== 'help') await look([...names, name as string])
+  }
+  await look([])
+  return helps
 }
 
 describe('commands', () => {
   it('in the documents exist in the program, with their options', async () => {
     const commands = await commandsOfProgram()
-    expect([...commands.keys()]).toEqual(expect.arrayContaining(['bridge', 'node', 'pub', 'start', 'sub']))
+    expect([...commands.keys()]).toEqual(
+      expect.arrayContaining(['bridge', 'bridge invite', 'identity export', 'node', 'pub', 'start', 'sub']),
+    )
     const uses = documents.flatMap((file) => [
-      ...textOf(file).matchAll(/npx sticky ([a-z][\w-]*)([^\n`#|]*)/g),
+      ...textOf(file).matchAll(/npx sticky ([a-z][\w-]*)( [a-z]+)?([^\n`#|]*)/g),
     ])
     expect(uses.length).toBeGreaterThan(10)
-    const wrong = uses.filter(([, name, rest]) => {
-      const help = commands.get(name as string)
+    const wrong = uses.filter(([, name, next, rest]) => {
+      const help = commands.get(`${name}${next}`) ?? commands.get(name as string)
       const options = (rest as string).match(/--[a-z][\w-]*/g) ?? []
       return help === undefined || options.some((option) => !help.includes(option))
     })
     expect(wrong.map(([use]) => use)).toEqual([])
   }, 60_000)
+
+  it('are called as npm installs them, where somebody would type them', () => {
+    const typed = documents.flatMap((file) => [
+      ...textOf(file).matchAll(/^(?: {4}|\$ )sticky .*$|`sticky [a-z]+ [^`]*[<-][^`]*`/gm),
+    ])
+    expect(typed.map(([line]) => line)).toEqual([])
+  })
 })
 
 describe('examples', () => {
