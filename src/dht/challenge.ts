@@ -89,21 +89,14 @@ export interface PassChallengeOptions {
  * Proves the identity to a bridge. Rejects with ADMISSION_REFUSED, WRONG_IDENTITY, EXPIRED or FROM_THE_FUTURE (the two
  * clocks differ), MALFORMED, UNREACHABLE or ABORTED.
  */
-export function passChallenge({
-  url,
-  identity,
-  expectedServerId,
-  invitation,
-  signal,
-  WebSocket: Socket = globalThis.WebSocket,
-  now = systemRuntime.now,
-}: PassChallengeOptions): Promise<{ serverId: string }> {
+export function passChallenge(options: PassChallengeOptions): Promise<Admitted> {
+  const { url, identity, signal, WebSocket: Socket = globalThis.WebSocket } = options
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(abortOf(signal, url))
     const socket = openSocket(Socket, url)
-    let challenge: Challenge | undefined
+    const answer = answering(options)
     let done = false
-    const finish = (result: StickyError | { serverId: string }) => {
+    const finish = (result: StickyError | Admitted) => {
       if (done) return
       done = true
       signal.removeEventListener('abort', onAbort)
@@ -115,44 +108,6 @@ export function passChallenge({
     signal.addEventListener('abort', onAbort, { once: true })
     const send = (frame: ClientFrame) => socket.send(JSON.stringify(frame))
 
-    const onFrame = async (frame: ServerFrame) => {
-      if (frame.type === 'REFUSED') {
-        const code = isErrorCode(frame.code) ? frame.code : 'ADMISSION_REFUSED'
-        throw new AdmissionRefusedError(code, `The bridge refused this node: ${frame.message} (${code})`)
-      }
-      if (frame.type === 'CHALLENGE') {
-        if (challenge !== undefined) throw new StickyError('MALFORMED', 'The bridge sent a second challenge.')
-        if (expectedServerId !== undefined && frame.serverId !== expectedServerId) {
-          throw new StickyError('WRONG_IDENTITY', 'Another bridge answered than the one that was meant.')
-        }
-        const { serverId, timestamp } = frame
-        checkFreshness(timestamp, now())
-        challenge = {
-          serverId,
-          timestamp,
-          audience: new URL(url).host,
-          nodeId: identity.nodeId,
-          nonce: fromBase64url(frame.nonce),
-        }
-        send({
-          type: 'RESPONSE',
-          signature: toBase64url(await identity.sign(challengeBytes(challenge))),
-          ...(invitation === undefined ? {} : { invitation: await present(invitation, challenge, now()) }),
-        })
-        return
-      }
-      if (challenge === undefined)
-        throw new StickyError('MALFORMED', 'The bridge accepted without a challenge.')
-      const signature = fromBase64url(frame.serverSignature)
-      if (!(await verifySignature(publicKeyOf(challenge.serverId), acceptedBytes(challenge), signature))) {
-        throw new StickyError(
-          'WRONG_IDENTITY',
-          'The bridge could not prove that it is the one that was meant.',
-        )
-      }
-      finish({ serverId: challenge.serverId })
-    }
-
     socket.addEventListener('open', () =>
       send({ type: 'CONNECT', nodeId: identity.nodeId, publicKey: toBase64url(identity.publicKey) }),
     )
@@ -160,7 +115,8 @@ export function passChallenge({
     let processing = Promise.resolve()
     socket.addEventListener('message', ({ data }) => {
       processing = processing
-        .then(() => onFrame(parseServerFrame(data)))
+        .then(() => answer(parseServerFrame(data)))
+        .then((result) => ('type' in result ? send(result) : finish(result)))
         .catch((error: unknown) => finish(asStickyError(error, 'MALFORMED')))
     })
     socket.addEventListener('error', () =>
@@ -172,6 +128,54 @@ export function passChallenge({
       )
     })
   })
+}
+
+/** By the bridge that proved to be this one. */
+interface Admitted {
+  serverId: string
+}
+
+/** What to say to each frame of one bridge, until it has admitted this node. Throws where it is not the one that was meant. */
+function answering({
+  url,
+  identity,
+  expectedServerId,
+  invitation,
+  now = systemRuntime.now,
+}: PassChallengeOptions): (frame: ServerFrame) => Promise<ClientFrame | Admitted> {
+  let challenge: Challenge | undefined
+  return async (frame) => {
+    if (frame.type === 'REFUSED') {
+      const code = isErrorCode(frame.code) ? frame.code : 'ADMISSION_REFUSED'
+      throw new AdmissionRefusedError(code, `The bridge refused this node: ${frame.message} (${code})`)
+    }
+    if (frame.type === 'CHALLENGE') {
+      if (challenge !== undefined) throw new StickyError('MALFORMED', 'The bridge sent a second challenge.')
+      if (expectedServerId !== undefined && frame.serverId !== expectedServerId)
+        throw new StickyError('WRONG_IDENTITY', 'Another bridge answered than the one that was meant.')
+      const { serverId, timestamp } = frame
+      checkFreshness(timestamp, now())
+      challenge = {
+        serverId,
+        timestamp,
+        audience: new URL(url).host,
+        nodeId: identity.nodeId,
+        nonce: fromBase64url(frame.nonce),
+      }
+      return {
+        type: 'RESPONSE',
+        signature: toBase64url(await identity.sign(challengeBytes(challenge))),
+        ...(invitation === undefined ? {} : { invitation: await present(invitation, challenge, now()) }),
+      }
+    }
+    if (challenge === undefined)
+      throw new StickyError('MALFORMED', 'The bridge accepted without a challenge.')
+    const { serverId } = challenge
+    const signature = fromBase64url(frame.serverSignature)
+    if (!(await verifySignature(publicKeyOf(serverId), acceptedBytes(challenge), signature)))
+      throw new StickyError('WRONG_IDENTITY', 'The bridge could not prove that it is the one that was meant.')
+    return { serverId }
+  }
 }
 
 /** An invitation that cannot help is a refusal, whoever of the two sees it first. */

@@ -31,68 +31,22 @@ export const DEFAULT_PEER_STORE_OPTIONS: PeerStoreOptions = {
 export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAULT_PEER_STORE_OPTIONS): void {
   const store: PeerStore = libp2p.peerStore
   const { merge, patch, save, delete: remove } = store
-  /** How many addresses each has at most, the longest unwritten first. */
-  const known = new Map<string, { peerId: PeerId; addresses: number }>()
+  const known = new KnownPeers(libp2p, options.maxPeers)
+  const atHand = new AtHand()
   let underWay = 0
-  /**
-   * Each answer of the DHT names twenty peers, mostly the same ones, and each stream tells its protocol: libp2p would decode,
-   * encode and write the whole entry for each.
-   */
-  const atHand = new Map<string, { peer: Peer; atMs: number }>()
-  const written = (peer: Peer): Peer => {
-    const id = String(peer.id)
-    atHand.delete(id)
-    atHand.set(id, { peer, atMs: Date.now() })
-    if (atHand.size > MAX_AT_HAND) atHand.delete(atHand.keys().next().value as string)
-    return peer
-  }
-  const inHand = (peerId: PeerId): Peer | undefined => {
-    const one = atHand.get(String(peerId))
-    return one !== undefined && one.atMs > Date.now() - AT_HAND_MS ? one.peer : undefined
-  }
-
-  const note = (peerId: PeerId, addresses: number) => {
-    if (peerId.equals(libp2p.peerId)) return
-    known.delete(String(peerId))
-    known.set(String(peerId), { peerId, addresses })
-    let looks = options.maxPeers
-    for (const [id, one] of known) {
-      if (known.size <= options.maxPeers || looks-- === 0) return
-      known.delete(id)
-      // whoever is connected is needed; there are fewer of them than places
-      if (libp2p.getConnections(one.peerId).length > 0) known.set(id, one)
-      else store.delete(one.peerId).catch(() => undefined) // a stopped node's
-    }
-  }
-  /**
-   * Also of what a peer says of itself: others are told all of it. A relay without an address of its own is an introducer
-   * (libp2p-introduce), of whom libp2p notes each: it would be dialled in vain long after it is gone, by others too.
-   */
-  const fewOf = <T>(list: T[], addressOf: (one: T) => Multiaddr): T[] =>
-    list
-      .filter((one) => addressOf(one).bytes.byteLength <= options.maxAddressBytes)
-      .filter((one) => !String(addressOf(one)).startsWith('/p2p/'))
-      .slice(0, options.maxAddresses)
-  const bounded = ({ multiaddrs, addresses, ...rest }: PeerData): PeerData => ({
-    ...rest,
-    ...(multiaddrs ? { multiaddrs: fewOf(multiaddrs, (one) => one) } : {}),
-    ...(addresses ? { addresses: fewOf(addresses, (one) => one.multiaddr) } : {}),
-  })
-  const countIn = ({ multiaddrs, addresses }: PeerData) => (multiaddrs ?? addresses)?.length
-  const countOf = (peerId: PeerId) => known.get(String(peerId))?.addresses ?? 0
 
   const take = async (peerId: PeerId, data: PeerData, how?: AbortOptions): Promise<Peer> => {
-    const few = bounded(data)
+    const few = bounded(data, options)
     const { multiaddrs = [], ...rest } = few
-    const count = countOf(peerId) + multiaddrs.length
-    note(peerId, count)
+    const count = known.addressesOf(peerId) + multiaddrs.length
+    known.note(peerId, count)
     if (count <= options.maxAddresses) return merge.call(store, peerId, few, how)
     // mostly they were named before
     const { addresses } = await store.get(peerId).catch(() => ({ addresses: [] }))
     const have = new Set(addresses.map(({ multiaddr }) => String(multiaddr)))
     const fresh = multiaddrs.filter((one) => !have.has(String(one)))
     const total = addresses.length + fresh.length
-    note(peerId, Math.min(total, options.maxAddresses))
+    known.note(peerId, Math.min(total, options.maxAddresses))
     if (total <= options.maxAddresses) return merge.call(store, peerId, few, how)
     const own = addresses.toSorted((a, b) => Number(b.isCertified) - Number(a.isCertified))
     const first = own.slice(0, options.maxAddresses / 2)
@@ -103,17 +57,17 @@ export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAU
   }
 
   store.merge = async (peerId, data, how) => {
-    const peer = inHand(peerId)
+    const peer = atHand.get(peerId)
     if (peer !== undefined && hasAll(peer, data)) {
-      note(peerId, countOf(peerId))
+      known.note(peerId)
       return peer
     }
-    const isNew = !known.has(String(peerId)) && libp2p.getConnections(peerId).length === 0
-    if (!isNew) return written(await take(peerId, data, how))
+    const isNew = !known.has(peerId) && libp2p.getConnections(peerId).length === 0
+    if (!isNew) return atHand.keep(await take(peerId, data, how))
     if (underWay >= options.maxUnderWay) throw new StickyError('BUSY', 'Too many peers are named at once.')
     underWay += 1
     try {
-      return written(await take(peerId, data, how))
+      return atHand.keep(await take(peerId, data, how))
     } finally {
       underWay -= 1
     }
@@ -121,19 +75,96 @@ export function boundPeerStore(libp2p: Libp2p, options: PeerStoreOptions = DEFAU
   const replacing =
     (write: typeof patch): typeof patch =>
     async (peerId, data, how) => {
-      const few = bounded(data)
-      note(peerId, countIn(few) ?? countOf(peerId))
-      return written(await write.call(store, peerId, few, how))
+      const few = bounded(data, options)
+      known.note(peerId, (few.multiaddrs ?? few.addresses)?.length)
+      return atHand.keep(await write.call(store, peerId, few, how))
     }
   store.patch = replacing(patch)
   store.save = replacing(save)
   store.delete = async (peerId, how) => {
     await remove.call(store, peerId, how)
-    atHand.delete(String(peerId))
+    atHand.delete(peerId)
   }
   store.getInfo = async (peerId, how) => {
-    const { id, addresses } = inHand(peerId) ?? (await store.get(peerId, how))
+    const { id, addresses } = atHand.get(peerId) ?? (await store.get(peerId, how))
     return { id, multiaddrs: addresses.map(({ multiaddr }) => multiaddr) }
+  }
+}
+
+/** How many addresses each peer has at most, the longest unwritten first. Whom it lets go of is forgotten by the store. */
+class KnownPeers {
+  readonly #libp2p: Libp2p
+  readonly #maxPeers: number
+  readonly #peers = new Map<string, { peerId: PeerId; addresses: number }>()
+
+  constructor(libp2p: Libp2p, maxPeers: number) {
+    this.#libp2p = libp2p
+    this.#maxPeers = maxPeers
+  }
+
+  has(peerId: PeerId): boolean {
+    return this.#peers.has(String(peerId))
+  }
+
+  addressesOf(peerId: PeerId): number {
+    return this.#peers.get(String(peerId))?.addresses ?? 0
+  }
+
+  note(peerId: PeerId, addresses = this.addressesOf(peerId)): void {
+    const peers = this.#peers
+    const { peerId: self, peerStore } = this.#libp2p
+    if (peerId.equals(self)) return
+    peers.delete(String(peerId))
+    peers.set(String(peerId), { peerId, addresses })
+    let looks = this.#maxPeers
+    for (const [id, one] of peers) {
+      if (peers.size <= this.#maxPeers || looks-- === 0) return
+      peers.delete(id)
+      // whoever is connected is needed; there are fewer of them than places
+      if (this.#libp2p.getConnections(one.peerId).length > 0) peers.set(id, one)
+      else peerStore.delete(one.peerId).catch(() => undefined) // a stopped node's
+    }
+  }
+}
+
+/**
+ * Entries as they were last written. Each answer of the DHT names twenty peers, mostly the same ones, and each stream tells
+ * its protocol: libp2p would decode, encode and write the whole entry for each.
+ */
+class AtHand {
+  readonly #peers = new Map<string, { peer: Peer; atMs: number }>()
+
+  get(peerId: PeerId): Peer | undefined {
+    const one = this.#peers.get(String(peerId))
+    return one !== undefined && one.atMs > Date.now() - AT_HAND_MS ? one.peer : undefined
+  }
+
+  keep(peer: Peer): Peer {
+    this.delete(peer.id)
+    this.#peers.set(String(peer.id), { peer, atMs: Date.now() })
+    if (this.#peers.size > MAX_AT_HAND) this.#peers.delete(this.#peers.keys().next().value as string)
+    return peer
+  }
+
+  delete(peerId: PeerId): void {
+    this.#peers.delete(String(peerId))
+  }
+}
+
+/**
+ * Also of what a peer says of itself: others are told all of it. A relay without an address of its own is an introducer
+ * (libp2p-introduce), of whom libp2p notes each: it would be dialled in vain long after it is gone, by others too.
+ */
+function bounded({ multiaddrs, addresses, ...rest }: PeerData, options: PeerStoreOptions): PeerData {
+  const fewOf = <T>(list: T[], addressOf: (one: T) => Multiaddr): T[] =>
+    list
+      .filter((one) => addressOf(one).bytes.byteLength <= options.maxAddressBytes)
+      .filter((one) => !String(addressOf(one)).startsWith('/p2p/'))
+      .slice(0, options.maxAddresses)
+  return {
+    ...rest,
+    ...(multiaddrs ? { multiaddrs: fewOf(multiaddrs, (one) => one) } : {}),
+    ...(addresses ? { addresses: fewOf(addresses, (one) => one.multiaddr) } : {}),
   }
 }
 
