@@ -1,9 +1,9 @@
-import { asStickyError, type ErrorCode } from '../dht/index.ts'
+import { asStickyError, type ErrorCode, StickyError } from '../dht/index.ts'
 import { createOutput, EXIT, type Output, report } from './output.ts'
 
 export type Action = (output: Output, signal: AbortSignal) => Promise<void>
 
-/** Whoever does not read what a command printed keeps it this long after it is done. */
+/** Once it was interrupted, whoever does not read what a command printed keeps it this long. */
 const LINGER_MS = 3_000
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
@@ -17,7 +17,11 @@ export async function run(json: boolean, action: Action): Promise<void> {
   }
   for (const signal of SIGNALS) process.on(signal, onSignal)
   process.once('disconnect', interrupt) // of a node whose `sticky start` is gone, however it ended
-  process.stdout.on('error', interrupt) // nobody reads any more: `sticky sub … | head`
+  let lost: NodeJS.ErrnoException | undefined
+  process.stdout.on('error', (error) => {
+    lost ??= error
+    interrupt()
+  })
   process.stderr.on('error', () => undefined)
   try {
     await action(createOutput(json), interrupted.signal)
@@ -27,7 +31,12 @@ export async function run(json: boolean, action: Action): Promise<void> {
   } finally {
     for (const signal of SIGNALS) process.off(signal, onSignal)
     process.off('disconnect', interrupt)
-    await exit()
+    if (interrupted.signal.aborted) setTimeout(() => process.exit(), LINGER_MS)
+    await written(process.stdout)
+    // nobody reads any more, as with `sticky sub … | head`: that is no failure
+    if (lost !== undefined && lost.code !== 'EPIPE') process.exitCode = report(unwritten(lost), json)
+    await written(process.stderr)
+    process.exit() // a timer of libp2p outlives its node by a second
   }
 }
 
@@ -40,12 +49,12 @@ function isOf({ aborted, reason }: AbortSignal, error: unknown): boolean {
 
 const ENDED: ReadonlySet<ErrorCode> = new Set(['ABORTED', 'CLOSED'])
 
-/** Once all is printed: a timer of libp2p outlives its node by a second. */
-async function exit(): Promise<void> {
-  setTimeout(() => process.exit(), LINGER_MS)
-  const printed = [process.stdout, process.stderr].map(
-    (stream) => new Promise<void>((resolve) => stream.write('', () => resolve())),
+const written = (stream: NodeJS.WriteStream): Promise<void> =>
+  new Promise((resolve) => stream.write('', () => resolve()))
+
+const unwritten = (cause: NodeJS.ErrnoException): StickyError =>
+  new StickyError(
+    cause.code === 'ENOSPC' ? 'STORAGE_FULL' : 'STORAGE_FAILED',
+    `What was printed could not be written: ${cause.message}`,
+    { cause },
   )
-  await Promise.all(printed)
-  process.exit()
-}

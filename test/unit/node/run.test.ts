@@ -1,25 +1,38 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, openSync } from 'node:fs'
 import { resolve } from 'node:path'
+import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { describe, expect, it } from 'vitest'
 
 const src = resolve(import.meta.dirname, '../../../src')
 
-/** A program that is told to stop, and then ends like this. */
-async function stopped(ending: string) {
+/** A program with one command that does this. */
+const started = (action: string, stdout: 'pipe' | number = 'pipe') => {
   const script = `
     import { StickyError } from '${src}/dht/errors.ts'
     import { run } from '${src}/node/run.ts'
     await run(false, async (output, signal) => {
-      output.result({}, 'ready')
-      await new Promise((resolve) => {
-        const waiting = setInterval(() => undefined, 1_000)
-        signal.addEventListener('abort', () => resolve(clearInterval(waiting)))
-      })
-      ${ending}
+      ${action}
     })`
-  const child = spawn(process.execPath, ['--input-type=module-typescript', '--eval', script])
+  const args = ['--input-type=module-typescript', '--eval', script]
+  return spawn(process.execPath, args, { stdio: ['ignore', stdout, 'pipe'] }) as ChildProcessByStdio<
+    null,
+    Readable,
+    Readable
+  >
+}
+
+/** A program that is told to stop, and then ends like this. */
+async function stopped(ending: string) {
+  const child = started(`
+    output.result({}, 'ready')
+    await new Promise((resolve) => {
+      const waiting = setInterval(() => undefined, 1_000)
+      signal.addEventListener('abort', () => resolve(clearInterval(waiting)))
+    })
+    ${ending}`)
   const said = text(child.stderr)
   await once(child.stdout, 'data')
   child.kill('SIGTERM')
@@ -47,5 +60,30 @@ describe('a command that is interrupted', () => {
       code: 1,
       lines: ['sticky: The disk is full. [STORAGE_FULL]'],
     })
+  })
+})
+
+describe('what a command prints', () => {
+  const MUCH = 4_000_000
+  const printMuch = `output.result({}, 'x'.repeat(${MUCH}))`
+
+  it('waits for who reads it late, as somebody with `less` does', async () => {
+    const child = started(printMuch)
+    await new Promise((resolve) => setTimeout(resolve, 4_500))
+    expect((await text(child.stdout)).length).toBe(MUCH + 1)
+  })
+
+  it('waits no longer than a moment once the command was interrupted', async () => {
+    const child = started(`process.kill(process.pid, 'SIGTERM')
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      ${printMuch}`)
+    expect(await once(child, 'exit')).toEqual([0, null])
+  })
+
+  it.runIf(existsSync('/dev/full'))('is missed where it cannot be written', async () => {
+    const child = started(`output.result({}, 'a line')`, openSync('/dev/full', 'w'))
+    const said = text(child.stderr)
+    expect(await once(child, 'exit')).toEqual([1, null])
+    expect(await said).toMatch(/^sticky: What was printed could not be written: .* \[STORAGE_FULL\]\n$/)
   })
 })
