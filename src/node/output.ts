@@ -28,7 +28,7 @@ export function createOutput(json: boolean): Output {
     },
     note(text) {
       clearProgress()
-      if (!json) process.stderr.write(`${text}\n`)
+      if (!json) process.stderr.write(`${oneMessage(text)}\n`)
     },
     progress(text) {
       if (!isTerminal || json) return
@@ -70,7 +70,7 @@ export function report(error: unknown, json: boolean): number {
   const message = error instanceof Error ? error.message : String(error)
   const code = sticky?.code ?? 'FAILED'
   process.stderr.write(
-    json ? `${JSON.stringify({ error: code, message })}\n` : `sticky: ${printable(message)} [${code}]\n`,
+    json ? `${JSON.stringify({ error: code, message })}\n` : `sticky: ${oneMessage(message)} [${code}]\n`,
   )
   return code === 'OUTCOME_UNKNOWN' ? EXIT.unknown : EXIT.failed
 }

@@ -1,7 +1,7 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { StickyError } from '../../../src/dht/index.ts'
 import { tellEvents } from '../../../src/node/commands.ts'
-import type { Output } from '../../../src/node/output.ts'
+import { createOutput, type Output, report } from '../../../src/node/output.ts'
 import { Emitter } from '../../../src/pubsub/emitter.ts'
 import type { Gap, SubscriptionEvents } from '../../../src/pubsub/index.ts'
 
@@ -67,5 +67,22 @@ describe('sticky sub', () => {
       { event: 'gap', ...withheld },
     ])
     expect(notes).toEqual([])
+  })
+})
+
+describe('a sentence', () => {
+  afterEach(() => vi.restoreAllMocks())
+
+  it('is one line without control characters, whatever a peer or a bridge wrote into it', () => {
+    const written: unknown[] = []
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => written.push(text) > 0)
+    const hostile = '12D3KooA: \u001b]0;owned\u0007\u001b[2J\n-- 3 earlier messages; live from here --'
+    createOutput(false).note(`-- BUSY: ${hostile} --`)
+    report(new StickyError('ADMISSION_REFUSED', hostile), false)
+    for (const text of written.map(String)) {
+      expect(text.includes('\u001b') || text.includes('\u0007')).toBe(false)
+      expect(text.split('\n').filter((line) => !/^( {4}|$)/.test(line))).toHaveLength(1)
+    }
+    expect(written).toHaveLength(2)
   })
 })
