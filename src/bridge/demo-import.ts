@@ -69,7 +69,7 @@ export async function demoImport(
 /** All of them, or none is left open. */
 async function openNodes(options: ImportOptions, signal: AbortSignal): Promise<StickyNode[]> {
   const { publishers, bridge: bridgeUrl } = options
-  const invitation = await resolveInvitation(options.invitation)
+  const invitation = await resolveInvitation(options.invitation, signal)
   const shown = invitation === undefined ? {} : { invitation }
   const starts = await Promise.allSettled(
     Array.from({ length: publishers }, () => createNode({ role: 'client', bridgeUrl, signal, ...shown })),

@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline'
-import { asStickyError, StickyError, systemRuntime } from '../dht/index.ts'
+import { asStickyError, atMost, StickyError, systemRuntime } from '../dht/index.ts'
 import type { Data, HistoryRequest, Message, Subscription } from '../pubsub/index.ts'
 import { type DiagnosticsServer, serveDiagnostics } from './diagnostics-server.ts'
 import { HealthLog } from './health-log.ts'
@@ -27,7 +27,7 @@ async function openNode(
   signal: AbortSignal,
   addresses: { listen?: string[]; announce?: string[] } = {},
 ): Promise<StickyNode> {
-  const invitation = await resolveInvitation(options.invitation)
+  const invitation = await resolveInvitation(options.invitation, signal)
   const node = await createNode({
     role,
     signal,
@@ -201,6 +201,9 @@ function throwIfAborted(signal: AbortSignal): void {
     throw new StickyError('ABORTED', 'Interrupted before the end.', { cause: signal.reason })
 }
 
+/** What replicas that answer need to hear that somebody leaves, many times over. */
+const LEAVE_MS = 1_500
+
 /** Prints history, then live messages, until it is interrupted or `count` messages came. */
 export async function subscribe(
   topic: string,
@@ -229,7 +232,8 @@ export async function subscribe(
     if (!subscription) return
     tellEvents(subscription, output)
     await Promise.race([done.promise, untilAborted(signal)])
-    await subscription.unsubscribe().catch(() => undefined) // leaving is a courtesy: the subscription expires by itself
+    // leaving is a courtesy: the subscription expires by itself
+    await atMost(systemRuntime, LEAVE_MS, subscription.unsubscribe()).catch(() => undefined)
   } finally {
     await node.close()
   }
@@ -309,22 +313,26 @@ export async function inspect(
 ): Promise<void> {
   const node = await openNode(options, 'client', undefined, output, signal)
   try {
-    const { pubsub } = node
-    const [coordinator, replicas] = await Promise.all([pubsub.loadCoordinator(topic), pubsub.replicas(topic)])
-    if (coordinator === undefined)
-      throw new StickyError('NOT_FOUND', `No replica holds a topic named "${printable(topic)}".`)
-    const [messages, subscribers, lineage] = await Promise.all([
-      pubsub.loadMessageCollection(topic),
-      pubsub.loadSubscriberCollection(topic),
-      pubsub.loadFullHistory(topic),
-    ])
-    output.result(
-      { topic, coordinator, replicas, messages, subscribers, lineage },
-      describe(topic, coordinator, replicas, messages, subscribers, lineage),
-    )
+    await Promise.race([lookInto(topic, node, output), untilAborted(signal)])
+    throwIfAborted(signal)
   } finally {
     await node.close()
   }
+}
+
+async function lookInto(topic: string, { pubsub }: StickyNode, output: Output): Promise<void> {
+  const [coordinator, replicas] = await Promise.all([pubsub.loadCoordinator(topic), pubsub.replicas(topic)])
+  if (coordinator === undefined)
+    throw new StickyError('NOT_FOUND', `No replica holds a topic named "${printable(topic)}".`)
+  const [messages, subscribers, lineage] = await Promise.all([
+    pubsub.loadMessageCollection(topic),
+    pubsub.loadSubscriberCollection(topic),
+    pubsub.loadFullHistory(topic),
+  ])
+  output.result(
+    { topic, coordinator, replicas, messages, subscribers, lineage },
+    describe(topic, coordinator, replicas, messages, subscribers, lineage),
+  )
 }
 
 function describe(

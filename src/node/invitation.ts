@@ -1,13 +1,17 @@
+import { addAbortSignal } from 'node:stream'
 import { MAX_INVITATION_CHARACTERS, StickyError } from '../dht/index.ts'
 import { readSmallFile } from './private-file.ts'
 
 /**
  * The invitation of a command: the named file, `-` for standard input, else $STICKY_INVITATION. Never an argument itself,
- * where every user of the machine could read it. Undefined when there is none.
+ * where every user of the machine could read it. Undefined when there is none. The signal ends the wait for standard input.
  */
-export async function resolveInvitation(source: string | undefined): Promise<string | undefined> {
+export async function resolveInvitation(
+  source: string | undefined,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   if (source === undefined) return process.env.STICKY_INVITATION?.trim() || undefined
-  const text = source === '-' ? await readStandardInput() : await readSmallFile(source)
+  const text = source === '-' ? await readStandardInput(signal) : await readSmallFile(source)
   const invitation = text?.trim()
   if (!invitation)
     throw new StickyError(
@@ -19,10 +23,10 @@ export async function resolveInvitation(source: string | undefined): Promise<str
   return invitation
 }
 
-async function readStandardInput(): Promise<string> {
+async function readStandardInput(signal: AbortSignal): Promise<string> {
   let text = ''
   process.stdin.setEncoding('utf8')
-  for await (const chunk of process.stdin) {
+  for await (const chunk of addAbortSignal(signal, process.stdin)) {
     text += chunk
     if (text.length > 2 * MAX_INVITATION_CHARACTERS) break // said by the caller
   }

@@ -1,5 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -73,7 +75,9 @@ describe('wrong use ends with 2 and says what is wrong', () => {
 
 it.each(
   ['', 'node', 'pub', 'sub', 'history', 'inspect', 'identity', 'identity export', 'identity import'].concat(
+    'identity show',
     'bridge',
+    'bridge invite',
     'start',
     'demo-import',
   ),
@@ -265,6 +269,89 @@ describe('on a network', () => {
     await program.kill('SIGINT')
     expect(program.child.exitCode).toBe(0)
   }, 60_000)
+})
+
+/** What somebody at a terminal does who has waited long enough. Each ends at the first Ctrl-C. */
+describe('Ctrl-C', () => {
+  let network: LocalNetwork
+  beforeAll(async () => {
+    network = await LocalNetwork.start({ nodes: 1 })
+    await network.sticky('pub', 'stopped', 'one')
+  }, 60_000)
+  afterEach(() => network.nodes[0]?.process.child.kill('SIGCONT'))
+  afterAll(() => network.stop())
+
+  const ENDS_WITHIN_MS = 5_000
+  /** Its exit code; killed, and without one, where that takes longer. */
+  async function interrupt(program: Program): Promise<number | null> {
+    const timer = setTimeout(() => program.child.kill('SIGKILL'), ENDS_WITHIN_MS)
+    await program.kill('SIGINT')
+    clearTimeout(timer)
+    expect(program.stderr).not.toMatch(/^\s+at /m)
+    return program.child.exitCode
+  }
+  /** Who has come in at the bridge since its start. */
+  const accepted = async () =>
+    Number(
+      /challenges_accepted (\d+)/.exec(await (await fetch(`${network.url}/metrics`)).text())?.[1] ?? 'none',
+    )
+  /** Before that a signal kills it. */
+  const takesSignals = ({ child }: Program) =>
+    /^SigCgt:.*[13579bdf]$/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8')) // SIGHUP is the first
+
+  it('ends sticky sub with 0 while it shows what comes', async () => {
+    const program = network.run('sub', 'stopped', '--json', '--bridge', network.url)
+    await program.event(({ event }) => event === 'history-end')
+    expect(await interrupt(program)).toBe(0)
+    expect(program.events.map(({ data, event }) => data ?? event)).toEqual(['one', 'history-end'])
+  }, 60_000)
+
+  it('ends sticky sub while its replicas are silent', async () => {
+    const program = network.run('sub', 'stopped', '--json', '--bridge', network.url)
+    await program.event(({ event }) => event === 'history-end')
+    network.nodes[0]?.process.child.kill('SIGSTOP')
+    expect(await interrupt(program)).toBe(0)
+  }, 60_000)
+
+  it.each([
+    ['sub', 'stopped'],
+    ['history', 'stopped'],
+    ['inspect', 'stopped'],
+    ['pub', 'stopped', 'two'],
+  ])(
+    'ends sticky %s while no replica answers',
+    async (...args) => {
+      network.nodes[0]?.process.child.kill('SIGSTOP')
+      const before = await accepted()
+      const program = network.run(...args, '--data', folder, '--bridge', network.url)
+      await until(async () => (await accepted()) > before, 20_000)
+      await new Promise((resolve) => setTimeout(resolve, 300)) // it has joined, and asks
+      expect(program.child.exitCode).toBe(null)
+      expect(await interrupt(program)).toBe(args[0] === 'sub' ? 0 : 130)
+    },
+    60_000,
+  )
+
+  it('ends sticky sub with 130 while the bridge is silent', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    const program = network.run('sub', 'stopped', '--bridge', `http://127.0.0.1:${port}`)
+    await once(silent, 'connection')
+    expect(await interrupt(program)).toBe(130)
+    silent.close()
+  }, 60_000)
+
+  it.runIf(process.platform === 'linux')(
+    'ends with 130 what waits for standard input',
+    async () => {
+      const invited = network.run('sub', 'stopped', '--invitation', '-', '--bridge', network.url)
+      const publishing = network.run('pub', 'stopped', '--data', folder, '--bridge', network.url)
+      await until(() => takesSignals(invited) && takesSignals(publishing), 20_000)
+      expect(await Promise.all([interrupt(invited), interrupt(publishing)])).toEqual([130, 130])
+    },
+    60_000,
+  )
 })
 
 /** The status of an upgrade from a page of some origin. */
