@@ -184,6 +184,7 @@ async function sendLines(
     const sending = send(line)
       .catch((error: unknown) => {
         failure ??= error
+        lines.close() // the next line may be long in coming
       })
       .finally(() => inFlight.delete(sending))
     inFlight.add(sending)

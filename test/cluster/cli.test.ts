@@ -204,6 +204,13 @@ describe('on a network', () => {
     expect(stderr).not.toMatch(/^\s+at |EPIPE/m)
   }, 60_000)
 
+  it('a line that cannot be published is told at once, not when the next one comes', async () => {
+    const program = network.run('pub', 'lines', '--from-json', '--data', folder, '--bridge', network.url)
+    program.child.stdin?.write('{}\nno JSON\n')
+    expect(await program.exited).toBe(1)
+    expect(program.stderr).toMatch(/^sticky: Not JSON\..* \[INVALID_DATA\]\n$/m)
+  }, 30_000)
+
   it('a node tells who runs it what strains it, in a line or as an event, and goes on', async () => {
     const [told] = network.nodes
     const silent = network.run('node', '--bridge', network.url, '--data', join(folder, 'node'))
