@@ -13,7 +13,7 @@ import {
 import { announcedBy, multiaddrOf, type Reach, reachOf } from './addresses.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'
-import { addressGroup, clientGroup } from './client-address.ts'
+import { addressOf, clientGroup } from './client-address.ts'
 import { bridgeDiagnostics } from './diagnostics.ts'
 import { createHttpApp } from './http.ts'
 import { InvitationUses } from './invitation-uses.ts'
@@ -123,7 +123,7 @@ async function createGuard(options: BridgeOptions, host: string, identity: Ident
   const inviteOnly = await openInvitations(options, identity, limits, runtime)
   const policy = new Policy({ limits, runtime, ...(inviteOnly ? { inviteOnly } : {}) })
   const challenge = new ChallengeSocket({ identity, admission, limits, origins, policy, runtime })
-  const trustedProxies = new Set(options.trustedProxies?.map(addressGroup))
+  const trustedProxies = new Set(options.trustedProxies?.map(addressOf))
   return { limits, origins, admission, challenge, runtime, trustedProxies }
 }
 

@@ -2,7 +2,7 @@ import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { StickyError } from '../dht/index.ts'
 import { AddressCounter } from './address-counter.ts'
-import { addressGroup } from './client-address.ts'
+import { addressGroup, addressOf } from './client-address.ts'
 
 /** The bridge's public port: opened before the rest, so that a port in use is told at once, and closed first. */
 
@@ -53,7 +53,8 @@ function capConnections(
   const open = new AddressCounter()
   server.on('connection', (socket) => {
     const address = addressGroup(socket.remoteAddress)
-    const isAboveOwn = open.of(address) >= maxConnectionsPerAddress && !trustedProxies.has(address)
+    const isProxy = trustedProxies.has(addressOf(socket.remoteAddress))
+    const isAboveOwn = open.of(address) >= maxConnectionsPerAddress && !isProxy
     if (isAboveOwn || open.total >= maxConnections) socket.destroy()
     else socket.on('close', open.add(address))
   })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { addressGroup, clientGroup } from '../../../src/bridge/client-address.ts'
+import { addressGroup, addressOf, clientGroup } from '../../../src/bridge/client-address.ts'
 
 describe('one address, as far as limits go', () => {
   it.each([
@@ -22,7 +22,7 @@ describe('the client of a request', () => {
   const of = (remoteAddress: string, forwarded: string | undefined, ...trusted: string[]) =>
     clientGroup(
       { socket: { remoteAddress }, headers: forwarded === undefined ? {} : { 'x-forwarded-for': forwarded } },
-      new Set(trusted.map(addressGroup)),
+      new Set(trusted.map(addressOf)),
     )
 
   it('is who is connected, whatever it claims', () => {
@@ -36,6 +36,12 @@ describe('the client of a request', () => {
     expect(of('::ffff:10.0.0.1', '198.51.100.9, 203.0.113.1', '10.0.0.1')).toBe('203.0.113.1')
     expect(of('10.0.0.1', '198.51.100.9, 203.0.113.1, 10.0.0.2', '10.0.0.1', '10.0.0.2')).toBe('203.0.113.1')
     expect(of('::1', '2001:db8::7', '::1')).toBe('2001:db8:0:0::/64')
+  })
+
+  it('is who is connected from beside a trusted proxy, in the same /64', () => {
+    expect(of('2001:db8::bad', '203.0.113.1', '2001:db8::1')).toBe('2001:db8:0:0::/64')
+    expect(of('2001:db8::1', '203.0.113.1', '2001:DB8:0::0001')).toBe('203.0.113.1')
+    expect(of('2001:db8::1', '198.51.100.9, 2001:db8::bad', '2001:db8::1')).toBe('2001:db8:0:0::/64')
   })
 
   it('is the proxy where that says nothing of use', () => {
