@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
 import type { Registry } from 'prom-client'
@@ -104,6 +103,7 @@ function serveWebApp(app: Express, webRoot: string): void {
   )
   app.get('/{*path}', (request, response, next) => {
     if (!request.accepts('html') || /\.\w+$/.test(request.path)) return next()
-    response.set('Cache-Control', 'no-cache').sendFile(join(webRoot, 'index.html'))
+    // below a root: a hidden folder in the path of this machine, such as npx installs into, is nothing a client asked for
+    response.set('Cache-Control', 'no-cache').sendFile('index.html', { root: webRoot })
   })
 }

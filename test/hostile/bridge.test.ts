@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { BridgeDiagnostics } from '../../src/bridge/diagnostics.ts'
 import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/index.ts'
@@ -372,6 +375,21 @@ describe('the public port', () => {
       await fetch(`${bridge.url}/diagnostics/admission`)
     ).json()) as BridgeDiagnostics
     expect(admission).toEqual(told.admission)
+  })
+
+  it('answers a path of the chat with its page, also from below a hidden folder, as npx installs it', async () => {
+    const hidden = mkdtempSync(join(tmpdir(), '.sticky-'))
+    writeFileSync(join(hidden, 'index.html'), 'the chat')
+    try {
+      await start({ webRoot: hidden })
+      for (const path of ['/', '/room', '/a/b']) {
+        const response = await fetch(bridge.url + path, { headers: { accept: 'text/html' } })
+        expect([path, response.status, await response.text()]).toEqual([path, 200, 'the chat'])
+      }
+      expect((await fetch(`${bridge.url}/none.js`)).status).toBe(404)
+    } finally {
+      rmSync(hidden, { recursive: true })
+    }
   })
 
   it('keeps pages to their own scripts, and tells any page where to dial', async () => {
