@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
 
 /** The program `sticky`: the node's commands, and those that need a bridge. */
 
@@ -15,9 +16,8 @@ if (major < MINIMUM_NODE[0] || (major === MINIMUM_NODE[0] && minor < MINIMUM_NOD
 }
 
 // Loaded only now: libp2p does not run on older versions.
-const { createProgram, dataFolder, jsonFlag, portNumber, positiveNumber, readOnly, run } = await import(
-  '../node/index.ts'
-)
+const { createProgram, dataFolder, jsonFlag, MAX_PORT, portNumber, positiveNumber, readOnly, run } =
+  await import('../node/index.ts')
 const { runLocalNetwork } = await import('./local-network.ts')
 const { invite, runBridge } = await import('./commands.ts')
 const { inviteFlags, listenFlags, operatorFlags } = await import('./flags.ts')
@@ -63,8 +63,13 @@ jsonFlag(listenFlags(program.command('start')))
     'of the first node, see `sticky node`; the others have the next ones',
     portNumber,
   )
-  .action((options) =>
-    run(options.json, (output, signal) =>
+  .action((options, command: Command) => {
+    const lastPort = (options.metricsPort || 0) + options.nodes - 1
+    if (lastPort > MAX_PORT)
+      command.error(
+        `error: --metrics-port is too high for ${options.nodes} nodes: the last would have ${lastPort}`,
+      )
+    return run(options.json, (output, signal) =>
       runLocalNetwork(
         {
           ...options,
@@ -75,8 +80,8 @@ jsonFlag(listenFlags(program.command('start')))
         output,
         signal,
       ),
-    ),
-  )
+    )
+  })
 
 readOnly(program.command('demo-import'))
   .description('replay a chat log into one topic per room, from several publishing nodes')

@@ -19,7 +19,7 @@ export const positiveNumber = (text: string): number => {
   return value
 }
 
-const MAX_PORT = 65_535
+export const MAX_PORT = 65_535
 
 export function portNumber(text: string): number {
   const port = wholeNumber(text)

@@ -58,6 +58,7 @@ describe('wrong use ends with 2 and says what is wrong', () => {
     [['history', 'a', '--last', '0'], '1 or more'],
     [['sub', 'a', '--history', 'some'], 'whole number'],
     [['start', '--nodes', '0'], '1 or more'],
+    [['start', '--nodes', '2', '--metrics-port', '65535'], 'the last would have 65536'],
     [['inspect', 'a', '--what'], "unknown option '--what'"],
     [['identity', 'export'], "missing required argument 'file'"],
   ])('sticky %j', async (args, sentence) => {
