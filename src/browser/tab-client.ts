@@ -37,7 +37,7 @@ export interface RemoteObject {
 
 interface Pending {
   frame: Extract<AskFrame, { t: 'call' }>
-  isSent: boolean
+  signal: AbortSignal | undefined
   isTaken: boolean
   resolve(value: unknown): void
   reject(error: StickyError): void
@@ -123,7 +123,7 @@ export class TabClient {
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
       return await new Promise((resolve, reject) => {
-        this.#pending.set(id, { frame, isSent: false, isTaken: false, resolve, reject })
+        this.#pending.set(id, { frame, signal, isTaken: false, resolve, reject })
         this.#send(id)
       })
     } finally {
@@ -133,9 +133,9 @@ export class TabClient {
     }
   }
 
-  /** Everything that waits is rejected with `error`; the client goes on. */
+  /** Everything that waits is rejected, with `error` where no leader has begun it; the client goes on. */
   failWaiting(error: StickyError): void {
-    for (const { reject } of this.#pending.values()) reject(error)
+    for (const pending of this.#pending.values()) giveUp(pending, error)
   }
 
   /** Ends all that is open, and gives what is called on account of that, like keeping a place, a moment to be done. */
@@ -158,10 +158,9 @@ export class TabClient {
   }
 
   #abort(id: number, signal: AbortSignal): void {
-    const pending = this.#pending.get(id)
     // the leader tells what became of it: an aborted publish may have been stored
-    if (pending?.isSent && this.#isWelcome) this.#post({ t: 'abort', id })
-    else pending?.reject(pending.isTaken ? outcomeUnknown() : abortOf(signal))
+    if (this.#isWelcome) this.#post({ t: 'abort', id })
+    else giveUp(this.#pending.get(id) as Pending, abortOf(signal))
   }
 
   #send(id: number): void {
@@ -169,7 +168,6 @@ export class TabClient {
     if (pending === undefined || !this.#isWelcome || this.#port === undefined) return
     try {
       this.#port.postMessage(pending.frame)
-      pending.isSent = true
     } catch (error) {
       // functions and the like: no data that a topic could carry
       pending.reject(asStickyError(error, 'INVALID_DATA'))
@@ -197,8 +195,9 @@ export class TabClient {
     this.#isWelcome = true
     const before = [...this.#pending.values()]
     for (const number of [...this.#objects.keys()]) this.#reopen(number)
-    for (const { frame, isSent, isTaken, reject } of before) {
-      if (isSent && isTaken) reject(outcomeUnknown())
+    for (const pending of before) {
+      const { frame, signal, isTaken } = pending
+      if (isTaken || signal?.aborted) giveUp(pending, abortOf(signal))
       else this.#send(frame.id)
     }
   }
@@ -236,13 +235,18 @@ export class TabClient {
   }
 }
 
-function outcomeUnknown(): StickyError {
-  return new StickyError(
-    'OUTCOME_UNKNOWN',
-    'The tab that had begun this was closed before it could tell what became of it.',
+/** What a leader has begun may have been done all the same. */
+function giveUp({ isTaken, reject }: Pending, error: StickyError): void {
+  reject(
+    isTaken
+      ? new StickyError(
+          'OUTCOME_UNKNOWN',
+          'The tab that had begun this was closed before it could tell what became of it.',
+        )
+      : error,
   )
 }
 
-function abortOf({ reason }: AbortSignal): StickyError {
-  return new StickyError('ABORTED', 'The call was aborted.', { cause: reason })
+function abortOf(signal: AbortSignal | undefined): StickyError {
+  return new StickyError('ABORTED', 'The call was aborted.', { cause: signal?.reason })
 }

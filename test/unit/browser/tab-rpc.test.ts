@@ -329,6 +329,41 @@ describe('a change of leaders', () => {
     expect((await tab.pubsub.history('begun')).messages).toEqual([])
   })
 
+  it('says so too where no leader follows, or the tab is closed', async () => {
+    for (const end of [
+      (tab: PortTab) => tab.client.failWaiting(new StickyError('STORAGE_FAILED', 'It cannot start here.')),
+      (tab: PortTab) => tab.client.close(new StickyError('CLOSED', 'This node is closed.')),
+    ]) {
+      const tab = newTab()
+      await tab.follow(pubsubWith({ publish: () => new Promise(() => undefined) }))
+      const begun = codeOf(tab.pubsub.publish('begun', 'x'))
+      await pause() // for the word that it was taken
+      tab.client.detach()
+      const waiting = codeOf(tab.pubsub.publish('begun', 'y'))
+      end(tab)
+      expect(await begun).toBe('OUTCOME_UNKNOWN')
+      expect(await waiting).toMatch(/STORAGE_FAILED|CLOSED/)
+    }
+  })
+
+  it('does not make again what was aborted while the lost leader was silent', async () => {
+    const tab = await following()
+    const frozen = tab.ports?.port1 as MessagePort
+    frozen.onmessage = null
+    const stop = new AbortController()
+    const aborted = [
+      codeOf(tab.pubsub.publish('unwanted', 'x', { signal: stop.signal })),
+      codeOf(tab.pubsub.publish('unwanted', 'y', { key: 'once', signal: stop.signal })),
+    ]
+    const wanted = codeOf(tab.pubsub.publish('unwanted', 'z'))
+    await pause()
+    stop.abort()
+    await tab.follow(other.pubsub)
+    expect(await Promise.all(aborted)).toEqual(['ABORTED', 'ABORTED'])
+    expect(await wanted).toBe('ok')
+    expect(texts((await tab.pubsub.history('unwanted')).messages)).toEqual(['z'])
+  })
+
   it('lets a leader that closes end what it has begun', async () => {
     const tab = newTab()
     const slow = Promise.withResolvers<PublishReceipt>()
