@@ -66,8 +66,12 @@ export const isImported = (message: Message, chat: ChatText, at: number): boolea
 /** A node id without the part that all of them share. */
 export const shortId = (nodeId: string): string => nodeId.slice(-6)
 
-/** Characters that draw nothing or turn the reading direction have no place in a name. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+/**
+ * Characters that draw nothing or turn the reading direction have no place in a name: with them it could look like another
+ * one, or like none. The mark that colours an emoji has, behind an emoji.
+ */
+const INVISIBLE =
+  /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u2800]|(?!\ufe0f)\p{Default_Ignorable_Code_Point}|(?<!\p{Extended_Pictographic})\ufe0f/gu
 
 export function displayName(name: string, nodeId: string): string {
   const visible = name.replace(INVISIBLE, '').replace(/\s+/g, ' ').trim()

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { cleanName, cleanRoom, readChat } from '../../../web/chat-data.ts'
+import { cleanName, cleanRoom, displayName, readChat } from '../../../web/chat-data.ts'
 import { checkedRoom, linkTo, readFragment } from '../../../web/rooms.ts'
 
 const HALF = '\ud83d'
@@ -32,7 +32,20 @@ describe('the names of rooms', () => {
   )
 
   it('are so whatever is typed', () => {
-    const part = fc.constantFrom('#', ' ', '\u200d', '\u0301', 'e', '😀', HALF, '\ude00', 'a'.repeat(31))
+    const part = fc.constantFrom(
+      '#',
+      ' ',
+      '\u200d',
+      '\ufe0f',
+      '\u3164',
+      '❤',
+      '\u0301',
+      'e',
+      '😀',
+      HALF,
+      '\ude00',
+      'a'.repeat(31),
+    )
     const typed = fc.oneof(
       fc.array(part).map((parts) => parts.join('')),
       fc.string({ unit: 'binary' }),
@@ -45,6 +58,27 @@ describe('the names of rooms', () => {
         if (name !== '') expect(readFragment(fragmentOf(linkTo({ name }, PAGE)))).toEqual({ name })
       }),
     )
+  })
+})
+
+/** Hangul fillers, a joiner of letters, selectors of glyphs, an empty braille cell, a tag, a zero width space. */
+const DRAW_NOTHING = [
+  ...'\u115f\u1160\u3164\uffa0\u034f\u17b4\u180b\ufe00\ufe0f\u2800\u{e0041}\u{e0100}\u200b',
+]
+
+describe('a name that looks like another one', () => {
+  it.each(DRAW_NOTHING)('is that one: with %j', (nothing) => {
+    expect(cleanRoom(`lob${nothing}by${nothing}`)).toBe('lobby')
+    expect(readFragment(`#room=${encodeURIComponent(`lobby${nothing}`)}`)).toEqual({ name: 'lobby' })
+    expect(checkedRoom({ name: `lobby${nothing}` })).toBeUndefined()
+    expect(cleanName(`${nothing}ada`)).toBe('ada')
+    expect(displayName(`ada${nothing}`, '12D3KooWabcdef')).toBe('ada')
+    expect(displayName(nothing.repeat(3), '12D3KooWabcdef')).toBe('abcdef')
+  })
+
+  it('is not one with an emoji in colour', () => {
+    expect(cleanRoom('I ❤\ufe0f tea')).toBe('I ❤\ufe0f tea')
+    expect(cleanName('❤\ufe0f\ufe0f')).toBe('❤\ufe0f')
   })
 })
 
