@@ -8,6 +8,7 @@ import { baseStyles, controlStyles } from './styles.ts'
 
 const WARN_AT_LENGTH = 3_500
 const MAX_HEIGHT_PX = 200
+const COMPOSING = 229
 
 export class ChatComposer extends LitElement {
   static override properties = { room: { attribute: false }, length: { state: true } }
@@ -161,8 +162,9 @@ export class ChatComposer extends LitElement {
   }
 
   #onKey(event: KeyboardEvent): void {
-    // While an input method composes a word, Enter chooses it.
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+    // While an input method composes a word, Enter chooses it; Safari says only by this code that it does.
+    const isComposing = event.isComposing || event.keyCode === COMPOSING
+    if (event.key === 'Enter' && !event.shiftKey && !isComposing) {
       event.preventDefault()
       this.#send()
     } else if (event.key === 'Escape') {

@@ -95,8 +95,10 @@ export class RoomInvitation extends LitElement {
     if (link === undefined) return
     history.replaceState(history.state, '', location.pathname + location.search)
     this.#end()
-    if ('name' in link) this.room = link
-    else {
+    if ('name' in link) {
+      if (link.name === '') this.problem = 'The link names no room: a part of it is missing or wrong.'
+      else this.room = link
+    } else {
       this.#invite = link.invite
       void this.#readInvite()
     }

@@ -55,14 +55,13 @@ export function linkTo({ name, invite }: RoomRef, page: string): string {
   return address + (invite === undefined ? ROOM_LINK + encodeURIComponent(name) : INVITE_LINK + invite)
 }
 
-/** What a link asks for; behind the `#`, which browsers do not send to any server. */
+/** What a link asks for; behind the `#`, which browsers do not send to any server. A room without a name: it is broken. */
 export function readFragment(fragment: string): { name: string } | { invite: string } | undefined {
   if (fragment.startsWith(INVITE_LINK)) return { invite: fragment.slice(INVITE_LINK.length) }
   if (!fragment.startsWith(ROOM_LINK)) return undefined
   try {
-    const name = cleanRoom(decodeURIComponent(fragment.slice(ROOM_LINK.length)))
-    return name === '' ? undefined : { name }
+    return { name: cleanRoom(decodeURIComponent(fragment.slice(ROOM_LINK.length))) }
   } catch {
-    return undefined // half a percent sign
+    return { name: '' } // half a percent sign
   }
 }

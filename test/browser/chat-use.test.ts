@@ -135,6 +135,24 @@ describe('the keyboard', () => {
     await expectFocus(page, 'room-item lobby')
   })
 
+  it('chooses a word of an input method by Enter, and sends it by the next one, in every browser', async () => {
+    await using visited = await visit()
+    const { page } = visited
+    await enter(page)
+    const field = page.getByTestId('composer-input')
+    await field.fill('日本')
+    // as Safari tells of the Enter that chose a word: the composition is over by then
+    await field.evaluate((area) =>
+      area.dispatchEvent(
+        new KeyboardEvent('keydown', { key: 'Enter', keyCode: 229, bubbles: true, cancelable: true }),
+      ),
+    )
+    expect(await field.inputValue()).toBe('日本')
+    await field.press('Enter')
+    await expect.poll(() => own(page, '日本').count()).toBe(1)
+    expect(await field.inputValue()).toBe('')
+  })
+
   it('stays with the messages when the button that had it is gone, and where it is otherwise', async () => {
     await using visited = await visit({ query: '?messages=200' })
     const { page } = visited
@@ -283,6 +301,19 @@ describe('what goes wrong', () => {
     await page.getByTestId('invitation-join').click()
     await expect.poll(() => page.getByText('Leave one first.').isVisible()).toBe(true)
     await expectFocus(page, 'room-item quiet 7')
+  })
+
+  it('with a link that names no room is said', async () => {
+    await using visited = await visit()
+    const { page } = visited
+    await enter(page)
+    for (const broken of ['#room=%E0%A4', '#room=%20%23', '#room=']) {
+      await page.evaluate((hash) => location.assign(hash), broken)
+      await expect.poll(() => page.getByTestId('invitation').textContent()).toContain('names no room')
+      expect(await page.evaluate(() => location.hash)).toBe('')
+      await page.keyboard.press('Escape')
+      await expect.poll(() => page.getByTestId('invitation').count()).toBe(0)
+    }
   })
 
   it('is not a name or a text with half a character', async () => {
