@@ -189,7 +189,7 @@ export class RoomModel extends EventTarget {
   /** What was typed into another model of this room, and is nowhere else. */
   takeOver(other: RoomModel): void {
     this.draft = other.draft
-    for (const { text } of other.#outbox.onlyHere) this.send(text)
+    for (const { text } of other.#outbox.takeOnlyHere()) this.send(text)
   }
 
   async #end(how: 'unsubscribe' | 'close'): Promise<void> {

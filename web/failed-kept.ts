@@ -80,7 +80,10 @@ export function onFailedElsewhere(
 }
 
 function change(how: (all: Kept[]) => Kept[]): void {
-  writeSetting(SETTING, JSON.stringify(how(readAll()).slice(-MAX_KEPT).map(toJson)))
+  const before = readAll()
+  const now = how(before)
+  if (now.length === 0 && before.length === 0) return // as with nearly every message
+  writeSetting(SETTING, JSON.stringify(now.slice(-MAX_KEPT).map(toJson)))
 }
 
 const isOther =

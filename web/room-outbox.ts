@@ -44,9 +44,12 @@ export class RoomOutbox {
       if (entry.state === 'waiting' && !kept.has(entry.outboxKey ?? '')) void this.#publish(entry)
   }
 
-  /** Said before the topic is open: no outbox has them yet. */
-  get onlyHere(): ChatEntry[] {
-    return this.#topic === undefined ? [...this.#unsent].filter(({ state }) => state === 'waiting') : []
+  /** Said before the topic is open: no outbox has them yet. Somebody else sends them from now on. */
+  takeOnlyHere(): ChatEntry[] {
+    if (this.#topic !== undefined) return []
+    const entries = [...this.#unsent].filter(({ state }) => state === 'waiting')
+    for (const entry of entries) this.#forget(entry)
+    return entries
   }
 
   send(name: string, text: string): void {
@@ -62,7 +65,6 @@ export class RoomOutbox {
     if (entry.state !== 'failed') return
     entry.state = 'waiting'
     delete entry.problem
-    this.#forget(entry)
     this.#init.onChange()
     if (this.#topic !== undefined) void this.#publish(entry)
   }
@@ -97,6 +99,8 @@ export class RoomOutbox {
         delivered: true,
         ...(key === undefined ? {} : { key }),
       })
+      // not before: from here on the outbox has it over a reload
+      if (entry.state !== 'failed') this.#forget(entry)
       // the event tells the rest; who publishes again what was stored meanwhile hears it only here
       if (receipt?.state === 'stored' || receipt?.state === 'failed') this.#onReceipt(receipt)
     } catch (error) {
@@ -160,10 +164,9 @@ export class RoomOutbox {
 
   #stored(entry: ChatEntry, id: string): void {
     this.#unsent.delete(entry)
-    const hadFailed = entry.state === 'failed'
     entry.state = 'sent'
     delete entry.problem
-    if (hadFailed) this.#forget(entry)
+    this.#forget(entry)
     this.#init.log.named(entry, id)
     this.#init.onChange()
   }
