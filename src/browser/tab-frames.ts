@@ -102,7 +102,7 @@ export interface TabOptions {
   maxMissedHeartbeats: number
   /** Tabs that one leader serves. */
   maxTabs: number
-  /** Calls of one tab that are under way or wait for a leader; more are refused as BUSY. */
+  /** Calls of one tab to the node that are under way or wait for a leader; more are refused as BUSY. */
   maxCalls: number
   /** Subscriptions of one tab. */
   maxObjects: number

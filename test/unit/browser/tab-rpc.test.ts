@@ -399,6 +399,21 @@ describe('bounds', () => {
     expect(await codeOf(tab.pubsub.subscribe('b'))).toBe('ok')
   })
 
+  it('leave room for what is open to be opened again at the next leader', async () => {
+    const tab = await following({ maxCalls: 3 })
+    const subscription = await tab.pubsub.subscribe('full', { presence: 'here' })
+    const messages = collect(subscription)
+    await until(() => subscription.present.length > 0)
+    tab.client.detach()
+    const waiting = [1, 2, 3].map((n) => codeOf(tab.pubsub.publish('full', n)))
+    expect(await codeOf(tab.pubsub.publish('full', 4))).toBe('BUSY')
+    await tab.follow(other.pubsub)
+    expect(await Promise.all(waiting)).toEqual(['ok', 'ok', 'ok'])
+    await until(() => messages.length === 3)
+    await until(() => subscription.present.some(({ nodeId }) => nodeId === other.pubsub.nodeId))
+    expect(subscription.status).not.toBe('closed')
+  })
+
   it('let go of a subscription that a tab does not read, which goes on where it was', async () => {
     const tab = await following({ maxUnackedEvents: 10, ackEvents: 4 })
     const subscription = await tab.pubsub.subscribe('burst')
