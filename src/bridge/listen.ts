@@ -18,6 +18,7 @@ export interface PublicPort {
 export interface ConnectionLimits {
   maxConnections: number
   maxConnectionsPerAddress: number
+  answerIdleMs: number
   /** Their connections are those of many clients. */
   trustedProxies: ReadonlySet<string>
 }
@@ -30,6 +31,7 @@ export async function openPort(port: number, host: string, limits: ConnectionLim
     connectionsCheckingInterval: 5_000, // how often the two above are looked at; 30 s by default
     maxHeaderSize: 16 * 1024,
   })
+  server.setTimeout(limits.answerIdleMs) // node:http ends it with the upgrade of a socket
   capConnections(server, limits)
   const onEarlyRequest: RequestListener = (_request, response) => {
     response.writeHead(503, { 'Retry-After': '1' }).end()

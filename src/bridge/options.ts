@@ -35,6 +35,8 @@ export interface BridgeLimits {
   /** HTTP requests one address may make: at once, and refilled per second. */
   requestBurst: number
   requestsPerSecond: number
+  /** A client that takes nothing of an answer for so long is cut: it holds one of the connections above. */
+  answerIdleMs: number
   /** Uses of limited invitations remembered at once, until each expires. */
   maxInvitationUses: number
   /** How often connections of peers whose admission is over are looked for, and ended. */
@@ -68,6 +70,7 @@ export const DEFAULT_BRIDGE_LIMITS: BridgeLimits = {
   maxConnections: 8_000,
   requestBurst: 300,
   requestsPerSecond: 50,
+  answerIdleMs: 30_000,
   maxInvitationUses: 10_000,
   lapseCheckMs: 60_000,
   maxPipedMessageBytes: 1024 * 1024,

@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/index.ts'
 import { rawExchange, upgradeTo } from '../support/challenge-client.ts'
@@ -62,6 +65,34 @@ describe('one address', () => {
     await hold(bridge.port)
     expect(await health(elsewhere.port)).toBe('')
   })
+
+  it('holds none by not reading its answer; who reads slowly gets all of it', async () => {
+    const webRoot = mkdtempSync(join(tmpdir(), 'sticky-web-'))
+    try {
+      writeFileSync(join(webRoot, 'large.js'), new Uint8Array(24_000_000))
+      await start({ webRoot, limits: { maxConnectionsPerAddress: 1, answerIdleMs: 400 } })
+      const request = 'GET /large.js HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n'
+      const ask = () => {
+        const socket = connect(bridge.port, '127.0.0.1', () => socket.write(request)).pause()
+        held.push(socket)
+        return socket.on('error', () => undefined)
+      }
+      ask()
+      await vi.waitFor(async () => expect(await health()).toMatch(/^HTTP\/1.1 200 /), 5_000)
+      const slow = ask()
+      let bytes = 0
+      slow.on('data', (chunk) => {
+        bytes += chunk.byteLength
+        slow.pause()
+      })
+      const reading = setInterval(() => slow.resume(), 4)
+      await new Promise((resolve) => slow.once('close', resolve))
+      clearInterval(reading)
+      expect(bytes).toBeGreaterThan(24_000_000)
+    } finally {
+      rmSync(webRoot, { recursive: true })
+    }
+  }, 30_000)
 
   it('asks so often and no more: 429 with the moment to come back', async () => {
     await start({ limits: { requestBurst: 3, requestsPerSecond: 0 } })
