@@ -8,7 +8,7 @@ import { loadOrCreateIdentity } from './identity-store.ts'
 import { resolveInvitation } from './invitation.ts'
 import { createNode, type StickyNode } from './node.ts'
 import { type CommonOptions, type DataOptions, dataFolder } from './options.ts'
-import { messageLine, type Output, printable } from './output.ts'
+import { messageLine, type Output, oneLine, printable } from './output.ts'
 import { resolvePassphrase } from './passphrase.ts'
 
 /** One function per command; cli.ts reads the arguments. Each resolves when it is done and rejects with a StickyError. */
@@ -351,7 +351,7 @@ function describe(
     `lineage      ${lineage.messages.length} message and ${lineage.subscribers.length} subscriber collections, ${lineage.snapshots.length} snapshots, ${lineage.missing} missing`,
     `messages     ${messages?.count ?? 0} in ${messages?.pages.length ?? 0} pages and a tail of ${messages?.tail.length ?? 0}`,
     `subscribers  ${subscribers.length}`,
-    ...subscribers.map((subscriber) => `             ${subscriber.nodeId} ${printable(subscriber.info)}`),
+    ...subscribers.map((subscriber) => `             ${subscriber.nodeId} ${oneLine(subscriber.info)}`),
     `replicas     ${replicas.length}`,
     ...replicas.map(({ nodeId, durable, version, error }) => {
       const state = error ?? (version === undefined ? 'empty' : `version ${version}`)

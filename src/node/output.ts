@@ -38,11 +38,11 @@ export function createOutput(json: boolean): Output {
   }
 }
 
-/** Bytes are shown as { "base64": "…" }. */
+/** Bytes are shown as { "base64": "…" }, and characters that a terminal obeys by their numbers, which JSON leaves as they are. */
 export const toJson = (value: object): string =>
   JSON.stringify(value, (_key, inner: unknown) =>
     inner instanceof Uint8Array ? { base64: Buffer.from(inner).toString('base64') } : inner,
-  )
+  ).replaceAll(CONTROL, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 // Control characters of a hostile message must not reach a terminal.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is removed
@@ -59,8 +59,11 @@ export function messageLine({ data, publisher, publishedAt }: Message): string {
   return oneMessage(`${time}  ${publisher.slice(-8)}: ${shown}`)
 }
 
+const BREAK = /[\n\u2028\u2029]/g
 /** Further lines are set in, so that no message can pass for two. */
-const oneMessage = (text: string): string => printable(text).replaceAll(/[\n\u2028\u2029]/g, '\n    ')
+const oneMessage = (text: string): string => printable(text).replaceAll(BREAK, '\n    ')
+/** Of a text in a table. */
+export const oneLine = (text: string): string => printable(text).replaceAll(BREAK, ' ')
 
 export const EXIT = { ok: 0, failed: 1, usage: 2, unknown: 3, interrupted: 130 } as const
 
@@ -70,7 +73,7 @@ export function report(error: unknown, json: boolean): number {
   const message = error instanceof Error ? error.message : String(error)
   const code = sticky?.code ?? 'FAILED'
   process.stderr.write(
-    json ? `${JSON.stringify({ error: code, message })}\n` : `sticky: ${oneMessage(message)} [${code}]\n`,
+    json ? `${toJson({ error: code, message })}\n` : `sticky: ${oneMessage(message)} [${code}]\n`,
   )
   return code === 'OUTCOME_UNKNOWN' ? EXIT.unknown : EXIT.failed
 }

@@ -190,6 +190,18 @@ describe('on a network', () => {
     expect(stdout).not.toContain('\u001b')
   })
 
+  it('a subscriber is shown in one line, whatever it says of itself', async () => {
+    const info = 'me\u001b[2J\nreplicas     0'
+    const program = network.run('sub', 'lines', '--info', info, '--json', '--bridge', network.url)
+    await program.event(({ event }) => event === 'history-end')
+    const inspect = async () => (await network.sticky('inspect', 'lines')).stdout
+    await expect.poll(inspect, { timeout: 20_000 }).toContain('subscribers  1')
+    const stdout = await inspect()
+    expect(stdout).not.toContain('\u001b')
+    expect(stdout.split('\n').filter((line) => line.startsWith('replicas'))).toEqual(['replicas     1'])
+    await program.kill('SIGINT')
+  }, 60_000)
+
   it('ends without a stack when nobody reads its output any more', async () => {
     const command = `"${process.execPath}" "${PROGRAM}" sub lines --bridge ${network.url} | head -n 1`
     const child = spawn('bash', ['-o', 'pipefail', '-c', command], { stdio: ['ignore', 'pipe', 'pipe'] })

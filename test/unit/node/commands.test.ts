@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { StickyError } from '../../../src/dht/index.ts'
 import { tellEvents } from '../../../src/node/commands.ts'
-import { createOutput, type Output, report } from '../../../src/node/output.ts'
+import { createOutput, messageLine, type Output, report } from '../../../src/node/output.ts'
 import { Emitter } from '../../../src/pubsub/emitter.ts'
-import type { Gap, SubscriptionEvents } from '../../../src/pubsub/index.ts'
+import type { Gap, Message, SubscriptionEvents } from '../../../src/pubsub/index.ts'
 
 const expired: Gap = {
   publisher: '12D3KooA',
@@ -67,6 +67,21 @@ describe('sticky sub', () => {
       { event: 'gap', ...withheld },
     ])
     expect(notes).toEqual([])
+  })
+})
+
+describe('JSON', () => {
+  afterEach(() => vi.restoreAllMocks())
+
+  it('has none of the characters that a terminal obeys, and says the same', () => {
+    const written: string[] = []
+    vi.spyOn(process.stdout, 'write').mockImplementation((text) => written.push(String(text)) > 0)
+    const hostile = { 'a\u009b2J': 'b\u009d0;owned\u0007 \u202etxt.exe\u2066 \u007f' }
+    createOutput(true).result(hostile, '')
+    expect(written[0]).toMatch(/^[\u0020-\u007e]+\n$/)
+    expect(JSON.parse(written[0] as string)).toEqual(hostile)
+    const message = { data: hostile, publisher: '12D3KooA', publishedAt: 0 } as unknown as Message
+    expect(messageLine(message)).toMatch(/^[\u0020-\u007e]+$/)
   })
 })
 
