@@ -60,7 +60,7 @@ export class RoomModel extends EventTarget {
       onChange,
       onFailed: () => void this.refreshChannel(),
     })
-    this.#presence = new RoomPresence(name, onChange)
+    this.#presence = new RoomPresence(node.nodeId, name, onChange)
     this.#place = new ReadPlace(node.pubsub, ref)
     this.#history = new RoomHistory(this.#log, onChange)
   }

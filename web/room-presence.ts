@@ -9,15 +9,22 @@ export interface Person {
   away: boolean
 }
 
+/** What this page has said itself may be on its way back; and a replica that lies gets no more than this of it. */
+const CORRECT_AFTER_MS = 1_000
+
 const isAway = (): boolean => document.visibilityState === 'hidden'
 
 export class RoomPresence {
   people: Person[] = []
+  readonly #self: string
   readonly #onChange: () => void
   #name: string
   #topic: Topic | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(name: string, onChange: () => void) {
+  /** `self`: the node's id, which is that of all tabs. */
+  constructor(self: string, name: string, onChange: () => void) {
+    this.#self = self
     this.#name = name
     this.#onChange = onChange
     document.addEventListener('visibilitychange', this.#tell)
@@ -42,6 +49,7 @@ export class RoomPresence {
   close(): void {
     document.removeEventListener('visibilitychange', this.#tell)
     this.#topic = undefined
+    clearTimeout(this.#timer)
   }
 
   readonly #tell = (): void => {
@@ -49,8 +57,19 @@ export class RoomPresence {
     this.#topic?.setPresence(this.state).catch(() => undefined)
   }
 
+  /** Others see what was said last, and that may have been by a tab behind this one. */
+  #isWrong(): boolean {
+    return !isAway() && this.people.some(({ nodeId, away }) => nodeId === this.#self && away)
+  }
+
+  readonly #correct = (): void => {
+    this.#timer = undefined
+    if (this.#isWrong()) this.#tell()
+  }
+
   #show(members: PresenceMember[]): void {
     this.people = members.map(({ nodeId, state }) => ({ nodeId, ...readPresence(state) }))
+    if (this.#isWrong()) this.#timer ??= setTimeout(this.#correct, CORRECT_AFTER_MS)
     this.#onChange()
   }
 }
