@@ -91,6 +91,9 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       maxMessageBytes: limits.maxPipedMessageBytes,
       relayCounters,
       inboundUpgradeTimeoutMs: limits.pipeDeadlineMs,
+      // libp2p knows no addresses: a bound of its own below that of the pipes lets two of them keep everybody out
+      maxConnections: Math.max(1, limits.maxPipes),
+      maxPendingInboundConnections: limits.maxPipes,
       clientOf: (address) => clients.of(Number(/\/tcp\/(\d+)/.exec(address)?.[1])) ?? 'unknown',
       ...(options.relay ? { relay: options.relay } : {}),
     })

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/index.ts'
+import { createNode } from '../../src/node/index.ts'
 import { rawExchange, upgradeTo } from '../support/challenge-client.ts'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 
@@ -133,6 +134,24 @@ describe('one address', () => {
 })
 
 describe('a libp2p socket on which nobody proves a key', () => {
+  it('takes the place of nobody else: with hundreds from two addresses a newcomer joins at once', async () => {
+    await start()
+    const proxies = await Promise.all(
+      ['127.0.0.2', '127.0.0.3'].map((one) => startTcpProxy(bridge.port, one)),
+    )
+    try {
+      for (const { port } of proxies) for (let i = 0; i < 150; i++) await hold(port, upgradeTo('/'))
+      await vi.waitFor(async () => expect(await metric('pipes')).toBe(300), 5_000)
+      const signal = AbortSignal.timeout(5_000)
+      await using node = await createNode({ bridgeUrl: bridge.url, role: 'client', signal })
+      expect(node.bridgeProblem).toBe(undefined)
+      await vi.waitFor(async () => expect(await metric('connections')).toBe(1))
+      expect(await metric('pipes')).toBeGreaterThan(256) // they are there still
+    } finally {
+      await Promise.all(proxies.map((proxy) => proxy.close()))
+    }
+  }, 30_000)
+
   it.each([
     ['says nothing after its handshake', upgradeTo('/')],
     ['never ends its handshake', upgradeTo('/').replace('Version: 13', 'Version: 99')],
