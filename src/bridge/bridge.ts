@@ -10,10 +10,11 @@ import {
   type Runtime,
   systemRuntime,
 } from '../dht/index.ts'
+import { addressOf } from '../node/index.ts'
 import { announcedBy, multiaddrOf, type Reach, reachOf } from './addresses.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'
-import { addressOf, clientGroup } from './client-address.ts'
+import { clientGroup } from './client-address.ts'
 import { bridgeDiagnostics } from './diagnostics.ts'
 import { createHttpApp } from './http.ts'
 import { InvitationUses } from './invitation-uses.ts'

@@ -10,6 +10,8 @@ export {
   readInvite,
   UnexpectedVersionError,
 } from '../pubsub/index.ts'
+export { AddressCounter } from './address-counter.ts'
+export { addressGroup, addressOf } from './address-group.ts'
 export * from './cli.ts'
 export { untilAborted } from './commands.ts'
 export type { HealthReading } from './health.ts'

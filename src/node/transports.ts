@@ -19,6 +19,7 @@ import {
   sparingNoise,
   sparingYamux,
 } from '../dht/index.ts'
+import { boundHandshakes, MAX_HANDSHAKES } from './handshakes.ts'
 import { connectWebSocket } from './websocket.ts'
 
 /** durable: disk-backed and meant to stay. fleeting: stores while it is here. client: asks only, stores nothing. */
@@ -50,11 +51,11 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
     transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), relayTransport()],
     connectionEncrypters: [sparingNoise()],
     streamMuxers: [sparingYamux()],
-    connectionGater: boundIntroductions(),
+    connectionGater: { ...boundIntroductions(), ...boundHandshakes() },
     connectionManager: {
       maxConnections: options.maxConnections ?? 500,
       inboundConnectionThreshold: options.inboundConnectionsPerSecondPerHost ?? 1_000,
-      maxIncomingPendingConnections: options.maxPendingInboundConnections ?? 256,
+      maxIncomingPendingConnections: options.maxPendingInboundConnections ?? MAX_HANDSHAKES,
     },
     connectionMonitor: PINGS,
     services: {

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { WebSocket, WebSocketServer } from 'ws'
 import { hardenedListeners } from '../../src/dht/index.ts'
 import { clientFrame, upgradeTo } from '../support/challenge-client.ts'
+import { until } from '../support/memory-nodes.ts'
 import { addressOf, portOf, type ServingNode, servesHonest, startNode } from '../support/serving-node.ts'
 
 /** Bytes at a node's websocket port from somebody who never gets as far as libp2p. After each, it serves on. */
@@ -142,6 +143,32 @@ describe('every listener of a node', () => {
       await other.close()
     }
   })
+
+  it('takes newcomers while one address holds as many silent ones as it can', async () => {
+    const other = await startNode('durable')
+    const silent = Array.from({ length: 1_100 }, () => {
+      const socket = connect({ port: portOf(other.libp2p), host: '127.0.0.1', localAddress: '127.0.0.2' })
+      socket.on('error', () => undefined).on('connect', () => socket.write(UPGRADE))
+      return socket.resume()
+    })
+    try {
+      const isHeld = () => silent.filter(({ closed, connecting }) => !closed && !connecting).length <= 128
+      await until(() => silent.every(({ connecting }) => !connecting) && isHeld(), 8_000)
+      await servesHonest(other, 'newcomers')
+      const held = () => silent.filter(({ closed }) => !closed).length
+      expect(held()).toBe(128)
+      await until(() => held() === 0, 20_000) // their time is over, and so is their place
+      const again = connect({ port: portOf(other.libp2p), host: '127.0.0.1', localAddress: '127.0.0.2' })
+      again.on('error', () => undefined).write(UPGRADE)
+      await once(again, 'data')
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      expect(again.closed).toBe(false)
+      again.destroy()
+    } finally {
+      for (const socket of silent) socket.destroy()
+      await other.close()
+    }
+  }, 60_000)
 
   it('lets the node stop while somebody holds silent sockets open', async () => {
     const other = await startNode('durable')

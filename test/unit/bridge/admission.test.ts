@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { AddressCounter } from '../../../src/bridge/address-counter.ts'
 import { Admission } from '../../../src/bridge/admission.ts'
+import { AddressCounter } from '../../../src/node/address-counter.ts'
 
 describe('admission', () => {
   it('admits for its time and no longer, and each pass renews it', () => {

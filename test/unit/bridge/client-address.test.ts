@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { addressGroup, addressOf, clientGroup } from '../../../src/bridge/client-address.ts'
+import { clientGroup } from '../../../src/bridge/client-address.ts'
+import { addressGroup, addressOf } from '../../../src/node/address-group.ts'
 
 describe('one address, as far as limits go', () => {
   it.each([
     ['192.0.2.7', '192.0.2.7'],
     ['::ffff:192.0.2.7', '192.0.2.7'],
+    ['::FFFF:c000:207', '192.0.2.7'],
     ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
     ['2001:db8:1:2::9', '2001:db8:1:2::/64'],
     ['2001:DB8:0001:0002::', '2001:db8:1:2::/64'],
