@@ -82,7 +82,7 @@ function listenError(error: NodeJS.ErrnoException, port: number, host: string): 
   const { code } = error
   const inUse = (sentence: string) => new StickyError('PORT_IN_USE', sentence, { cause: error })
   if (code === 'EADDRINUSE')
-    return inUse(`Port ${port} is in use. Stop what runs there, or choose another one: PORT=${port + 1}`)
+    return inUse(`Port ${port} is in use. Stop what runs there, or choose another one with --port or $PORT.`)
   if (code === 'EACCES') return inUse(`Port ${port} may not be opened by this user. Choose one above 1023.`)
   if (code === 'ERR_SOCKET_BAD_PORT') return inUse(`${port} is not a port. Choose one from 1024 to 65535.`)
   return new StickyError('UNREACHABLE', `This machine cannot listen on ${host} port ${port}.`, {

@@ -187,7 +187,7 @@ describe('sticky start', () => {
     const { port } = server.address() as { port: number }
     expect(await failure(start('--port', String(port)))).toEqual({
       error: 'PORT_IN_USE',
-      message: `Port ${port} is in use. Stop what runs there, or choose another one: PORT=${port + 1}`,
+      message: `Port ${port} is in use. Stop what runs there, or choose another one with --port or $PORT.`,
     })
     server.close()
   }, 60_000)
