@@ -83,8 +83,11 @@ export class HeldRecord {
     return run
   }
 
-  readonly read: BlockReader = async (ref) =>
-    present(ref, (await this.local(ref)) ?? (await this.#ports.fetchMissing(this, ref)))
+  /** What is optional is asked of nobody else: a change of the record would wait for whoever is silent. */
+  readonly read: BlockReader = async (ref) => {
+    const bytes = await this.local(ref)
+    return present(ref, bytes ?? (ref.optional ? undefined : await this.#ports.fetchMissing(this, ref)))
+  }
 
   /** Asks nobody else. */
   readonly readHere: BlockReader = async (ref) => present(ref, await this.local(ref))

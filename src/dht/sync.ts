@@ -157,6 +157,7 @@ async function fetchBlocks(
   await Promise.all(
     blocks.map(async (bytes, i) => {
       const ref = refs[i] as BlockRef
+      if (bytes === null && ref.optional) return // it is not fetched from others either: nobody needs it
       if (bytes === null)
         throw new StickyError('NOT_FOUND', `${source} no longer has a ${ref.kind} block of its head.`)
       requireLength(ref, bytes)

@@ -97,7 +97,7 @@ const pushed = (ids: Uint8Array[], replaced: Uint8Array | null, current: Uint8Ar
 /**
  * Encodes it; past 1 KiB the newest ids stay and the rest goes to a snapshot. The newest snapshot is extended until it is
  * full, and the coordinator names the last few itself: a holder fetches and keeps those, not a chain as long as the topic
- * is old. A snapshot that nobody has any more is dropped from the list; merges then go by union, and nothing is lost.
+ * is old. A snapshot that this node has lost is dropped from the list; merges then go by union, and nothing is lost.
  * Without `read` a new snapshot is begun in any case: a merge must not depend on what one of two nodes has lost.
  */
 export async function prune(
@@ -112,7 +112,8 @@ export async function prune(
     return { head, blocks: [] }
   }
   const [newestId, ...older] = previous
-  const newest = newestId === undefined || read === undefined ? undefined : await loadSnapshot(newestId, read)
+  const newest =
+    newestId === undefined || read === undefined ? undefined : await loadSnapshot(newestId, read, true)
   const known = newest === undefined && read !== undefined ? older : previous
   const moved: Snapshot = {
     v: 1,

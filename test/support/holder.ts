@@ -84,6 +84,7 @@ export async function countMessages(store: RecordStore, record: HeldRecord): Pro
   const waiting: BlockRef[] = record.kind.links(record.head)
   for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
     const kind = store.blockKind(ref.kind)
+    if (ref.optional && (await record.local(ref)) === undefined) continue
     const bytes = await record.read(ref)
     await kind.verify(ref.id, bytes)
     if (ref.kind === 'message') count += 1

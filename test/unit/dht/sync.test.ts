@@ -48,6 +48,18 @@ async function blocksOf(node: DhtNode): Promise<Map<string, Uint8Array>> {
   return blocks
 }
 
+/** The source, started again on a disk that has lost the snapshots behind its head. */
+async function withoutSnapshots(): Promise<DhtNode> {
+  for (let n = 0; n < 40; n++) await source.commit()
+  const record = await source.record()
+  await record.exclusive(() => record.checkpoint())
+  net.hub.crash(source.nodeId)
+  const snapshots = await source.storage.allKeys('block/snapshot/')
+  expect(snapshots.length).toBeGreaterThan(0)
+  for (const name of snapshots) await source.storage.corrupt(name)
+  return net.add({ storage: source.storage })
+}
+
 describe('a newcomer', () => {
   it('gets everything that the head reaches, and can serve it when the source is gone', async () => {
     for (let n = 0; n < 40; n++) await source.commit(5)
@@ -122,6 +134,14 @@ describe('a newcomer', () => {
     for (let n = 0; n <= keptOldCommits; n++) await other.commit(1)
     net.hub.crash(source.nodeId)
     expect(await messageCount(other)).toBe(101 + keptOldCommits + 1)
+  })
+
+  it('gets everything from a source that has lost a snapshot of its head', async () => {
+    const again = await withoutSnapshots()
+    const newcomer = await net.add()
+    expect(await pull(newcomer, await headOf(again), again.nodeId)).toBe(true)
+    expect(hex(await newcomer.head())).toBe(hex(await again.head()))
+    expect(await messageCount(newcomer)).toBe(40)
   })
 
   it('goes on where a transfer was broken off', async () => {
@@ -284,6 +304,14 @@ describe('a holder', () => {
     const reply = (await ask({ refs: pages })) as { reply: { blocks: unknown[] } }
     expect(reply.reply.blocks.length).toBeGreaterThan(0)
     expect(reply.reply.blocks.length).toBeLessThan(pages.length)
+  })
+
+  it('that has lost a snapshot of its head commits on it without a word to the others: one may be silent', async () => {
+    const again = await withoutSnapshots()
+    again.network.blackholes.add((await net.add()).nodeId)
+    for (let n = 0; n < 20; n++) await again.commit(1)
+    expect(again.dht.rpc.counters.requestsSent).toBe(0)
+    expect(await messageCount(again)).toBe(60)
   })
 
   it('takes a delta on its own head that gives the head it came with, and the same one twice', async () => {
