@@ -1,9 +1,10 @@
 import { type Dht, type Identity, type NodeId, StickyError, type Timer, toHex } from '../dht/index.ts'
 import type { Data, PresenceMember } from './api.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
-import { PresenceClock, PresenceSpeaker } from './presence-speaker.ts'
+import { PresenceSpeaker } from './presence-speaker.ts'
 import { encodePresenceState } from './presence-statement.ts'
 import { PresenceWatcher } from './presence-watcher.ts'
+import { SigningClock } from './signing-clock.ts'
 import { topicMethods } from './wire.ts'
 
 /**
@@ -21,7 +22,7 @@ export class PresenceClient {
   readonly #dht: Dht
   readonly #identity: Identity
   readonly #options: PubSubOptions
-  readonly #clock: PresenceClock
+  readonly #clock: SigningClock
   readonly #topics = new Map<string, TopicPresence>()
   readonly #leaving = new Set<Promise<void>>()
 
@@ -29,7 +30,7 @@ export class PresenceClient {
     this.#dht = dht
     this.#identity = identity
     this.#options = options
-    this.#clock = new PresenceClock(dht)
+    this.#clock = new SigningClock(dht)
     dht.rpc.handle(topicMethods.present, async (from, { topic, ...roster }) => {
       const presence = this.#topics.get(toHex(topic))
       if (presence === undefined) throw new StickyError('NOT_FOUND', 'Nobody here watches that.')
@@ -150,7 +151,7 @@ interface TopicPresenceInit {
   dht: Dht
   identity: Identity
   options: PubSubOptions
-  clock: PresenceClock
+  clock: SigningClock
   topicKey: Uint8Array
   onUnused(): void
 }

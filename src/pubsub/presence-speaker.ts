@@ -10,6 +10,7 @@ import {
 import { LIMITS } from './options.ts'
 import { createPresence, type VerifiedPresence } from './presence-statement.ts'
 import { ReplicasWatch } from './replicas-watch.ts'
+import type { SigningClock } from './signing-clock.ts'
 import { topicMethods } from './wire.ts'
 
 /**
@@ -18,29 +19,11 @@ import { topicMethods } from './wire.ts'
  * statement is the whole truth, so one that is lost needs no repair.
  */
 
-/** Moments to sign with, which only go forward for all topics of a node. */
-export class PresenceClock {
-  readonly #dht: Dht
-  #lastAt = 0
-
-  constructor(dht: Dht) {
-    this.#dht = dht
-  }
-
-  /** After a clock that was wrong by more than anybody takes has been put right, its moments count no more. */
-  next(): number {
-    const now = this.#dht.runtime.now()
-    const wasTaken = this.#lastAt <= now + 2 * LIMITS.maxSkewMs
-    this.#lastAt = wasTaken ? Math.max(now, this.#lastAt + 1) : now
-    return this.#lastAt
-  }
-}
-
 export interface SpeakerInit {
   dht: Dht
   identity: Identity
   topicKey: Uint8Array
-  clock: PresenceClock
+  clock: SigningClock
 }
 
 const FIRST_RETRY_MS = 250

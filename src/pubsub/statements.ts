@@ -14,6 +14,7 @@ import {
 } from '../dht/index.ts'
 import { decodeCoordinator } from './coordinator.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
+import { SigningClock } from './signing-clock.ts'
 import { decodeTrieNode, placeOf } from './subscribers.ts'
 import { createStatement, type VerifiedStatement } from './subscription-statement.ts'
 import { topicMethods } from './wire.ts'
@@ -23,18 +24,17 @@ export class Statements {
   readonly #dht: Dht
   readonly #identity: Identity
   readonly #options: PubSubOptions
-  /** The latest statement of a client wins, so a clock that goes back must not make the later one the older. */
-  #lastIssuedAt = 0
+  readonly #clock: SigningClock
 
   constructor(dht: Dht, identity: Identity, options: PubSubOptions) {
     this.#dht = dht
     this.#identity = identity
     this.#options = options
+    this.#clock = new SigningClock(dht)
   }
 
   make(topicKey: Uint8Array, kind: 'subscribe' | 'unsubscribe', info: string): Promise<VerifiedStatement> {
-    const issuedAt = Math.max(this.#dht.runtime.now(), this.#lastIssuedAt + 1)
-    this.#lastIssuedAt = issuedAt
+    const issuedAt = this.#clock.next()
     return createStatement({
       topicKey,
       identity: this.#identity,

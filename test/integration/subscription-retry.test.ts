@@ -187,6 +187,34 @@ describe('peers that come', () => {
   })
 })
 
+describe('a subscriber whose clock was wrong', () => {
+  it('is served again as soon as it is put right, and its statements are taken', async () => {
+    let aheadMs = 0
+    const { runtime } = net
+    const client = await net.client({
+      runtime: {
+        now: () => runtime.now() + aheadMs,
+        monotonicNow: () => runtime.monotonicNow(),
+        setTimer: (callback, delayMs) => runtime.setTimer(callback, delayMs),
+        randomBytes: (length) => runtime.randomBytes(length),
+        random: () => runtime.random(),
+      },
+    })
+    const { subscription, seen } = await subscribed(client)
+    await net.until(() => subscription.status === 'synced')
+    aheadMs = 2 * HOUR_MS
+    await expect(net.during(subscription.renew())).rejects.toMatchObject({ code: 'FROM_THE_FUTURE' })
+    aheadMs = 0
+    client.node.network.closeAll()
+    await net.until(() => subscription.status === 'synced', MINUTE_MS)
+    await publish('after')
+    await net.until(() => seen.length > 0, MINUTE_MS)
+    await net.during(subscription.renew())
+    const [subscriber] = await net.during((holders[0] as MemoryNode).pubsub.subscribers('room'))
+    expect(subscriber?.expiresAt).toBeLessThan(runtime.now() + LIMITS.subscriptionTtlMs + SOON_MS)
+  })
+})
+
 describe('a renewal', () => {
   const renewMs = 2 * MINUTE_MS
 

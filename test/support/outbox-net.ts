@@ -78,7 +78,9 @@ export class OutboxNet {
     return this.net.add({ runtime: this.runtime, storage: new CuttableDisk(), dhtOptions: QUIET, ...options })
   }
 
-  async client(init: Pick<MemoryNodeOptions, 'storage' | 'seed' | 'options' | 'dhtOptions'> = {}) {
+  async client(
+    init: Pick<MemoryNodeOptions, 'storage' | 'seed' | 'runtime' | 'options' | 'dhtOptions'> = {},
+  ) {
     const base = {
       runtime: this.runtime,
       storage: new CuttableDisk(),
