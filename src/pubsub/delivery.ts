@@ -273,12 +273,11 @@ export class Delivery {
         countCode(this.counters.failures, asStickyError(error, 'UNREACHABLE').code)
         attachment.failures += 1
         attachment.overflowed = true
-        if (
-          attachment.failures >= this.#options.maxPushFailures ||
-          !this.#dht.rpc.isConnected(attachment.peer)
-        ) {
+        const isLost =
+          attachment.failures >= this.#options.maxPushFailures || !this.#dht.rpc.isConnected(attachment.peer)
+        // it may have attached anew meanwhile, which this says nothing of
+        if (isLost && topic.subscribers.get(attachment.peer) === attachment)
           this.#drop(topic, attachment.peer)
-        }
       }
     }
     attachment.inFlight = false

@@ -138,6 +138,27 @@ describe('a subscriber that', () => {
     expect([attaches(), dropped()]).toEqual([1, 0])
   })
 
+  it('attaches again is not let go of for the push of its attachment before', async () => {
+    await net.during(subscription.close())
+    await restart({ checkIntervalMs: 0 })
+    const { promise: held, resolve: release } = Promise.withResolvers<void>()
+    let pushes = 0
+    push = async () => {
+      pushes += 1
+      if (pushes === maxPushFailures) await held
+      return failed()
+    }
+    await publish(1)
+    await net.until(() => pushes === maxPushFailures)
+    await net.during(subscription.resync())
+    push = (send) => send()
+    release()
+    await net.pass(SOON_MS)
+    await publish(2)
+    await net.until(() => seen.length === 2, SOON_MS)
+    expect(seen).toEqual([1, 2])
+  })
+
   it('cannot be pushed to at all reads everything, and asks for pushes ever more seldom', async () => {
     push = async () => {
       await delay(net.runtime, requestTimeoutMs)
