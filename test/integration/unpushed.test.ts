@@ -159,6 +159,22 @@ describe('a subscriber that', () => {
     expect(seen).toEqual([1, 2])
   })
 
+  it('renews while something waits for a push has that too', async () => {
+    await net.during(subscription.close())
+    await restart({ checkIntervalMs: 0 })
+    const { promise: held, resolve: release } = Promise.withResolvers<void>()
+    push = async (send) => {
+      await held
+      return send()
+    }
+    await publish(1)
+    await publish(2) // waits for the first to be acknowledged
+    await net.during(subscription.renew())
+    release()
+    await net.until(() => seen.length === 2, MINUTE_MS)
+    expect(seen).toEqual([1, 2])
+  })
+
   it('cannot be pushed to at all reads everything, and asks for pushes ever more seldom', async () => {
     push = async () => {
       await delay(net.runtime, requestTimeoutMs)
