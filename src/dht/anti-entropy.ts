@@ -6,7 +6,7 @@ import type { HeldRecord } from './record.ts'
 import type { RecordStore } from './record-store.ts'
 import type { Replicas } from './replicas.ts'
 import type { Rpc } from './rpc.ts'
-import { jittered, type Runtime, type Timer } from './runtime.ts'
+import { atMost, jittered, type Runtime, type Timer } from './runtime.ts'
 import { syncFrom } from './sync.ts'
 import { MAX_RECORDS_PER_COMPARE, recordMethods } from './wire.ts'
 
@@ -29,6 +29,8 @@ export class AntiEntropy {
   /** Peers came or went since the last round began. */
   #isAfterChange = false
   #running: Promise<void> | undefined
+  /** Also from rounds before: who takes its time is asked again when it is done. */
+  readonly #comparing = new Map<NodeId, Promise<void>>()
   #again = false
   #closed = false
   readonly counters = { rounds: 0, offers: 0, repaired: 0, failures: 0 }
@@ -121,13 +123,21 @@ export class AntiEntropy {
           byPeer.set(nodeId, records)
           if (records.length < MAX_RECORDS_PER_COMPARE) continue
           byPeer.delete(nodeId)
-          await this.#compareWith(nodeId, kind, records)
+          await this.#compareInTime(nodeId, kind, records)
         }
       }
-      await Promise.all([...byPeer].map(([peer, records]) => this.#compareWith(peer, kind, records)))
+      await Promise.all([...byPeer].map(([peer, records]) => this.#compareInTime(peer, kind, records)))
     }
     // whoever came is in the sets that are being looked up, and was not asked
     if (isAfterChange && isOutdated) this.#hasten()
+  }
+
+  /** The round does not wait for long: what one peer takes over its part would keep the others from being repaired. */
+  async #compareInTime(peer: NodeId, kind: string, records: HeldRecord[]): Promise<void> {
+    if (this.#comparing.has(peer)) return
+    const comparing = this.#compareWith(peer, kind, records).finally(() => this.#comparing.delete(peer))
+    this.#comparing.set(peer, comparing)
+    await atMost(this.#runtime, MAX_WAIT_FOR_PEER_MS, comparing)
   }
 
   async #compareWith(peer: NodeId, kind: string, records: HeldRecord[]): Promise<void> {
@@ -178,15 +188,18 @@ export class AntiEntropy {
     if (await syncFrom(this.#store, this.#rpc, record, head, peer, joinMs)) this.counters.repaired += 1
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#closed = true
     this.#timer?.clear()
-    return this.#running ?? Promise.resolve()
+    await this.#running
+    await Promise.all(this.#comparing.values())
   }
 }
 
 const PEER_IS_GONE: ReadonlySet<ErrorCode> = new Set(['UNREACHABLE', 'LINK_CLOSED', 'TIMEOUT', 'CLOSED'])
 
+/** What most take in full; a newcomer with much to fetch, or a liar, goes on beside the rounds that follow. */
+const MAX_WAIT_FOR_PEER_MS = 5_000
 /** Until holders compare after peers came or went. */
 const SOON_MS = 1_000
 /** No timer is longer than this times what was asked for (`jittered`). */

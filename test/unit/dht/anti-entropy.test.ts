@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { AntiEntropy } from '../../../src/dht/anti-entropy.ts'
 import { toHex } from '../../../src/dht/codec.ts'
+import { StickyError } from '../../../src/dht/errors.ts'
 import { DEFAULT_DHT_OPTIONS } from '../../../src/dht/options.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
@@ -37,6 +38,8 @@ async function expectRest(): Promise<void> {
 }
 
 const HOUR_MS = 3_600_000
+/** Of real time. */
+const SOON_MS = 2_000
 
 /** What is under way ends, as far as it needs no time. */
 async function rest(): Promise<void> {
@@ -141,6 +144,31 @@ describe('a round', () => {
     await first.commit(1)
     await first.dht.reconcileNow()
     expect(await messageCount(good)).toBe(6)
+  })
+
+  it('is not put off by a peer that answers, and takes its time over what it is offered', async () => {
+    const first = await net.add()
+    const slow = await net.add()
+    await first.commit(5)
+    let offered = 0
+    const { promise: held, reject: end } = Promise.withResolvers<never>()
+    const { request } = first.dht.rpc
+    first.dht.rpc.request = ((...args: Parameters<typeof request>) => {
+      if (args[0] !== slow.nodeId || args[1] !== (recordMethods.offer as unknown))
+        return request.apply(first.dht.rpc, args)
+      offered += 1
+      return held
+    }) as typeof request
+    net.runtime.advance(2 * DEFAULT_DHT_OPTIONS.antiEntropyMs)
+    await until(() => offered === 1)
+    const newcomer = await net.add()
+    for (let second = 0; second < 10; second++) {
+      await rest()
+      net.runtime.advance(1_000)
+    }
+    await until(async () => (await messageCount(newcomer)) === 5, SOON_MS)
+    expect(offered).toBe(1) // once at a time
+    end(new StickyError('TIMEOUT', 'At last.'))
   })
 
   it('does not believe a peer that shows a head it cannot back: the own one stays', async () => {
