@@ -53,23 +53,31 @@ export class TopicInbox<T> {
   add(arrival: Arrival<T>): void {
     this.#waiting.push(arrival)
     if (arrival.event === 'message') this.#waitingBytes += sizeOf(arrival.message.data)
-    if (this.#isRunning) return
-    this.#isRunning = true
-    void this.#run().finally(() => {
-      this.#isRunning = false
-    })
+    if (!this.#isRunning) void this.#run()
   }
 
+  /** Ends in the turn in which it finds nothing more: what comes after that begins anew. */
   async #run(): Promise<void> {
-    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-      if (!(await this.#init.readers.present())) return
-      for (const soon of this.#waiting.slice(0, OPENED_AHEAD))
-        if (soon.event === 'message') soon.opened ??= this.#open(soon.message)
-      if (!(await this.#give(next))) return
-      this.#waiting.shift()
-      if (next.event === 'message') this.#waitingBytes -= sizeOf(next.message.data)
-      if (this.#hasRoom) this.#init.onRoom()
+    this.#isRunning = true
+    let isOpen = true
+    try {
+      for (let next = this.#waiting[0]; isOpen && next !== undefined; next = this.#waiting[0])
+        isOpen = await this.#giveNext(next)
+    } finally {
+      this.#isRunning = false
     }
+  }
+
+  /** False when the topic is closed. */
+  async #giveNext(next: Arrival<T>): Promise<boolean> {
+    if (!(await this.#init.readers.present())) return false
+    for (const soon of this.#waiting.slice(0, OPENED_AHEAD))
+      if (soon.event === 'message') soon.opened ??= this.#open(soon.message)
+    if (!(await this.#give(next))) return false
+    this.#waiting.shift()
+    if (next.event === 'message') this.#waitingBytes -= sizeOf(next.message.data)
+    if (this.#hasRoom) this.#init.onRoom()
+    return true
   }
 
   /** False when the topic is closed. */

@@ -76,6 +76,18 @@ describe('what waits for the application', () => {
     ])
   })
 
+  it('comes at once, in whatever moment of the message before it it arrives', async () => {
+    listen()
+    for (let turns = 0; turns < 40; turns++) {
+      log.length = 0
+      add('a')
+      for (let turn = 0; turn < turns; turn++) await undefined
+      add('b')
+      await settled()
+      expect(told(), `${turns} turns later`).toEqual(['taken a', 'got a a!', 'taken b', 'got b b!'])
+    }
+  })
+
   it('is passed over where it cannot be opened, and stops nothing', async () => {
     listen()
     add('a', 'bad', 'b')
