@@ -98,8 +98,8 @@ export class Delivery {
     if (verified.nodeId !== from || verified.body.kind !== 'subscribe') {
       throw new StickyError('WRONG_IDENTITY', 'The statement is not a subscription of the peer that sent it.')
     }
-    const record = await this.#dht.store.record(COORDINATOR, key)
-    const version = record.head === undefined ? 0 : decodeCoordinator(record.head).version
+    const { head } = await this.#dht.store.record(COORDINATOR, key)
+    const { version, messages } = head === undefined ? NOTHING : decodeCoordinator(head)
     this.#requireRoom(name, from) // others that were asked for at the same time may have taken it
     const topic = this.#topics.get(name) ?? {
       key,
@@ -111,20 +111,24 @@ export class Delivery {
     const before = topic.subscribers.get(from)
     if (before === undefined) this.#countTopic(from, 1)
     else this.#waiting.take(before)
-    topic.subscribers.set(from, {
+    // what was on its way to the attachment before is not pushed to this one: who attached to go on as it was has to read
+    const isCalled = before !== undefined && (before.inFlight || before.overflowed || topic.isReading)
+    const attachment: Attachment = {
       name,
       peer: from,
       expiresAtMs: verified.body.expiresAt,
-      pushedVersion: version,
+      pushedVersion: isCalled ? before.pushedVersion : version,
       unpushedVersion: version,
       waiting: [],
       waitingBytes: 0,
-      overflowed: false,
+      overflowed: isCalled,
       targetVersion: version,
-      targetMessages: undefined,
+      targetMessages: messages ?? undefined,
       inFlight: false,
       failures: 0,
-    })
+    }
+    topic.subscribers.set(from, attachment)
+    if (isCalled) void this.#push(topic, attachment)
     return { version }
   }
 
@@ -351,6 +355,8 @@ export class Delivery {
     this.#topicsOf.clear()
   }
 }
+
+const NOTHING = { version: 0, messages: null }
 
 /** To one subscriber in one topic: one of its attachment, and one of the attachment before it. */
 const MAX_PUSHES_UNDER_WAY = 2

@@ -199,7 +199,7 @@ export class TopicSubscription implements Subscription {
     this.#timers.every(RELEASE_INTERVAL_MS, () => this.#serially(() => this.#reader.releaseHeld()))
     this.#timers.every(options.renewMs, async () => {
       void this.#announcement.persist() // each for itself: one whose statement nobody takes is served all the same
-      const attached = untilDone(() => this.#attachAgain(), { dht, options, signal: this.#abort.signal })
+      const attached = untilDone(() => this.#attachment.renew(), { dht, options, signal: this.#abort.signal })
       await attached.catch((error) => this.#emitter.emit('error', error))
     })
   }
@@ -235,7 +235,7 @@ export class TopicSubscription implements Subscription {
   }
 
   async renew(): Promise<void> {
-    await Promise.all([this.#announcement.say(), this.#attachAgain()])
+    await Promise.all([this.#announcement.say(), this.#attachment.renew()])
   }
 
   /** The statement that leaves is the node's, which stays while it has another subscription to the topic. */
@@ -299,15 +299,10 @@ export class TopicSubscription implements Subscription {
     else await this.#reader.join(source)
   }
 
-  /** By the same replica. Should it not answer, the next check finds the same. */
+  /** By the same replica. What it has had since it let go is read; should it not answer, the next check finds the same. */
   async #bePushedAgain(): Promise<void> {
-    await this.#attachAgain().catch(() => undefined)
-  }
-
-  /** At the replica that serves it. What that has had since, or had waiting for a push, is read: it is pushed no more. */
-  async #attachAgain(): Promise<void> {
     const { source } = this
-    const version = (await this.#attachment.renew()) ?? 0
+    const version = (await this.#attachment.renew().catch(() => undefined)) ?? 0
     if (source !== undefined && source === this.source && version > this.#reader.position)
       await this.#catchUp(source, false)
   }

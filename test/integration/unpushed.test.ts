@@ -143,15 +143,15 @@ describe('a subscriber that', () => {
     await restart({ checkIntervalMs: 0 })
     const { promise: held, resolve: release } = Promise.withResolvers<void>()
     let pushes = 0
-    push = async () => {
+    push = async (send) => {
       pushes += 1
+      if (pushes > maxPushFailures) return send()
       if (pushes === maxPushFailures) await held
       return failed()
     }
     await publish(1)
     await net.until(() => pushes === maxPushFailures)
     await net.during(subscription.resync())
-    push = (send) => send()
     release()
     await net.pass(SOON_MS)
     await publish(2)
@@ -173,6 +173,26 @@ describe('a subscriber that', () => {
     release()
     await net.until(() => seen.length === 2, MINUTE_MS)
     expect(seen).toEqual([1, 2])
+  })
+
+  it('begins beside another one of its node takes nothing away that waits for that one', async () => {
+    await net.during(subscription.close())
+    await restart({ checkIntervalMs: 0 })
+    const { promise: held, resolve: release } = Promise.withResolvers<void>()
+    push = async (send) => {
+      await held
+      return send()
+    }
+    await publish(1)
+    await publish(2) // waits for the first to be acknowledged
+    const other: unknown[] = []
+    await net.during(client.pubsub.subscribe('room', { onMessage: ({ data }) => other.push(data) }))
+    release()
+    await net.until(() => seen.length === 2 && other.length === 2, MINUTE_MS)
+    expect([seen, other]).toEqual([
+      [1, 2],
+      [1, 2],
+    ])
   })
 
   it('cannot be pushed to at all reads everything, and asks for pushes ever more seldom', async () => {
