@@ -9,7 +9,7 @@ import { recordMethods } from './wire.ts'
 /**
  * What a reader does with heads that differ: one holder is shown all of them, and its join is shown to the others. No
  * holder is believed for that: a head that does not verify is an error of who gave it, and one that joins what most of the
- * others then refuse is left out, and another one asked to join.
+ * others then refuse, or cannot get, is left out, and another one asked to join.
  */
 export class ReadRepair {
   readonly #store: RecordStore
@@ -42,8 +42,7 @@ export class ReadRepair {
       requireNotAborted(this.#signal, 'The read')
       const others = alive.filter((answer) => answer !== first)
       const refusals = await this.#showTo(others, first)
-      const isBelieved = refusals.length * 2 <= others.length
-      if (!isBelieved) {
+      if (refusals.filter(isHeldAgainstIt).length * 2 > others.length) {
         Object.assign(first, { head: undefined, error: refusals[0]?.error })
         continue
       }
@@ -95,7 +94,7 @@ export class ReadRepair {
     return relation === 'same' || relation === 'behind'
   }
 
-  /** Those that refuse what `first` shows. Whoever did not get as far is an error for reasons of its own. */
+  /** Those that refuse what `first` shows, or are not done with it in time. Whoever did not get as far is an error for reasons of its own. */
   async #showTo(others: HeadAnswer[], first: HeadAnswer): Promise<Refusal[]> {
     const refusals: Refusal[] = []
     const show = async (answer: HeadAnswer) => {
@@ -105,7 +104,9 @@ export class ReadRepair {
         await this.#checkGiven(answer)
       } catch (error) {
         const failure = asStickyError(error, 'UNREACHABLE')
-        if (REFUSALS.has(failure.code)) refusals.push({ answer, error: failure })
+        // who is there speaks of the holder that it was to fetch from
+        const isHeld = NO_ANSWER.has(failure.code) && this.#rpc.isConnected(answer.peer)
+        if (REFUSALS.has(failure.code) || isHeld) refusals.push({ answer, error: failure })
         else answer.error = failure
       }
     }
@@ -128,6 +129,15 @@ interface Refusal {
   error: StickyError
 }
 
+/**
+ * Whoever has a head and does not get what another one names may be slow, or that one's holder may keep it back: which it is,
+ * most of them tell. A newcomer has all to fetch, and tells nothing.
+ */
+const isHeldAgainstIt = ({ answer, error }: Refusal, _at: number, all: Refusal[]): boolean => {
+  if (!NO_ANSWER.has(error.code)) return true
+  return answer.head !== undefined && all.length > 1
+}
+
 const isSame = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a === undefined || b === undefined ? a === b : equalBytes(a, b)
 
@@ -143,6 +153,8 @@ function mostShown(answers: HeadAnswer[]): HeadAnswer | undefined {
   for (const same of holders.values()) if (same.length > most.length) most = same
   return most[0]
 }
+
+const NO_ANSWER: ReadonlySet<ErrorCode> = new Set(['TIMEOUT', 'UNREACHABLE', 'LINK_CLOSED'])
 
 /** What a holder says of a head that it will not have, or of the blocks that it names. */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set([

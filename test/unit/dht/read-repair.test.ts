@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { encode, sha256, toHex } from '../../../src/dht/codec.ts'
+import { StickyError } from '../../../src/dht/errors.ts'
 import { nodeIdOf } from '../../../src/dht/identity.ts'
 import { DEFAULT_DHT_OPTIONS } from '../../../src/dht/options.ts'
+import type { HeadAnswer } from '../../../src/dht/replicas.ts'
 import { Rpc } from '../../../src/dht/rpc.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
 import { decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
@@ -15,8 +17,11 @@ let net: DhtNet
 let honest: [DhtNode, DhtNode, DhtNode]
 let reader: DhtNode
 let liar: string
+/** To all but the question for its head. */
+let isSilent: boolean
 
 beforeEach(async () => {
+  isSilent = false
   net = new DhtNet()
   honest = [await net.add(), await net.add(), await net.add()]
   await honest[0].commit(3)
@@ -44,14 +49,32 @@ async function lieWith(show: (head: Uint8Array, asked: 'head' | 'offer') => Uint
   const rpc = new Rpc(network, net.runtime, DEFAULT_DHT_OPTIONS)
   const truth = (await honest[0].head()) as Uint8Array
   rpc.handle(recordMethods.head, () => ({ head: show(truth, 'head') }))
-  rpc.handle(recordMethods.offer, () => ({ head: show(truth, 'offer') }))
-  rpc.handle(recordMethods.blocks, (_from, { refs }) => ({ blocks: refs.map(() => null) }))
+  const silence = () => new Promise<never>(() => undefined)
+  rpc.handle(recordMethods.offer, () => (isSilent ? silence() : { head: show(truth, 'offer') }))
+  rpc.handle(recordMethods.blocks, (_from, { refs }) =>
+    isSilent ? silence() : { blocks: refs.map(() => null) },
+  )
+}
+
+/** What a read gives, while time passes. */
+async function readHeads(): Promise<HeadAnswer[]> {
+  const reading = reader.dht.readHeads(KIND, topicKey)
+  let isOver = false
+  const over = () => {
+    isOver = true
+  }
+  reading.then(over, over)
+  while (!isOver) {
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    if (isSilent) net.runtime.advance(250)
+  }
+  return reading
 }
 
 const changed = (head: Uint8Array, change: object) => encode({ ...decodeCoordinator(head), ...change })
 
 async function expectHonestRepaired(): Promise<void> {
-  const answers = await reader.dht.readHeads(KIND, topicKey)
+  const answers = await readHeads()
   expect(answers[0]?.peer).toBe(liar)
   const ofHonest = answers.filter(({ peer }) => peer !== liar)
   expect(ofHonest.map(({ error }) => error)).toEqual([undefined, undefined, undefined])
@@ -74,6 +97,22 @@ describe('a read of heads with a liar among the holders', () => {
 
   it('goes by the others where it names blocks that nobody has', async () => {
     await lieWith((head) => changed(head, { version: 9, messages: new Uint8Array(32).fill(9) }))
+    await expectHonestRepaired()
+  })
+
+  it('goes by the others where it shows a head, and then says nothing more', async () => {
+    await lieWith((head) => changed(head, { version: 9, messages: new Uint8Array(32).fill(9) }))
+    isSilent = true
+    await expectHonestRepaired()
+  })
+
+  it('goes by the others where it shows a head, and can be reached by none of them', async () => {
+    await lieWith((head) => changed(head, { version: 9, messages: new Uint8Array(32).fill(9) }))
+    for (const { dht } of honest) {
+      const request = dht.rpc.request.bind(dht.rpc)
+      dht.rpc.request = (to, ...rest) =>
+        to === liar ? Promise.reject(new StickyError('UNREACHABLE', 'Not for you.')) : request(to, ...rest)
+    }
     await expectHonestRepaired()
   })
 
