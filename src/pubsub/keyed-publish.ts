@@ -58,10 +58,11 @@ export class KeyedPublisher {
     await outbox.ready()
     deadline.requireOpen()
     const { name, hash } = keyed
-    const running = outbox.keys.running(name)
-    if (running !== undefined) {
+    for (let running = outbox.keys.running(name); running; running = outbox.keys.running(name)) {
       requireSame(running.hash, hash)
-      return asDuplicate(deadline.maySucceed(running.outcome))
+      const receipt = await deadline.maySucceed(running.outcome).catch(() => undefined)
+      if (receipt !== undefined) return { ...receipt, duplicate: true }
+      deadline.requireOpen() // that one's signal and deadline are not this one's
     }
     const waiting = outbox.outcomeOf(name, hash)
     if (waiting !== undefined) return asDuplicate(deadline.maySucceed(waiting))

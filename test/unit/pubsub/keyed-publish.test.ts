@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { StickyError } from '../../../src/dht/index.ts'
-import type { PublishReceipt } from '../../../src/pubsub/index.ts'
+import type { PublishOptions, PublishReceipt } from '../../../src/pubsub/index.ts'
 import { type OutboxClient, OutboxNet, StrictDisk } from '../../support/outbox-net.ts'
 
 /** Idempotency keys, of `publish` and of `enqueue`. */
@@ -48,6 +48,32 @@ describe('a second publish under a key', () => {
     expect(receipts.map(({ duplicate }) => duplicate)).toEqual([false, true, true])
     expect(new Set(receipts.map(({ id }) => id)).size).toBe(1)
     expect(await net.read(holder, 'room')).toHaveLength(1)
+  })
+
+  it('at the same moment is made all the same where the first is aborted, or its time is over', async () => {
+    const holder = await net.holder()
+    for (const [i, limit] of (['signal', 'deadline', 'nothing'] as const).entries()) {
+      const client = await net.client()
+      client.fault = limit === 'nothing' ? undefined : 'never'
+      const abort = new AbortController()
+      const publish = (options: PublishOptions = {}) =>
+        client.pubsub.publish('room', i, { key: 'k', ...options })
+      const first = codeOf(
+        publish(
+          limit === 'signal' ? { signal: abort.signal } : { deadlineMs: limit === 'deadline' ? 500 : 5_000 },
+        ),
+      )
+      const second = publish({ deadlineMs: 60_000 })
+      second.catch(() => undefined) // looked at below
+      await net.pass(250)
+      abort.abort()
+      expect(await net.during(first)).toBe(
+        { signal: 'ABORTED', deadline: 'QUORUM_FAILED', nothing: 'ok' }[limit],
+      )
+      client.fault = undefined
+      expect(await net.during(second)).toMatchObject({ status: 'stored', duplicate: limit === 'nothing' })
+    }
+    expect(dataOf(await net.read(holder, 'room'))).toEqual([0, 1, 2])
   })
 
   it('with other data is refused, whatever became of the first', async () => {
