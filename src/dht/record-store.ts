@@ -6,6 +6,7 @@ import type { DhtOptions } from './options.ts'
 import { blockName, HeldRecord, headName } from './record.ts'
 import type { Runtime } from './runtime.ts'
 import type { Storage } from './storage.ts'
+import { SweptStorage } from './swept-storage.ts'
 
 /** The records this node holds: loading, local changes, and leaving the disk when they have expired. */
 
@@ -33,7 +34,7 @@ export interface RecordStoreInit {
 const MAX_LOST = 10_000
 
 export class RecordStore {
-  readonly storage: Storage
+  readonly storage: SweptStorage
   readonly runtime: Runtime
   readonly options: DhtOptions
   readonly headKinds: ReadonlyMap<string, HeadKind>
@@ -54,7 +55,7 @@ export class RecordStore {
   readonly #listeners = new Set<(advance: Advance) => void>()
 
   constructor(init: RecordStoreInit) {
-    this.storage = init.storage
+    this.storage = new SweptStorage(init.storage)
     this.runtime = init.runtime
     this.options = init.options
     this.headKinds = new Map(init.headKinds.map((kind) => [kind.name, kind]))
@@ -226,12 +227,10 @@ export class RecordStore {
     const marked: Marked = { reachable: new Set(), heads: new Map(), isWhole: true }
     let removed = await this.#mark(marked)
     // what a record that cannot be read now needs is not known
-    const candidates = marked.isWhole ? await this.#seenTwice(marked.reachable) : []
+    const isAnyLeaving = marked.isWhole && (await this.storage.look(marked.reachable))
     // what was committed or joined meanwhile may lead to one of them again
-    if (candidates.length > 0) removed += await this.#mark(marked)
-    const orphans = marked.isWhole ? candidates.filter((name) => !marked.reachable.has(name)) : []
-    await this.#deleteInBatches(orphans)
-    removed += orphans.length
+    if (isAnyLeaving) removed += await this.#mark(marked)
+    if (isAnyLeaving && marked.isWhole) removed += await this.storage.removeLeaving(marked.reachable)
     this.#removedSinceCompaction += removed
     if (this.#removedSinceCompaction > marked.reachable.size * this.options.compactAfterShare) {
       this.#removedSinceCompaction = 0
@@ -308,28 +307,7 @@ export class RecordStore {
     }
   }
 
-  /** Blocks on disk outside `reachable` that were so at the last sweep too, i.e. not those of a running transfer. */
-  async #seenTwice(reachable: Set<string>): Promise<string[]> {
-    const now = new Set<string>()
-    const twice: string[] = []
-    for await (const name of this.storage.keys('block/')) {
-      if (reachable.has(name)) continue
-      if (this.#seenUnreachable.has(name)) twice.push(name)
-      else now.add(name)
-    }
-    this.#seenUnreachable = now
-    return twice
-  }
-
   #removedSinceCompaction = 0
-
-  /** Unreachable at the last sweep; a block goes when it is so twice in a row. Bounded by what is on disk. */
-  #seenUnreachable = new Set<string>()
-
-  async #deleteInBatches(names: string[]): Promise<void> {
-    for (let i = 0; i < names.length; i += 500)
-      await this.storage.write(names.slice(i, i + 500).map((key) => ({ type: 'delete', key })))
-  }
 
   get loadedCount(): number {
     return this.#loaded.size

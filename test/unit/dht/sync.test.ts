@@ -11,6 +11,7 @@ import { Attacker } from '../../support/attacker.ts'
 import { DhtNet, type DhtNode, messageCount } from '../../support/dht-net.ts'
 import { KIND } from '../../support/holder.ts'
 import { publishers, topicKey } from '../../support/lineage.ts'
+import { until } from '../../support/memory-nodes.ts'
 import { codeOf } from '../../support/rpc-net.ts'
 
 let net: DhtNet
@@ -162,6 +163,51 @@ describe('a newcomer', () => {
     await pull(newcomer, head)
     const puts = newcomer.storage.writes.flat().filter(({ key }) => key.startsWith('block/'))
     expect(new Set(puts.map(({ key }) => key)).size).toBe(puts.length)
+    expect(await messageCount(newcomer)).toBe(150)
+  })
+})
+
+describe('a transfer that finds here what one before it has left', () => {
+  it('is not robbed of it by a sweep, as often as it has to begin again', async () => {
+    await source.commit(150)
+    const newcomer = await net.add()
+    newcomer.storage.failWhen((group) => group.some(({ key }) => key.startsWith('head/')))
+    expect(await codeOf(pull(newcomer, await headOf(source)))).toBe('STORAGE_FAILED')
+    const found = await newcomer.storage.allKeys('block/')
+    for (let n = 0; n < 3; n++) {
+      await newcomer.dht.sweep()
+      expect(await codeOf(pull(newcomer, await headOf(source)))).toBe('STORAGE_FAILED')
+    }
+    expect(await newcomer.storage.allKeys('block/')).toEqual(found)
+    const puts = () =>
+      newcomer.storage.writes.flat().filter(({ type, key }) => type === 'put' && key.startsWith('block/'))
+    expect(puts().length).toBe(found.length)
+    // but not for ever
+    for (let n = 0; n < 12; n++) {
+      await newcomer.dht.sweep()
+      await codeOf(pull(newcomer, await headOf(source)))
+    }
+    expect(puts().length).toBe(2 * found.length)
+    for (let n = 0; n < 2; n++) await newcomer.dht.sweep()
+    expect(await newcomer.storage.allKeys('block/')).toEqual([])
+  })
+
+  it('has it, also where a sweep is just taking it away', async () => {
+    await source.commit(150)
+    const head = await headOf(source)
+    const newcomer = await net.add()
+    newcomer.storage.failWhen((group) => group.some(({ key }) => key.startsWith('head/')))
+    expect(await codeOf(pull(newcomer, head))).toBe('STORAGE_FAILED')
+    newcomer.storage.heal()
+    await newcomer.dht.sweep()
+    const go = newcomer.storage.hold()
+    const sweeping = newcomer.dht.sweep()
+    await until(() => newcomer.storage.writes.flat().some(({ type }) => type === 'delete'))
+    const pulling = pull(newcomer, head)
+    await until(() => newcomer.storage.writes.at(-1)?.some(({ type }) => type === 'put') === true)
+    go()
+    await Promise.all([sweeping, pulling])
+    net.hub.crash(source.nodeId)
     expect(await messageCount(newcomer)).toBe(150)
   })
 })
