@@ -5,11 +5,11 @@ const room = (name, allowed) => ({
   from: { path: `^src/${name}/` },
   to: { path: '^(src|web|test)/', pathNot: `^src/(${[name, ...allowed].join('|')})/` },
 })
-const throughIndex = (target) => ({
+const throughIndex = (target, alsoThrough = []) => ({
   name: `${target}-through-its-index`,
   severity: 'error',
   from: { path: '^(src|web)/', pathNot: `^src/${target}/` },
-  to: { path: `^src/${target}/`, pathNot: `^src/${target}/index\\.ts$` },
+  to: { path: `^src/${target}/`, pathNot: [`^src/${target}/index\\.ts$`, ...alsoThrough] },
 })
 const only = (name, packages, places) => ({
   name: `${name}-has-one-home`,
@@ -26,7 +26,9 @@ module.exports = {
     room('browser', ['pubsub', 'dht']),
     room('node', ['pubsub', 'dht']),
     room('bridge', ['node', 'dht']),
-    ...['dht', 'pubsub', 'browser', 'node', 'bridge'].map(throughIndex),
+    ...['dht', 'browser', 'node', 'bridge'].map((name) => throughIndex(name)),
+    throughIndex('pubsub', ['^src/pubsub/parts\\.ts$']),
+    { name: 'parts-are-for-tabs', severity: 'error', from: { path: '^(src|web)/', pathNot: '^src/browser/' }, to: { path: '^src/pubsub/parts\\.ts$' } },
     { name: 'web-uses-browser', severity: 'error', from: { path: '^web/' }, to: { path: '^src/', pathNot: '^src/browser/' } },
     only('libp2p', 'libp2p|@libp2p', '^src/(dht/libp2p[a-z-]*\\.ts|(node|browser|bridge)/transports\\.ts|browser/(webrtc|light-[a-z-]+)\\.ts)'),
     only('idb', 'idb', '^src/browser/'),

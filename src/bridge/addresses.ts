@@ -11,7 +11,7 @@ export interface Reach {
 }
 
 /** An address that stands for all of this machine's. */
-export const isWildcard = (host: string): boolean => host === '' || host === '0.0.0.0' || host === '::'
+const isWildcard = (host: string): boolean => host === '' || host === '0.0.0.0' || host === '::'
 
 export function reachOf(host: string, port: number, publicUrl: string | undefined): Reach {
   if (publicUrl !== undefined) return { url: publicUrl, lanUrls: [] }

@@ -1,16 +1,14 @@
 import { asStickyError } from '../dht/index.ts'
-import {
-  type Data,
-  Emitter,
-  GivenPosition,
-  type Message,
-  type PresenceMember,
-  type SubscribeOptions,
-  type Subscription,
-  type SubscriptionEvents,
-  type SyncStatus,
-  ToldReader,
+import type {
+  Data,
+  Message,
+  PresenceMember,
+  SubscribeOptions,
+  Subscription,
+  SubscriptionEvents,
+  SyncStatus,
 } from '../pubsub/index.ts'
+import { Emitter, GivenPosition, ToldReader } from '../pubsub/parts.ts'
 import { type SUBSCRIPTION_CALLS, SUBSCRIPTION_EVENTS, type SubscriptionMirror, WATCH } from './tab-calls.ts'
 import type { RemoteObject, TabClient } from './tab-client.ts'
 import { type Failure, fromFailure } from './tab-frames.ts'

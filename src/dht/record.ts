@@ -12,7 +12,7 @@ import type { Storage, StorageOp } from './storage.ts'
  */
 
 export const headName = (kind: string, key: Uint8Array) => `head/${kind}/${toHex(key)}`
-export const logPrefix = (kind: string, key: Uint8Array) => `log/${kind}/${toHex(key)}/`
+const logPrefix = (kind: string, key: Uint8Array) => `log/${kind}/${toHex(key)}/`
 export const blockName = ({ kind, id }: BlockRef) => `block/${kind}/${toHex(id)}`
 const logName = (kind: string, key: Uint8Array, at: number) =>
   logPrefix(kind, key) + String(at).padStart(12, '0')

@@ -17,7 +17,7 @@ import { MAX_REFS_PER_REQUEST, MAX_REPLY_BLOCK_BYTES, recordMethods } from './wi
 /** Requests under way at once in one synchronisation. */
 const PARALLEL_REQUESTS = 4
 
-export async function fetchReachable(
+async function fetchReachable(
   store: RecordStore,
   rpc: Rpc,
   record: HeldRecord,

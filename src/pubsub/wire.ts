@@ -170,5 +170,3 @@ export const topicMethods = {
 /** Without the topic, which says whose it is. */
 export type Push = Omit<v.InferOutput<typeof topicMethods.push.request>, 'topic'>
 export type Roster = v.InferOutput<typeof topicMethods.roster.response>
-
-export const topicKeySchema = objectId
