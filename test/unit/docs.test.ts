@@ -6,6 +6,8 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
+import { DEFAULT_BRIDGE_LIMITS } from '../../src/bridge/options.ts'
+import { MAX_CHALLENGE_SKEW_MS } from '../../src/dht/challenge.ts'
 import { isErrorCode } from '../../src/dht/errors.ts'
 import { PROGRAM, roomFile } from '../support/program.ts'
 
@@ -64,13 +66,35 @@ async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
 }
 
 describe('docs/errors.md', () => {
-  const sections = [...textOf('docs/errors.md').matchAll(/^### (.+)$/gm)].map(([, code]) => code as string)
+  const [, ...texts] = textOf('docs/errors.md').split(/^### /m)
+  /** Paragraphs of each section, by its code. */
+  const partsOf = new Map(
+    texts.map((text) => {
+      const [code = '', ...parts] = (text.split(/^## /m)[0] as string).trim().split(/\n{2,}/)
+      return [code, parts]
+    }),
+  )
+  const sections = [...partsOf.keys()]
 
   it('has a section for each code that exists, and no other', () => {
     const inCode = [...textOf('src/dht/errors.ts').matchAll(/^ {2}([A-Z_]+): \{/gm)].map(([, code]) => code)
     expect(inCode.length).toBeGreaterThan(20)
     expect(inCode.every((code) => isErrorCode(code as string))).toBe(true)
     expect(sections.toSorted()).toEqual(inCode.toSorted())
+  })
+
+  it.each(sections)('says of %s what happened, why, and what to do', (code) => {
+    const parts = partsOf.get(code) as string[]
+    const kinds = parts.map((part) => /^(Why|What to do): \S/.exec(part)?.[1] ?? 'what happened')
+    expect([...new Set(kinds)]).toEqual(['what happened', 'Why', 'What to do'])
+    expect(kinds.filter((kind) => kind !== 'what happened')).toEqual(['Why', 'What to do'])
+  })
+
+  it('names the times that a challenge has', () => {
+    const expired = partsOf.get('EXPIRED')?.join(' ')
+    expect(expired).toContain(` ${DEFAULT_BRIDGE_LIMITS.challengeMs / 1_000} s after its challenge`)
+    expect(MAX_CHALLENGE_SKEW_MS).toBe(5 * 60_000)
+    expect(expired).toContain('five minutes behind its own clock')
   })
 })
 
