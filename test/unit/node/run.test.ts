@@ -24,26 +24,42 @@ const started = (action: string, stdout: 'pipe' | number = 'pipe') => {
   >
 }
 
-/** A program that is told to stop, and then ends like this. */
-async function stopped(ending: string) {
+/** A program that is told to stop, and then ends like this. It is told so by each signal, when it has heard the one before. */
+async function stopped(ending: string, ...signals: NodeJS.Signals[]) {
   const child = started(`
     output.result({}, 'ready')
     await new Promise((resolve) => {
       const waiting = setInterval(() => undefined, 1_000)
       signal.addEventListener('abort', () => resolve(clearInterval(waiting)))
     })
+    output.result({}, 'stopping')
     ${ending}`)
   const said = text(child.stderr)
-  await once(child.stdout, 'data')
-  child.kill('SIGTERM')
-  const [code] = await once(child, 'exit')
+  const ended = once(child, 'exit')
+  for (const signal of signals) {
+    await once(child.stdout, 'data')
+    child.kill(signal)
+  }
+  const [code] = await ended
   const lines = (await said).split('\n').filter((line) => line.startsWith('sticky:'))
   return { code, lines }
 }
 
 describe('a command that is interrupted', () => {
-  it('ends with 0 when it has closed cleanly', async () => {
-    expect(await stopped('')).toEqual({ code: 0, lines: [] })
+  it.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
+    'ends with 0 when it has closed cleanly: %s',
+    async (signal) => {
+      expect(await stopped('', signal)).toEqual({ code: 0, lines: [] })
+    },
+  )
+
+  it.each([
+    ['SIGTERM', 'SIGTERM'],
+    ['SIGHUP', 'SIGHUP'],
+    ['SIGINT', 'SIGHUP'],
+  ] as const)('ends at once, with 130, where it is told so again: %s, %s', async (...signals) => {
+    const closesForEver = 'await new Promise(() => setInterval(() => undefined, 1_000))'
+    expect(await stopped(closesForEver, ...signals)).toEqual({ code: 130, lines: [] })
   })
 
   it.each([
@@ -52,11 +68,12 @@ describe('a command that is interrupted', () => {
     `throw signal.reason`,
     `throw new StickyError('UNREACHABLE', 'Not dialled.', { cause: signal.reason })`,
   ])('ends with 130 and without a word where that is all: %s', async (ending) => {
-    expect(await stopped(ending)).toEqual({ code: 130, lines: [] })
+    expect(await stopped(ending, 'SIGTERM')).toEqual({ code: 130, lines: [] })
   })
 
   it('says what went wrong while it closed', async () => {
-    expect(await stopped(`throw new StickyError('STORAGE_FULL', 'The disk is full.')`)).toEqual({
+    const ending = `throw new StickyError('STORAGE_FULL', 'The disk is full.')`
+    expect(await stopped(ending, 'SIGTERM')).toEqual({
       code: 1,
       lines: ['sticky: The disk is full. [STORAGE_FULL]'],
     })
