@@ -112,7 +112,11 @@ export async function verifyStatement(
   return brand(body, envelope)
 }
 
-/** At acceptance only, and two-sided: a future timestamp would be an eternal token. */
+/**
+ * At acceptance only, and two-sided: a future timestamp would be an eternal token. Requirement A12 gives it five
+ * minutes; but where the signer's clock and this one are each off by `maxSkewMs`, what was signed just now seems ten minutes
+ * old or ahead. One that is played back within them changes nothing: of a client's statements the latest counts.
+ */
 export function checkStatementFreshness({ body }: VerifiedStatement, now: number): void {
   if (body.issuedAt > now + 2 * LIMITS.maxSkewMs)
     throw new StickyError('FROM_THE_FUTURE', 'Signed more than 10 minutes ahead of this clock.')
