@@ -259,6 +259,21 @@ describe('a renewal', () => {
     expect(errors).toEqual([])
   })
 
+  it('comes in time by default: the topic knows the subscriber for as long as it stays', async () => {
+    const client = await net.client({ options: { checkIntervalMs: 0 } })
+    const { errors } = await subscribed(client)
+    for (let minutes = 0; minutes < 70; minutes += 5) {
+      await net.pass(SOON_MS)
+      const [subscriber] = await net.during((holders[0] as MemoryNode).pubsub.subscribers('room'))
+      // a clock that is off by five minutes has it expired so much sooner
+      expect(subscriber?.expiresAt, `after ${minutes} minutes`).toBeGreaterThan(
+        net.runtime.now() + 10 * MINUTE_MS,
+      )
+      net.runtime.advance(5 * MINUTE_MS)
+    }
+    expect(errors).toEqual([])
+  })
+
   it('of what nobody takes into the topic is one at the replica all the same', async () => {
     const { watched, untilAfter, attached } = await served()
     watched.failing.add(topicMethods.subscribe.name)

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { encode, toHex } from '../../../src/dht/codec.ts'
-import { compare, decodeCoordinator, emptyCoordinator } from '../../../src/pubsub/coordinator.ts'
+import type { Block } from '../../../src/dht/kinds.ts'
+import { compare, decodeCoordinator, emptyCoordinator, prune } from '../../../src/pubsub/coordinator.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { decodeSnapshot } from '../../../src/pubsub/snapshot.ts'
 import { START_MS, topicKey, World } from '../../support/lineage.ts'
@@ -48,6 +49,18 @@ describe('coordinator', () => {
     const later = (await lineage(world, 40, head, 2)).at(-1) as Uint8Array
     expect(decodeCoordinator(later).previous.map(toHex)).not.toContain(toHex(lost as Uint8Array))
     await world.verifyAll(later)
+  })
+
+  it.each([
+    ['an hour at least, though what it names has expired', -40 * 60_000, 3_600_000],
+    ['as long as what it names, an hour of grace included', 3 * 3_600_000, 4 * 3_600_000],
+  ])('moves history to a snapshot that lives %s', async (_name, lastExpiryMs, lifeMs) => {
+    const messageHistory = Array.from({ length: 32 }, (_, i) => new Uint8Array(32).fill(i))
+    const full = { messageHistory, expiresAt: START_MS + lastExpiryMs }
+    const { blocks } = await prune({ ...emptyCoordinator(topicKey, START_MS), ...full })
+    const [{ kind, id, bytes }] = blocks as [Block]
+    const info = await new World().blockKinds.get(kind)?.verify(id, bytes)
+    expect(info?.expiresAtMs).toBeGreaterThanOrEqual(START_MS + lifeMs)
   })
 
   it('after a merge keeps the histories of both, the newest in the coordinator', async () => {
