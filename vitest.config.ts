@@ -14,7 +14,7 @@ const env = builtEnv(BUILT_FOLDER)
 /** They start programs and pages too, but one or two at a time, and mostly wait for them. */
 const SMALL_PROCESSES = [
   'test/cluster/{cli,start,invitation,bridge-restart,slow-peers}.test.ts',
-  'test/browser/{admission,chat-build,chat-tabs,chat-ui,chat-use,import,light,storage,tab-trouble,tabs}.test.ts',
+  'test/browser/{admission,chat-build,chat-tabs,chat-ui,chat-use,import,light,storage,tab-trouble,tabs,wake}.test.ts',
 ]
 
 /** Puts other modules in the place of some, for which they have to be loaded anew. */

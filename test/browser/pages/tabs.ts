@@ -51,6 +51,11 @@ export const fixture = {
   diagnostics: () => node.pubsub.diagnostics(),
   resync: (reason: string) => node.resync(reason),
   statuses: () => statuses,
+  /** Why everything was reconnected on purpose, each time. */
+  resyncs(): string[] {
+    const each = statuses.flatMap(({ lastResync }) => lastResync ?? [])
+    return [...new Map(each.map(({ reason, atMs }) => [`${atMs} ${reason}`, reason])).values()]
+  },
   close: () => node.close(),
 
   async subscribe(topic: string, presence?: string): Promise<void> {
