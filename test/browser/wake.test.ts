@@ -5,7 +5,7 @@ import { DEFAULT_WAKE_OPTIONS } from '../../src/browser/wake.ts'
 import { launchWithVisibility } from '../support/chromium.ts'
 import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
 import { until } from '../support/memory-nodes.ts'
-import { isOnline, start } from '../support/origin-tabs.ts'
+import { isOnline, type StartOptions, start } from '../support/origin-tabs.ts'
 import type { TabsFixture } from './pages/tabs.ts'
 
 /** From which signs a tab takes it that it was away, and from which it does not. The clock of its pages is the test's. */
@@ -40,10 +40,10 @@ afterAll(async () => {
   await bridge?.close()
 })
 
-async function openTab(): Promise<void> {
+async function openTab(options: StartOptions = {}): Promise<void> {
   page = await openFixture(profile, `http://127.0.0.1:${server.port}${PATH}`)
   await show()
-  await start(page, bridge.url)
+  await start(page, bridge.url, options)
   await isOnline(page)
 }
 
@@ -91,7 +91,7 @@ const cases: { reason: string; not: string; before: () => Promise<unknown>; sign
   ]
 
 describe('a tab reconnects', () => {
-  beforeAll(openTab, 60_000)
+  beforeAll(() => openTab(), 60_000)
   afterAll(() => page.close())
 
   async function expectOnly(reason: string, before: () => Promise<unknown>, sign: () => Promise<unknown>) {
@@ -110,4 +110,17 @@ describe('a tab reconnects', () => {
 
   it('not because its clock stood still while it was hidden, and once when it is shown', () =>
     expectOnly('visible', () => hide().then(() => sleep(clockMs + driftMs + 1_000)), show))
+})
+
+describe('a tab with wake: false', () => {
+  beforeAll(() => openTab({ wake: false }), 60_000)
+  afterAll(() => page.close())
+
+  it.each(cases)('does not because of "$reason", only when it is told to', async ({ before, sign }) => {
+    const earlier = await resyncs()
+    await before()
+    await sign()
+    await settled()
+    expect(await resyncs()).toEqual([...earlier, 'told'])
+  })
 })
