@@ -122,6 +122,31 @@ function canWrite(name: string): Promise<boolean> {
   })
 }
 
+/** A user who answers when the page asks to keep its data, which headless Chromium refuses by itself. Tells how often it did. */
+async function answering(context: BrowserContext, isYes: boolean): Promise<() => number> {
+  let asked = 0
+  await context.exposeFunction('askUser', async () => {
+    asked++
+    if (!isYes) return
+    const session = await context.newCDPSession(context.pages()[0] as Page)
+    const { targetInfo } = await session.send('Target.getTargetInfo')
+    const { browserContextId } = targetInfo
+    const permissions: 'durableStorage'[] = ['durableStorage']
+    await session.send('Browser.grantPermissions', {
+      origin,
+      permissions,
+      ...(browserContextId ? { browserContextId } : {}),
+    })
+  })
+  await context.addInitScript(() => {
+    const { askUser } = globalThis as unknown as { askUser(): Promise<void> }
+    const { storage } = navigator
+    const persist = storage.persist.bind(storage)
+    storage.persist = () => askUser().then(persist)
+  })
+  return () => asked
+}
+
 const incompressible = () => randomBytes(75_000).toString('base64')
 
 async function crash(page: Page): Promise<void> {
@@ -287,6 +312,25 @@ describe('a tab', () => {
       return (await problem()) === undefined
     }, 30_000)
   }, 60_000)
+
+  it.each([
+    { name: 'asks to keep its data, and shows the yes', isYes: true, options: {}, asked: 1 },
+    { name: 'asks to keep its data, and shows the no', isYes: false, options: {}, asked: 1 },
+    { name: 'does not ask with persist: false', isYes: true, options: { persist: false }, asked: 0 },
+  ])(
+    '$name',
+    async ({ isYes, options, asked }) => {
+      await using context = await browser.newContext()
+      const times = await answering(context, isYes)
+      const page = await openTab(context, options)
+      await isOnline(page)
+      for (const text of ['one', 'two']) expect(await publish(page, 'kept', text)).toBe('ok')
+      const mayStay = async () => (await page.evaluate(() => fixture.storage())).persisted
+      await until(async () => (await mayStay()) === (isYes && asked > 0))
+      expect(times()).toBe(asked)
+    },
+    60_000,
+  )
 
   it('that is frozen is followed no longer by one that is seen, and follows when it thaws', async () => {
     const leader = await openTab(profile)
