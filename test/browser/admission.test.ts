@@ -4,6 +4,7 @@ import { type Bridge, startBridge } from '../../src/bridge/index.ts'
 import { identityFromSeed, issueInvitation } from '../../src/dht/index.ts'
 import { launchChromium } from '../support/chromium.ts'
 import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
+import { startLibp2pNet } from '../support/libp2p-net.ts'
 import type { AdmissionFixture } from './pages/admission.ts'
 
 /** Real tabs at a real bridge: only a signature over its challenge opens the relay, and then they reach each other. */
@@ -80,6 +81,28 @@ describe('a tab at a bridge that is invite-only', () => {
       await page.evaluate(([url, text]) => fixture.enter(url, 5, true, text), [invited.url, one] as const),
     ).toMatch(/INVITATION_USED/)
     expect(await join(invited.url, one)).toBe('joined') // the same tab again
+  })
+})
+
+describe('a tab with a bound on its connections', () => {
+  it('closes what is too much, links in use too, and keeps the relay', async () => {
+    const net = await startLibp2pNet([])
+    try {
+      net.admitted.add(await nodeId(7))
+      const args = [net.bridgeAddress, 7, 4] as const
+      expect(await page.evaluate((given) => fixture.connect(...given), args)).toBe('connected')
+      for (let i = 0; i < 5; i++) {
+        const { libp2p, network } = await net.add('fleeting', { join: false })
+        network.onInboundLink(() => ({ onFrame: () => undefined, onClose: () => undefined }))
+        await page.evaluate((to) => fixture.link(to), String(libp2p.getMultiaddrs()[0]))
+      }
+      // of the four places one stays free
+      const peers = () => page.evaluate(() => fixture.peers())
+      await vi.waitFor(async () => expect(await peers()).toHaveLength(3), { timeout: 10_000 })
+      expect(await peers()).toContain(net.bridge.peerId.toString())
+    } finally {
+      await net.stop()
+    }
   })
 })
 

@@ -7,6 +7,7 @@ import {
   enterBridge,
   type Identity,
   identityFromSeed,
+  LINK_PROTOCOL,
   StickyError,
 } from '../../../src/dht/index.ts'
 import { dialInTurn } from './dial-in-turn.ts'
@@ -44,10 +45,11 @@ export const fixture = {
   },
 
   /** Starts the tab's libp2p, which asks the relay for a reservation, and tells whether the relay takes its connection. */
-  async connect(relay: string, value: number): Promise<string> {
+  async connect(relay: string, value: number, maxConnections = 50): Promise<string> {
     const libp2p = await createBrowserLibp2p({
       seed: seedOf(value),
       rtcConfiguration: { iceServers: [] },
+      maxConnections,
     })
     nodes.push(libp2p)
     const failure = await useRelay(libp2p, relay).then(
@@ -109,6 +111,13 @@ export const fixture = {
       .flatMap((libp2p) => libp2p.getConnections())
       .filter(({ remotePeer, status }) => status === 'open' && remotePeer.toString() === peer)
       .map(({ remoteAddr }) => (remoteAddr.toString().includes('/webrtc') ? 'direct' : 'relayed')),
+
+  /** Connects to a peer, and opens the stream on which frames go. */
+  async link(address: string): Promise<void> {
+    await (nodes[0] as DhtLibp2p).dialProtocol(multiaddr(address), LINK_PROTOCOL)
+  },
+
+  peers: (): string[] => nodes.flatMap((libp2p) => libp2p.getPeers().map(String)),
 
   relayedAddresses: (): string[] =>
     nodes
