@@ -24,7 +24,7 @@ const started = (action: string, stdout: 'pipe' | number = 'pipe') => {
   >
 }
 
-/** A program that is told to stop, and then ends like this. It is told so by each signal, when it has heard the one before. */
+/** A program that is told to stop, by each signal when it has heard the one before, and then ends like this. */
 async function stopped(ending: string, ...signals: NodeJS.Signals[]) {
   const child = started(`
     output.result({}, 'ready')
