@@ -68,7 +68,7 @@ export class Confirmation {
     ]
   }
 
-  /** At the latest `confirmMs` after the signatures were checked. Never rejects. */
+  /** At the latest `confirmMs` after the signatures were checked, where this node does not stand still. Never rejects. */
   async run(): Promise<Confirmed> {
     await this.#hearSigned()
     if (majority(this.#replicas) === undefined) await this.#askOthers()
@@ -98,18 +98,25 @@ export class Confirmation {
   #askOthers(): Promise<void> {
     const { dht, options, silent } = this.#init
     const silentOnes = () => this.#replicas.filter(({ answer }) => answer === 'silent')
+    const startedMs = dht.runtime.monotonicNow()
     for (const replica of this.#first(silentOnes())) void this.#ask(replica, options.confirmMs)
     const askAll = dht.runtime.setTimer(() => {
       for (const replica of silentOnes()) void this.#ask(replica, 0)
     }, options.confirmMs / 2)
-    const giveUp = dht.runtime.setTimer(() => {
+    const giveUp = () => {
       for (const { nodeId } of silentOnes()) silent.add(nodeId)
       this.#over.resolve()
+    }
+    let timer = dht.runtime.setTimer(() => {
+      // this node stood still: what came meanwhile is not read yet, and the initiator would be believed alone
+      const isLate = dht.runtime.monotonicNow() > startedMs + 1.25 * options.confirmMs
+      if (isLate) timer = dht.runtime.setTimer(giveUp, options.confirmMs / 2)
+      else giveUp()
     }, options.confirmMs)
     this.#look()
     return this.#over.promise.then(() => {
       askAll.clear()
-      giveUp.clear()
+      timer.clear()
       this.#abort.abort()
     })
   }

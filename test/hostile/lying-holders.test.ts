@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import {
   cidOf,
@@ -88,6 +89,19 @@ describe('a publisher', () => {
     expect(await holding(honest, key, id)).toBeGreaterThanOrEqual(2) // the third that counts is the liar
     await client.pubsub.publish(TOPIC, 'and another')
     expect(liars[0]?.counters.publishes).toBe(1) // and is not asked again
+  })
+
+  it('does not believe it either when it stood still itself until all others seem silent', async () => {
+    const { key, honest } = await network(1)
+    const options = { ...PATIENT, confirmMs: 300 }
+    const client = await net.add({ stores: false, durable: false, dhtOptions: DHT_OPTIONS, options })
+    const publishing = client.pubsub.publish(TOPIC, 'kept')
+    while ((client.pubsub.counters().rpc.methods['topic/confirm']?.begun ?? 0) === 0) await setImmediate()
+    const endMs = performance.now() + 2 * options.confirmMs
+    while (performance.now() < endMs);
+    const { id } = await publishing
+    expect(client.pubsub.counters().publisher.unconfirmed).toBe(1)
+    expect(await holding(honest, key, id)).toBeGreaterThanOrEqual(2)
   })
 
   it('does not believe two that vouch for each other', async () => {
