@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { MAX_INVITATION_USES, publicKeyOf } from '../dht/index.ts'
-import { collect, passphraseFlag, portNumber, wholeNumber } from '../node/index.ts'
+import { collect, DAY_MS, duration, passphraseFlag, portNumber, wholeNumber } from '../node/index.ts'
 import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
 import { DEFAULT_RELAY_LIMITS, type RelayLimits } from './transports.ts'
 
@@ -54,18 +54,6 @@ export function nodeId(text: string): string {
   }
 }
 
-const UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-const MAX_TTL_MS = 366 * UNIT_MS.d
-
-/** 90m, 12h, 7d: in milliseconds. */
-function duration(text: string): number {
-  const [, count = '', unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
-  const ms = Number(count) * (UNIT_MS[unit as keyof typeof UNIT_MS] ?? 0)
-  if (ms === 0 || ms > MAX_TTL_MS)
-    throw new InvalidArgumentError('Expected a time such as 90m, 12h or 7d, of at most 366d.')
-  return ms
-}
-
 function useCount(text: string): number {
   const uses = wholeNumber(text)
   if (uses > MAX_INVITATION_USES)
@@ -77,7 +65,7 @@ function useCount(text: string): number {
 export const inviteFlags = (command: Command): Command =>
   passphraseFlag(
     command
-      .option('--ttl <time>', 'until when it opens the door, e.g. 90m, 12h, 7d', duration, 7 * UNIT_MS.d)
+      .option('--ttl <time>', 'until when it opens the door, e.g. 90m, 12h, 7d', duration(366), 7 * DAY_MS)
       .option('--uses <n>', 'how many nodes may come in by it; 0: any number', useCount, 1)
       .option(
         '--for <node id>',

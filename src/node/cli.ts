@@ -19,6 +19,20 @@ export const positiveNumber = (text: string): number => {
   return value
 }
 
+export const DAY_MS = 86_400_000
+const UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }
+
+/** 90m, 12h, 7d: in milliseconds. */
+export const duration =
+  (maxDays: number) =>
+  (text: string): number => {
+    const [, count = '', unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
+    const ms = Number(count) * (UNIT_MS[unit as keyof typeof UNIT_MS] ?? 0)
+    if (ms === 0 || ms > maxDays * DAY_MS)
+      throw new InvalidArgumentError(`Expected a time such as 90m, 12h or 7d, of at most ${maxDays}d.`)
+    return ms
+  }
+
 export const MAX_PORT = 65_535
 
 export function portNumber(text: string): number {
@@ -111,7 +125,11 @@ function addTopicCommands(program: Command): void {
     .argument('[text]', 'the text, or - for the lines of standard input')
     .option('--as <name>', 'publish as a chat message of this name')
     .option('--from-json', 'each text is JSON', false)
-    .option('--ttl <seconds>', 'time to live', positiveNumber)
+    .option(
+      '--ttl <time>',
+      'how long it is kept, e.g. 90m, 12h, 7d; at most 30d (default: 24h)',
+      duration(30),
+    )
     .action((topic, text, options) =>
       run(options.json, (output, signal) => publish(topic, text, options, output, signal)),
     )

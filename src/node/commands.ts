@@ -145,7 +145,7 @@ export async function publish(
     if (options.fromJson) return parseJson(line)
     return options.as === undefined ? line : { kind: 'chat', name: options.as, text: line }
   }
-  const publishOptions = { signal, ...(options.ttl === undefined ? {} : { ttlMs: options.ttl * 1_000 }) }
+  const publishOptions = { signal, ...(options.ttl === undefined ? {} : { ttlMs: options.ttl }) }
   const node = await openNode(options, 'client', directory, output, signal)
   try {
     const send = async (line: string) => {

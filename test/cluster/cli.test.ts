@@ -56,6 +56,8 @@ describe('wrong use ends with 2 and says what is wrong', () => {
     [['pub'], "missing required argument 'topic'"],
     [['sub', 'a', 'b'], 'too many arguments'],
     [['history', 'a', '--last', '0'], '1 or more'],
+    [['pub', 'a', 'b', '--ttl', '60'], 'such as 90m'],
+    [['pub', 'a', 'b', '--ttl', '31d'], 'at most 30d'],
     [['sub', 'a', '--history', 'some'], 'whole number'],
     [['start', '--nodes', '0'], '1 or more'],
     [['start', '--nodes', '2', '--metrics-port', '65535'], 'the last would have 65536'],
@@ -188,6 +190,13 @@ describe('on a network', () => {
     expect(lines.filter((line) => /^\d{4}-/.test(line))).toHaveLength(2)
     expect(lines.filter((line) => line.startsWith('    '))).toHaveLength(2)
     expect(stdout).not.toContain('\u001b')
+  })
+
+  it('a message is kept for as long as it says', async () => {
+    await network.sticky('pub', 'short', 'said for two hours', '--ttl', '2h')
+    const { stdout } = await network.sticky('history', 'short', '--json')
+    const { publishedAt, expiresAt } = JSON.parse(stdout)
+    expect(expiresAt - publishedAt).toBe(7_200_000)
   })
 
   it('a subscriber is shown in one line, whatever it says of itself', async () => {
