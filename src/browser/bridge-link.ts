@@ -22,8 +22,8 @@ export interface BridgeWay {
   isConnected(bridgeId: string): boolean
   /** To a bridge that has admitted this node. */
   join(bridge: Bootstrap, signal: AbortSignal): Promise<void>
-  /** Cuts what gives no sign of life before the signal aborts. */
-  dropDead(signal: AbortSignal): Promise<unknown>
+  /** Cuts what gives no sign of life before the signal aborts. True where some of that was left, for want of a bridge. */
+  dropDead(signal: AbortSignal): Promise<boolean>
 }
 
 export interface BridgeLinkInit {
@@ -85,11 +85,14 @@ export function keepBridge({
     })
     return attempting
   }
+  const dropDead = () =>
+    way.dropDead(AbortSignal.any([stopped.signal, AbortSignal.timeout(ALIVE_TIMEOUT_MS)]))
   void start()
   return {
     async reconnect() {
-      await way.dropDead(AbortSignal.any([stopped.signal, AbortSignal.timeout(ALIVE_TIMEOUT_MS)]))
+      const areLeft = await dropDead()
       await start()
+      if (areLeft && isConnected()) await dropDead()
     },
     async stop() {
       stopped.abort()

@@ -7,14 +7,16 @@ export interface PeerView extends ConnectedPeer {
   webrtc: boolean
 }
 
+/** To a tab, or from one. */
+export const isWebRtc = ({ remoteAddr }: Connection): boolean => remoteAddr.toString().includes('/webrtc')
+
 /** One for each peer, by the best of its connections. */
 export function peersOf(connections: Connection[]): PeerView[] {
   const peers = new Map<NodeId, PeerView>()
-  for (const { remotePeer, remoteAddr } of connections) {
-    const nodeId = remotePeer.toString()
-    const address = remoteAddr.toString()
-    const webrtc = address.includes('/webrtc')
-    const direct = webrtc || !address.includes('/p2p-circuit')
+  for (const connection of connections) {
+    const nodeId = connection.remotePeer.toString()
+    const webrtc = isWebRtc(connection)
+    const direct = webrtc || !connection.remoteAddr.toString().includes('/p2p-circuit')
     const known = peers.get(nodeId)
     peers.set(nodeId, {
       nodeId,

@@ -167,6 +167,15 @@ describe('eight tabs, a bridge and three nodes', { timeout: 180_000 }, () => {
     expect(await sleeper.page.evaluate(() => fixture.gaps())).toEqual([])
   })
 
+  it('and one that asks the others in vain whether they live stays with them', async () => {
+    const [asker, ...others] = tabs as [Tab, ...Tab[]]
+    const goOn = await all(({ page }) => freeze(page), others)
+    await asker.page.evaluate(() => fixture.resync('test'))
+    await Promise.all(goOn.map((resume) => resume()))
+    await everybodySays('when nobody had answered')
+    await everybodyHasHeardAll()
+  })
+
   it('and when one is gone without a word', async () => {
     await areConnected() // who stood still for long was given up by others
     gone = tabs.pop() as Tab

@@ -48,7 +48,7 @@ export async function startLightNode(
     way: {
       isConnected: (bridgeId) => network.isConnected(bridgeId),
       join: ({ relay, serverId }, signal) => network.join(relay, serverId, signal),
-      dropDead: (signal) => network.dropDead(signal),
+      dropDead: (signal) => network.dropDead(signal).then(() => false),
     },
     runtime: systemRuntime,
     onAttempt: ({ error }) => attempts.push(error),

@@ -76,6 +76,8 @@ export const fixture = {
     } while (running().status().peers.filter(isTab).length > 2)
   },
 
+  resync: (reason: string) => running().resync(reason),
+
   replicas: (topic: string) => running().pubsub.replicas(topic),
 }
 

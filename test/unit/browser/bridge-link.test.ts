@@ -15,7 +15,7 @@ it('asks again after 1.5, 3 and 6 s, then every 10 s, and at once when told to',
   link = keepBridge({
     bridgeUrl: 'http://127.0.0.1:1', // nobody listens there
     identity: await identityFromSeed(new Uint8Array(32).fill(7)),
-    way: { isConnected: () => false, join: async () => undefined, dropDead: async () => undefined },
+    way: { isConnected: () => false, join: async () => undefined, dropDead: async () => false },
     runtime,
     onAttempt: ({ error }) => outcomes.push(error),
   })
