@@ -17,8 +17,8 @@ const SMALL_PROCESSES = [
   'test/browser/{admission,chat-build,chat-tabs,chat-ui,chat-use,import,light,storage,tab-trouble,tabs,wake}.test.ts',
 ]
 
-/** Puts other modules in the place of some, for which they have to be loaded anew. */
-const REPLACES_MODULES = 'test/unit/browser/node.test.ts'
+/** Put other modules in the place of some, for which they have to be loaded anew. */
+const REPLACE_MODULES = ['test/unit/browser/node.test.ts', 'test/unit/bridge/connection-bounds.test.ts']
 
 /** Has many peers met within seconds, which takes longer beside others. */
 const WANTS_THE_MACHINE = 'test/hostile/light-node.test.ts'
@@ -49,7 +49,7 @@ export default defineConfig({
           env,
           name: PROJECTS.inOneProcess,
           include: ['test/{unit,contract,integration,hostile}/**/*.test.ts', ...SMALL_PROCESSES],
-          exclude: [REPLACES_MODULES, WANTS_THE_MACHINE],
+          exclude: [...REPLACE_MODULES, WANTS_THE_MACHINE],
           ...SHARING,
           maxWorkers: 4, // many of them mostly wait
           sequence: { groupOrder: 2 },
@@ -61,7 +61,7 @@ export default defineConfig({
           env,
           // each of these starts many programs and pages of its own, which want the machine for themselves
           name: PROJECTS.processes,
-          include: ['test/{cluster,browser}/**/*.test.ts', REPLACES_MODULES, WANTS_THE_MACHINE],
+          include: ['test/{cluster,browser}/**/*.test.ts', ...REPLACE_MODULES, WANTS_THE_MACHINE],
           exclude: SMALL_PROCESSES,
           fileParallelism: false,
           sequence: { groupOrder: 1 },
