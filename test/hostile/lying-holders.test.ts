@@ -179,8 +179,8 @@ describe('a publisher', () => {
   it('loses one publish at most to one that says too late that it is busy', async () => {
     const { client } = await network(1)
     const [liar] = liars as [LyingHolder]
-    liar.busyAfterMs = 1_000
-    const publish = (data: number) => client.pubsub.publish(TOPIC, data, { deadlineMs: 900 })
+    liar.busyAfterMs = 3_000
+    const publish = (data: number) => client.pubsub.publish(TOPIC, data, { deadlineMs: 2_900 })
     await expect(publish(0)).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' })
     for (let i = 1; i < 4; i++) expect(await publish(i)).toMatchObject({ status: 'stored' })
     expect(liar.counters.publishes).toBe(1)
