@@ -1,5 +1,5 @@
 import { multiaddr } from '@multiformats/multiaddr'
-import { type DhtLibp2p, jittered, SIGNALLING_PROTOCOL, systemRuntime } from '../dht/index.ts'
+import { type DhtLibp2p, isAlive, jittered, SIGNALLING_PROTOCOL, systemRuntime } from '../dht/index.ts'
 
 /**
  * A connection that goes through a relay is meant for want of better: it is slow, limited, and ends with the relay. While a
@@ -40,17 +40,20 @@ export function keepDirect(libp2p: DhtLibp2p): void {
     try {
       const { protocols } = await libp2p.peerStore.get(remotePeer)
       if (!protocols.includes(SIGNALLING_PROTOCOL)) return // no tab
-      if (!hasDirect(remotePeer))
-        await libp2p.dial(multiaddr(directAddress(connection)), { signal: AbortSignal.timeout(DIAL_MS) })
-      if (hasDirect(remotePeer))
+      const signal = AbortSignal.timeout(DIAL_MS)
+      if (directTo(remotePeer) === undefined)
+        await libp2p.dial(multiaddr(directAddress(connection)), { signal })
+      const direct = directTo(remotePeer)
+      // the other side may be negotiating still, by way of the relay, and would give up without that
+      if (direct !== undefined && (await isAlive(libp2p, direct, signal)))
         await connection.close() // what is sent on it goes on over the other one
       else tryLater(connection, Math.min(waitMs * 2, MAX_TRY_MS))
     } catch {
       tryLater(connection, Math.min(waitMs * 2, MAX_TRY_MS))
     }
   }
-  const hasDirect = (peerId: Connection['remotePeer']): boolean =>
-    libp2p.getConnections(peerId).some((other) => other.status === 'open' && !isRelayed(other))
+  const directTo = (peerId: Connection['remotePeer']): Connection | undefined =>
+    libp2p.getConnections(peerId).find((other) => other.status === 'open' && !isRelayed(other))
   libp2p.addEventListener('connection:open', ({ detail: connection }) => {
     // one side is enough, and who dialled knows where the other one can be dialled
     if (connection.direction === 'outbound' && isRelayed(connection)) tryLater(connection, FIRST_TRY_MS)

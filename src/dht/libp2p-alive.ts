@@ -18,7 +18,7 @@ export async function dropDeadConnections(libp2p: DhtLibp2p, signal: AbortSignal
 }
 
 /** Identify is what every peer of ours answers, on a relayed connection too. */
-const isAlive = (libp2p: DhtLibp2p, connection: Connection, signal: AbortSignal): Promise<boolean> =>
+export const isAlive = (libp2p: DhtLibp2p, connection: Connection, signal: AbortSignal): Promise<boolean> =>
   libp2p.services.identify.identify(connection, { signal }).then(
     () => true,
     () => connection.status === 'open' && !signal.aborted, // it answered, if only with a refusal

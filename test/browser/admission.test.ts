@@ -5,6 +5,7 @@ import { identityFromSeed, issueInvitation } from '../../src/dht/index.ts'
 import { launchChromium } from '../support/chromium.ts'
 import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
 import { startLibp2pNet } from '../support/libp2p-net.ts'
+import { freeze } from '../support/tabs.ts'
 import type { AdmissionFixture } from './pages/admission.ts'
 
 /** Real tabs at a real bridge: only a signature over its challenge opens the relay, and then they reach each other. */
@@ -138,20 +139,36 @@ describe('two tabs', { timeout: 60_000 }, () => {
     expect(dials.ms.length).toBe(20)
   })
 
-  it('that met through the relay are connected directly as soon as they can be', async () => {
+  const toOther = async () => page.evaluate((id) => fixture.connectionsTo(id), await nodeId(6))
+
+  /** Where WebRTC does not work at first, and then does. */
+  async function meetBeforeWebRtcWorks(): Promise<void> {
     await meetAtRelay()
+    for (const tab of [page, other]) await tab.evaluate(() => fixture.allowWebRtc(false))
     const peer = await nodeId(6)
-    const connections = () => page.evaluate((id) => fixture.connectionsTo(id), peer)
-    const allow = (isAllowed: boolean) =>
-      Promise.all([page, other].map((tab) => tab.evaluate((is) => fixture.allowWebRtc(is), isAllowed)))
-    await allow(false)
     const dial = () =>
       page.evaluate(([relay, id]) => fixture.dialThrough(relay, id), [bridge.address, peer] as const)
     await vi.waitFor(dial, { timeout: 10_000 })
-    expect([...new Set(await connections())]).toEqual(['relayed'])
-    await allow(true)
-    await vi.waitFor(async () => expect([...new Set(await connections())]).toEqual(['direct']), {
-      timeout: 45_000,
-    })
+    expect([...new Set(await toOther())]).toEqual(['relayed'])
+    await page.evaluate(() => fixture.allowWebRtc(true)) // this one is to dial
+  }
+  const areDirect = () =>
+    vi.waitFor(async () => expect([...new Set(await toOther())]).toEqual(['direct']), { timeout: 45_000 })
+
+  it('that met through the relay are connected directly as soon as they can be', async () => {
+    await meetBeforeWebRtcWorks()
+    await areDirect()
+  })
+
+  it('keep the way through the relay until both know that they are connected directly', async () => {
+    const standing = Promise.withResolvers<() => Promise<void>>()
+    await page.exposeFunction('onAnswer', async () => standing.resolve(await freeze(other)))
+    await meetBeforeWebRtcWorks()
+    await page.evaluate(() => fixture.tellAnswer())
+    const goOn = await standing.promise
+    await vi.waitFor(async () => expect(await toOther()).toContain('direct'), { timeout: 20_000 })
+    for (let look = 0; look < 20; look++) expect(await toOther()).toContain('relayed')
+    await goOn()
+    await areDirect()
   })
 })

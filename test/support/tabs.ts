@@ -30,7 +30,8 @@ export async function freeze(page: Page): Promise<() => Promise<void>> {
   const paused = new Promise((resolve) => session.once('Debugger.paused', resolve))
   await session.send('Debugger.enable')
   await session.send('Debugger.pause')
-  await paused // at the next thing it does
+  session.send('Runtime.evaluate', { expression: '0' }).catch(() => undefined)
+  await paused // at the next thing it does: that, where it does nothing
   return async () => {
     await session.send('Debugger.resume')
     await session.send('Debugger.disable')

@@ -100,6 +100,18 @@ export const fixture = {
       : ((() => Promise.reject(new Error('WebRTC is blocked here.'))) as unknown as typeof createOffer)
   },
 
+  /** Tells the test (`onAnswer`) when the other side of a WebRTC connection has answered the offer, and goes on after it. */
+  tellAnswer(): void {
+    const { prototype } = RTCPeerConnection
+    const setRemoteDescription: (description: RTCSessionDescriptionInit) => Promise<void> =
+      prototype.setRemoteDescription
+    const { onAnswer } = globalThis as unknown as { onAnswer(): Promise<void> }
+    prototype.setRemoteDescription = async function (description: RTCSessionDescriptionInit) {
+      if (description.type === 'answer') await onAnswer()
+      return setRemoteDescription.call(this, description)
+    }
+  },
+
   /** Connects to a peer through the relay. */
   async dialThrough(relay: string, peer: string): Promise<void> {
     await (nodes[0] as DhtLibp2p).dial(multiaddr(`${relay}/p2p-circuit/p2p/${peer}`))
