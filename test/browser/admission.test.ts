@@ -109,9 +109,11 @@ describe('a tab with a bound on its connections', () => {
 
 describe('two tabs', { timeout: 60_000 }, () => {
   let other: Page
+  const ids = new Map<Page, string>()
 
   beforeAll(async () => {
     other = await openFixture(await browser.newContext(), page.url())
+    ids.set(page, await nodeId(5)).set(other, await nodeId(6))
   })
 
   /** Both are admitted and have a place at the relay. */
@@ -139,36 +141,47 @@ describe('two tabs', { timeout: 60_000 }, () => {
     expect(dials.ms.length).toBe(20)
   })
 
-  const toOther = async () => page.evaluate((id) => fixture.connectionsTo(id), await nodeId(6))
-
-  /** Where WebRTC does not work at first, and then does. */
-  async function meetBeforeWebRtcWorks(): Promise<void> {
+  /** Through the relay, while WebRTC does not work. Gives who has dialled, and who was dialled. */
+  async function meetWithoutWebRtc(): Promise<[dialler: Page, dialled: Page]> {
     await meetAtRelay()
     for (const tab of [page, other]) await tab.evaluate(() => fixture.allowWebRtc(false))
-    const peer = await nodeId(6)
+    const peer = ids.get(other) as string
     const dial = () =>
       page.evaluate(([relay, id]) => fixture.dialThrough(relay, id), [bridge.address, peer] as const)
     await vi.waitFor(dial, { timeout: 10_000 })
-    expect([...new Set(await toOther())]).toEqual(['relayed'])
-    await page.evaluate(() => fixture.allowWebRtc(true)) // this one is to dial
+    expect([...new Set(await connections(page))]).toEqual(['relayed'])
+    const hasDialled = await page.evaluate((id) => fixture.hasDialled(id), peer)
+    return hasDialled ? [page, other] : [other, page]
   }
+  /** Of one of them to the other. */
+  const connections = (tab: Page) =>
+    tab.evaluate((id) => fixture.connectionsTo(id), ids.get(tab === page ? other : page) as string)
   const areDirect = () =>
-    vi.waitFor(async () => expect([...new Set(await toOther())]).toEqual(['direct']), { timeout: 45_000 })
+    vi.waitFor(async () => expect([...new Set(await connections(page))]).toEqual(['direct']), {
+      timeout: 45_000,
+    })
 
   it('that met through the relay are connected directly as soon as they can be', async () => {
-    await meetBeforeWebRtcWorks()
+    for (const tab of await meetWithoutWebRtc()) await tab.evaluate(() => fixture.allowWebRtc(true))
     await areDirect()
   })
 
   it('keep the way through the relay until both know that they are connected directly', async () => {
+    const [dialler, dialled] = await meetWithoutWebRtc()
     const standing = Promise.withResolvers<() => Promise<void>>()
-    await page.exposeFunction('onAnswer', async () => standing.resolve(await freeze(other)))
-    await meetBeforeWebRtcWorks()
-    await page.evaluate(() => fixture.tellAnswer())
+    await dialler.exposeFunction('onAnswer', async () => standing.resolve(await freeze(dialled)))
+    await dialler.evaluate(() => {
+      fixture.tellAnswer()
+      fixture.allowWebRtc(true)
+    })
     const goOn = await standing.promise
-    await vi.waitFor(async () => expect(await toOther()).toContain('direct'), { timeout: 20_000 })
-    for (let look = 0; look < 20; look++) expect(await toOther()).toContain('relayed')
-    await goOn()
+    const heldWhileFrozen = async () => {
+      await vi.waitFor(async () => expect(await connections(dialler)).toContain('direct'), {
+        timeout: 20_000,
+      })
+      for (let look = 0; look < 20; look++) expect(await connections(dialler)).toContain('relayed')
+    }
+    await heldWhileFrozen().finally(goOn)
     await areDirect()
   })
 })

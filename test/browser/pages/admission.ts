@@ -124,6 +124,12 @@ export const fixture = {
       .filter(({ remotePeer, status }) => status === 'open' && remotePeer.toString() === peer)
       .map(({ remoteAddr }) => (remoteAddr.toString().includes('/webrtc') ? 'direct' : 'relayed')),
 
+  /** Whether this tab has opened a connection to a peer, and not only the other way round. */
+  hasDialled: (peer: string): boolean =>
+    nodes
+      .flatMap((libp2p) => libp2p.getConnections())
+      .some(({ remotePeer, direction }) => remotePeer.toString() === peer && direction === 'outbound'),
+
   /** Connects to a peer, and opens the stream on which frames go. */
   async link(address: string): Promise<void> {
     await (nodes[0] as DhtLibp2p).dialProtocol(multiaddr(address), LINK_PROTOCOL)
