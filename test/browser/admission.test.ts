@@ -95,7 +95,9 @@ describe('a tab with a bound on its connections', () => {
       for (let i = 0; i < 5; i++) {
         const { libp2p, network } = await net.add('fleeting', { join: false })
         network.onInboundLink(() => ({ onFrame: () => undefined, onClose: () => undefined }))
-        await page.evaluate((to) => fixture.link(to), String(libp2p.getMultiaddrs()[0]))
+        // one too many may be cut before its link is up
+        const link = page.evaluate((to) => fixture.link(to), String(libp2p.getMultiaddrs()[0]))
+        await link.catch(() => undefined)
       }
       // of the four places one stays free
       const peers = () => page.evaluate(() => fixture.peers())
