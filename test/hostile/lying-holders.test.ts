@@ -269,17 +269,20 @@ describe('a subscriber', () => {
     liar.keepsWaiting = true
     const seen: Message[] = []
     // one that an honest replica serves, and that would wait for an answer longer than this test
+    let asked = 0
     for (let attached = -1; attached !== liar.counters.attached; ) {
       attached = liar.counters.attached
+      asked = liar.counters.blocks
       seen.length = 0
       const dhtOptions = { ...DHT_OPTIONS, requestTimeoutMs: 120_000 }
       const options = { checkIntervalMs: 50 }
       const { pubsub } = await net.add({ stores: false, durable: false, dhtOptions, options })
       const onMessage = (message: Message) => message.publisher === client.pubsub.nodeId && seen.push(message)
       const subscription = await pubsub.subscribe(TOPIC, { onMessage })
-      if (attached !== liar.counters.attached) await subscription.close()
+      const isLiars = () => attached !== liar.counters.attached
+      await until(() => subscription.status === 'synced' || isLiars(), 20_000)
+      if (isLiars()) await subscription.close()
     }
-    const asked = liar.counters.blocks
     await until(() => liar.counters.blocks > asked)
     for (let i = 0; i < 5; i++) await client.pubsub.publish(TOPIC, i)
     await until(() => seen.length === 5, 20_000)
