@@ -4,15 +4,17 @@ import type { DhtLibp2p } from './libp2p-services.ts'
 
 /**
  * Asks every open connection for a sign of life, and cuts those that give none until `signal` aborts. After a sleep the
- * sockets may be dead without anybody having told: libp2p would find out one stream at a time. Where nobody answers it may
- * be this page that is slow: then those to other tabs stay, which cannot be dialled anew without a bridge. Gives whether
+ * sockets may be dead without anybody having told: libp2p would find out one stream at a time. Where only
+ * tabs answer, or nobody, it may be this page that is slow: then those to other tabs stay, which cannot be dialled anew
+ * without a bridge. Gives whether
  * any did.
  */
 export async function dropDeadConnections(libp2p: DhtLibp2p, signal: AbortSignal): Promise<boolean> {
   const open = libp2p.getConnections().filter(({ status }) => status === 'open')
   const answers = await Promise.all(open.map((connection) => isAlive(libp2p, connection, signal)))
   const silent = open.filter((_, index) => !answers[index])
-  const dead = answers.includes(true) ? silent : silent.filter((connection) => !isWebRtc(connection))
+  const isServed = open.some((connection, index) => answers[index] && !isWebRtc(connection))
+  const dead = isServed ? silent : silent.filter((connection) => !isWebRtc(connection))
   for (const connection of dead) connection.abort(new Error('The connection gave no sign of life.'))
   return dead.length < silent.length
 }
