@@ -1,13 +1,12 @@
-import type { Storage, StorageOp } from './storage.ts'
+import { ForwardingStorage } from './forwarding-storage.ts'
+import type { StorageOp } from './storage.ts'
 
 /**
  * A disk, and the blocks on it that no record reaches. One of these goes when it was so at two sweeps in a row and nobody has
  * wanted it in between: a transfer takes its time, may be broken off, and goes on with what it finds. But not for ever, or
  * whoever asks for what it has sent once would fill the disk.
  */
-export class SweptStorage implements Storage {
-  readonly #inner: Storage
-  readonly compact?: () => Promise<void>
+export class SweptStorage extends ForwardingStorage {
   /** At how many sweeps in a row each was out of reach. Bounded by what is on disk. */
   #unreached = new Map<string, number>()
   /** The same up to the sweep before, while one is looking. */
@@ -19,37 +18,12 @@ export class SweptStorage implements Storage {
   /** The disk has been told to delete them. */
   readonly #going = new Set<string>()
 
-  constructor(inner: Storage) {
-    this.#inner = inner
-    if (inner.compact) this.compact = () => inner.compact?.() ?? Promise.resolve()
-  }
-
-  get persistent(): boolean {
-    return this.#inner.persistent
-  }
-
-  get(key: string): Promise<Uint8Array | undefined> {
-    return this.#inner.get(key)
-  }
-
-  entries(prefix: string): AsyncIterable<[string, Uint8Array]> {
-    return this.#inner.entries(prefix)
-  }
-
-  keys(prefix: string): AsyncIterable<string> {
-    return this.#inner.keys(prefix)
-  }
-
-  write(operations: StorageOp[]): Promise<void> {
+  override write(operations: StorageOp[]): Promise<void> {
     for (const { type, key } of operations) {
       if (type !== 'put') continue
       for (const names of [this.#unreached, this.#unreachedBefore, this.#leaving]) names.delete(key)
     }
-    return this.#inner.write(operations)
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close()
+    return super.write(operations)
   }
 
   /** A block is needed, or soon will be. False where it does not stay, so that it has to be written again. */
@@ -70,7 +44,7 @@ export class SweptStorage implements Storage {
     this.#unreachedBefore = this.#unreached
     this.#unreached = new Map()
     this.#leaving.clear()
-    for await (const name of this.#inner.keys('block/')) {
+    for await (const name of this.keys('block/')) {
       if (reachable.has(name)) continue
       const sweeps = (this.#unreachedBefore.get(name) ?? 0) + 1
       const isWanted = wantedBefore.has(name) || this.#wanted.has(name)
@@ -92,7 +66,7 @@ export class SweptStorage implements Storage {
         this.#going.add(name)
       }
       try {
-        await this.#inner.write(names.map((key) => ({ type: 'delete', key })))
+        await super.write(names.map((key) => ({ type: 'delete', key })))
       } finally {
         for (const name of names) this.#going.delete(name)
       }
