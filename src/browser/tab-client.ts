@@ -106,8 +106,9 @@ export class TabClient {
     const { object = 0, opens, once = false, signal } = options
     if (this.#closed) throw this.#closed
     if (signal?.aborted) throw abortOf(signal)
-    // what a new leader is to open again does not wait behind what waits for it; there are maxObjects of those
-    if (!object && !opens && this.#pending.size >= this.#init.options.maxCalls)
+    // what a new leader is to open again finds room beside all that waits for it
+    const { maxCalls } = this.#init.options
+    if (this.#pending.size >= (object === 0 && opens === undefined ? maxCalls : 2 * maxCalls))
       throw new StickyError('BUSY', 'Too many calls of this tab are under way, or wait for a tab that leads.')
     this.#lastId += 1
     const id = this.#lastId

@@ -102,7 +102,10 @@ export interface TabOptions {
   maxMissedHeartbeats: number
   /** Tabs that one leader serves. */
   maxTabs: number
-  /** Calls of one tab to the node that are under way or wait for a leader; more are refused as BUSY. */
+  /**
+   * Calls of one tab to the node that are under way or wait for a leader; more are refused as BUSY. Those of what it has
+   * open have as many places beside them.
+   */
   maxCalls: number
   /** Subscriptions of one tab. */
   maxObjects: number

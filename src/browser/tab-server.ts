@@ -120,8 +120,8 @@ export class TabSession {
 
   async #run({ id, ...call }: Extract<AskFrame, { t: 'call' }>, signal: AbortSignal): Promise<void> {
     try {
-      if (this.#calls.size >= this.#options.maxCalls * 2)
-        // those of the node, and of what is open
+      // those of the node, and of what is open
+      if (this.#calls.size >= 2 * this.#options.maxCalls)
         throw new StickyError('BUSY', 'Too many calls of this tab are under way.')
       const value = await this.#answer(call, signal)
       this.#post({ t: 'result', id, value })
