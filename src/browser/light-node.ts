@@ -30,7 +30,8 @@ const startLightNode = (options: OriginNodeOptions): Promise<NetworkNode> =>
       way: {
         isConnected: (bridgeId) => network.isConnected(bridgeId),
         join: ({ relay, serverId }, signal) => network.join(relay, serverId, signal),
-        dropDead: (signal) => network.dropDead(signal).then(() => false), // all can be dialled again,
+        // all can be dialled again
+        dropDead: (signal) => network.dropDead(signal).then(() => false),
       },
     }
   })

@@ -5,9 +5,8 @@ import type { DhtLibp2p } from './libp2p-services.ts'
 /**
  * Asks every open connection for a sign of life, and cuts those that give none until `signal` aborts. After a sleep the
  * sockets may be dead without anybody having told: libp2p would find out one stream at a time. Where only
- * tabs answer, or nobody, it may be this page that is slow: then those to other tabs stay, which cannot be dialled anew
- * without a bridge. Gives whether
- * any did.
+ * tabs answer, or nobody, it may be this page that is slow, and those to other tabs stay: without a bridge they cannot be
+ * dialled again. Gives whether any that was silent stayed.
  */
 export async function dropDeadConnections(libp2p: DhtLibp2p, signal: AbortSignal): Promise<boolean> {
   const open = libp2p.getConnections().filter(({ status }) => status === 'open')

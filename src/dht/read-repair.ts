@@ -42,7 +42,7 @@ export class ReadRepair {
       requireNotAborted(this.#signal, 'The read')
       const others = alive.filter((answer) => answer !== first)
       const refusals = await this.#showTo(others, first)
-      if (refusals.filter(isHeldAgainstIt).length * 2 > others.length) {
+      if (heldAgainst(refusals).length * 2 > others.length) {
         Object.assign(first, { head: undefined, error: refusals[0]?.error })
         continue
       }
@@ -94,7 +94,10 @@ export class ReadRepair {
     return relation === 'same' || relation === 'behind'
   }
 
-  /** Those that refuse what `first` shows, or are not done with it in time. Whoever did not get as far is an error for reasons of its own. */
+  /**
+   * Those that refuse what `first` shows, or are not done with it in time. Whoever did not get as far is an error for reasons
+   * of its own.
+   */
   async #showTo(others: HeadAnswer[], first: HeadAnswer): Promise<Refusal[]> {
     const refusals: Refusal[] = []
     const show = async (answer: HeadAnswer) => {
@@ -133,10 +136,10 @@ interface Refusal {
  * Whoever has a head and does not get what another one names may be slow, or that one's holder may keep it back: which it is,
  * most of them tell. A newcomer has all to fetch, and tells nothing.
  */
-const isHeldAgainstIt = ({ answer, error }: Refusal, _at: number, all: Refusal[]): boolean => {
-  if (!NO_ANSWER.has(error.code)) return true
-  return answer.head !== undefined && all.length > 1
-}
+const heldAgainst = (refusals: Refusal[]): Refusal[] =>
+  refusals.filter(
+    ({ answer, error }) => !NO_ANSWER.has(error.code) || (answer.head !== undefined && refusals.length > 1),
+  )
 
 const isSame = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a === undefined || b === undefined ? a === b : equalBytes(a, b)
