@@ -1,5 +1,6 @@
 import { multiaddr } from '@multiformats/multiaddr'
-import { type DhtLibp2p, isAlive, jittered, SIGNALLING_PROTOCOL, systemRuntime } from '../dht/index.ts'
+import { type DhtLibp2p, jittered, SIGNALLING_PROTOCOL, systemRuntime } from '../dht/index.ts'
+import { isAlive } from './alive.ts'
 
 /**
  * A connection that goes through a relay is meant for want of better: it is slow, limited, and ends with the relay. While a
@@ -45,7 +46,7 @@ export function keepDirect(libp2p: DhtLibp2p): void {
         await libp2p.dial(multiaddr(directAddress(connection)), { signal })
       const direct = directTo(remotePeer)
       // the other side may be negotiating still, by way of the relay, and would give up without that
-      if (direct !== undefined && (await isAlive(libp2p, direct, signal)))
+      if (direct !== undefined && (await isAlive(direct, signal)))
         await connection.close() // what is sent on it goes on over the other one
       else tryLater(connection, Math.min(waitMs * 2, MAX_TRY_MS))
     } catch {

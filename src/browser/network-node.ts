@@ -1,5 +1,6 @@
-import { createLibp2pNetwork, dropDeadConnections, joinDht, peersOf } from '../dht/index.ts'
+import { createLibp2pNetwork, joinDht, peersOf } from '../dht/index.ts'
 import { StickyPubSub } from '../pubsub/index.ts'
+import { dropDeadConnections } from './alive.ts'
 import { type NetworkNode, type OriginNodeOptions, startOriginNode } from './origin-node.ts'
 import { createBrowserLibp2p, useRelay } from './transports.ts'
 
@@ -32,7 +33,7 @@ export const startNetworkNode = ({
           await useRelay(libp2p, relay)
           await joinDht(libp2p, [relay], { signal })
         },
-        dropDead: (signal) => dropDeadConnections(libp2p, signal),
+        dropDead: (signal) => dropDeadConnections(libp2p, signal, 'a server'),
       },
     }
   })

@@ -16,11 +16,11 @@ import {
   keepNewest,
   listenOnRelay,
   PING_STREAMS,
-  PINGS,
   relayTransport,
   sparingNoise,
   sparingYamux,
 } from '../dht/index.ts'
+import { keepAlive } from './alive.ts'
 import { defaultMaxConnections, keepBounded } from './connections.ts'
 import { keepDirect } from './direct.ts'
 import { installWebRtcRaceFix } from './webrtc-race.ts'
@@ -44,6 +44,8 @@ export interface BrowserLibp2pOptions {
   rtcConfiguration?: RTCConfiguration
   /** Default: 50 on a desktop, 20 on a phone. Each WebRTC connection costs memory and battery. */
   maxConnections?: number
+  /** How often every connection is asked for a sign of life. Default: 20 s. */
+  aliveRoundMs?: number
 }
 
 /** What a relay that comes later is told to. */
@@ -80,7 +82,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
       ...boundIntroductions(),
     },
     connectionManager: { maxConnections, ...DIALLING, ...INBOUND },
-    connectionMonitor: PINGS,
+    connectionMonitor: { enabled: false }, // keepAlive
     services: {
       ping: ping(PING_STREAMS),
       identify: identify(),
@@ -93,6 +95,7 @@ export async function createBrowserLibp2p(options: BrowserLibp2pOptions): Promis
   boundPeerStore(libp2p)
   keepNewest(libp2p)
   keepDirect(libp2p)
+  keepAlive(libp2p, options.aliveRoundMs)
   keepBounded(libp2p, maxConnections, relayIds)
   const anew = () => backoff.clear() // what could not be reached from the last network may be from this one
   globalThis.addEventListener?.('online', anew)

@@ -27,9 +27,9 @@ export type DhtLibp2p = Libp2p<DhtServices>
 export const PING_STREAMS = { maxOutboundStreams: 4, maxInboundStreams: 8 }
 
 /**
- * Of libp2p's monitor, on every connection of every node. A peer that has gone without a word is noticed after 30 s, and
- * after a minute where others are slow too. One that is merely slow for a while is spared: a tab without a relay could not be
- * dialled again, and where many lose their connections to a busy node at once, their handshakes keep it busy.
+ * Of libp2p's monitor, on every connection of a node or a bridge. A peer that has gone without a word is noticed after 30 s,
+ * and after a minute where others are slow too. One that is merely slow for a while is spared: where many lose their
+ * connections to a busy node at once, their handshakes keep it busy.
  */
 export const PINGS = { pingInterval: 20_000, pingTimeout: { minTimeout: 10_000, maxTimeout: 40_000 } }
 

@@ -8,7 +8,7 @@ import { reach } from './libp2p-introduce.ts'
 import { linkOver, StreamLink } from './libp2p-link.ts'
 import { keepMeeting } from './libp2p-meet.ts'
 import { NeededPeers } from './libp2p-needed.ts'
-import { peersOf } from './libp2p-peers.ts'
+import { isWebRtc, peersOf } from './libp2p-peers.ts'
 import { type DhtLibp2p, KAD_DURABLE_PROTOCOL, KAD_PROTOCOL } from './libp2p-services.ts'
 import {
   BUCKET_PEERS,
@@ -235,7 +235,11 @@ export class Libp2pNetwork implements PeerNetwork {
     if (newest === undefined) return undefined
     const limit = new AbortController()
     const stop = () => limit.abort(signal.reason)
-    const timer = this.#runtime.setTimer(() => limit.abort(), this.#options.stalledConnectionMs)
+    // a tab may be slow, and could not be dialled without a relay; its browser tells when its network is gone
+    const giveUp = () => {
+      if (!isWebRtc(newest)) limit.abort()
+    }
+    const timer = this.#runtime.setTimer(giveUp, this.#options.stalledConnectionMs)
     signal.addEventListener('abort', stop, { once: true })
     try {
       return await newest.newStream(LINK_PROTOCOL, { signal: limit.signal })

@@ -1,5 +1,5 @@
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type Bridge, startBridge } from '../../src/bridge/index.ts'
 import { identityFromSeed, issueInvitation } from '../../src/dht/index.ts'
 import { launchChromium } from '../support/chromium.ts'
@@ -109,7 +109,7 @@ describe('a tab with a bound on its connections', () => {
   })
 })
 
-describe('two tabs', { timeout: 60_000 }, () => {
+describe('two tabs', { timeout: 120_000 }, () => {
   let other: Page
   const ids = new Map<Page, string>()
 
@@ -119,15 +119,15 @@ describe('two tabs', { timeout: 60_000 }, () => {
   })
 
   /** Both are admitted and have a place at the relay. */
-  async function meetAtRelay(): Promise<string> {
+  async function meetAtRelay(at: Bridge = bridge, aliveRoundMs?: number): Promise<string> {
     for (const [tab, value] of [
       [page, 5],
       [other, 6],
     ] as const) {
-      const args = [bridge.url, bridge.address, value] as const
-      await tab.evaluate(async ([url, relay, n]) => {
+      const args = [at.url, at.address, value, aliveRoundMs] as const
+      await tab.evaluate(async ([url, relay, n, roundMs]) => {
         await fixture.enter(url, n, true)
-        await fixture.connect(relay, n)
+        await fixture.connect(relay, n, undefined, roundMs)
       }, args)
     }
     const addressOf = () => other.evaluate(() => fixture.webRtcAddresses()[0])
@@ -143,17 +143,14 @@ describe('two tabs', { timeout: 60_000 }, () => {
     expect(dials.ms.length).toBe(20)
   })
 
-  /** Through the relay, while WebRTC does not work. Gives who has dialled, and who was dialled. */
-  async function meetWithoutWebRtc(): Promise<[dialler: Page, dialled: Page]> {
+  /** Through the relay, while WebRTC does not work. */
+  async function meetWithoutWebRtc(): Promise<void> {
     await meetAtRelay()
     for (const tab of [page, other]) await tab.evaluate(() => fixture.allowWebRtc(false))
     const peer = ids.get(other) as string
-    const dial = () =>
-      page.evaluate(([relay, id]) => fixture.dialThrough(relay, id), [bridge.address, peer] as const)
+    const dial = () => page.evaluate((to) => fixture.dial(to), `${bridge.address}/p2p-circuit/p2p/${peer}`)
     await vi.waitFor(dial, { timeout: 10_000 })
     expect([...new Set(await connections(page))]).toEqual(['relayed'])
-    const hasDialled = await page.evaluate((id) => fixture.hasDialled(id), peer)
-    return hasDialled ? [page, other] : [other, page]
   }
   /** Of one of them to the other. */
   const connections = (tab: Page) =>
@@ -164,26 +161,65 @@ describe('two tabs', { timeout: 60_000 }, () => {
     })
 
   it('that met through the relay are connected directly as soon as they can be', async () => {
-    for (const tab of await meetWithoutWebRtc()) await tab.evaluate(() => fixture.allowWebRtc(true))
+    await meetWithoutWebRtc()
+    for (const tab of [page, other]) await tab.evaluate(() => fixture.allowWebRtc(true))
     await areDirect()
   })
 
   it('keep the way through the relay until both know that they are connected directly', async () => {
-    const [dialler, dialled] = await meetWithoutWebRtc()
-    const standing = Promise.withResolvers<() => Promise<void>>()
-    await dialler.exposeFunction('onAnswer', async () => standing.resolve(await freeze(dialled)))
-    await dialler.evaluate(() => {
-      fixture.tellAnswer()
-      fixture.allowWebRtc(true)
-    })
-    const goOn = await standing.promise
+    await meetWithoutWebRtc()
+    const first = Promise.withResolvers<{ connected: Page; goOn(): Promise<void> }>()
+    let isAnswered = false
+    // either may have dialled, or both
+    for (const connected of [page, other])
+      await connected.exposeFunction('onAnswer', async () => {
+        if (isAnswered) return
+        isAnswered = true
+        first.resolve({ connected, goOn: await freeze(connected === page ? other : page) })
+      })
+    for (const tab of [page, other])
+      await tab.evaluate(() => {
+        fixture.tellAnswer()
+        fixture.allowWebRtc(true)
+      })
+    const { connected, goOn } = await first.promise
     const heldWhileFrozen = async () => {
-      await vi.waitFor(async () => expect(await connections(dialler)).toContain('direct'), {
+      await vi.waitFor(async () => expect(await connections(connected)).toContain('direct'), {
         timeout: 20_000,
       })
-      for (let look = 0; look < 20; look++) expect(await connections(dialler)).toContain('relayed')
+      for (let look = 0; look < 20; look++) expect(await connections(connected)).toContain('relayed')
     }
     await heldWhileFrozen().finally(goOn)
     await areDirect()
+  })
+
+  describe('of which one stands still', () => {
+    const ROUND_MS = 500
+    let relay: Bridge
+    beforeEach(async () => {
+      relay = await startBridge({ seed: new Uint8Array(32).fill(97), port: 0, allowedOrigins: [origin] })
+      const address = await meetAtRelay(relay, ROUND_MS)
+      for (const tab of [page, other]) await tab.evaluate(() => fixture.useNetwork())
+      await page.evaluate((to) => fixture.dial(to), address)
+      expect(await connections(page)).toContain('direct')
+    })
+    afterEach(() => relay.close())
+
+    it('are parted, while the other one hears the relay', async () => {
+      const goOn = await freeze(other)
+      const areParted = async () => expect(await connections(page)).not.toContain('direct')
+      await vi.waitFor(areParted, { timeout: 20_000 }).finally(goOn)
+    })
+
+    it('stay connected where the other one hears nobody, who might not find it again', async () => {
+      await relay.close()
+      const goOn = await freeze(other)
+      const open = (timeoutMs: number) =>
+        page.evaluate(([id, ms]) => fixture.openLink(id, ms), [ids.get(other) as string, timeoutMs] as const)
+      // longer than a connection to a server may take, and than several rounds
+      expect(await open(4_000).finally(goOn)).toBe('ABORTED')
+      expect(await connections(page)).toContain('direct')
+      expect(await open(20_000)).toBe('open')
+    })
   })
 })

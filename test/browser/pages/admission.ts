@@ -3,6 +3,7 @@ import { createBrowserNode } from '../../../src/browser/node.ts'
 import type { NodeStatus } from '../../../src/browser/status.ts'
 import { createBrowserLibp2p, useRelay } from '../../../src/browser/transports.ts'
 import {
+  createLibp2pNetwork,
   type DhtLibp2p,
   enterBridge,
   type Identity,
@@ -17,6 +18,8 @@ import { dialInTurn } from './dial-in-turn.ts'
 const { createOffer } = RTCPeerConnection.prototype
 
 const nodes: DhtLibp2p[] = []
+let network: ReturnType<typeof createLibp2pNetwork> | undefined
+const silent = { onFrame() {}, onClose() {} }
 const seedOf = (value: number) => new Uint8Array(32).fill(value)
 
 /** An identity that signs something else than it is asked to. */
@@ -45,11 +48,12 @@ export const fixture = {
   },
 
   /** Starts the tab's libp2p, which asks the relay for a reservation, and tells whether the relay takes its connection. */
-  async connect(relay: string, value: number, maxConnections = 50): Promise<string> {
+  async connect(relay: string, value: number, maxConnections = 50, aliveRoundMs = 20_000): Promise<string> {
     const libp2p = await createBrowserLibp2p({
       seed: seedOf(value),
       rtcConfiguration: { iceServers: [] },
       maxConnections,
+      aliveRoundMs,
     })
     nodes.push(libp2p)
     const failure = await useRelay(libp2p, relay).then(
@@ -112,9 +116,23 @@ export const fixture = {
     }
   },
 
-  /** Connects to a peer through the relay. */
-  async dialThrough(relay: string, peer: string): Promise<void> {
-    await (nodes[0] as DhtLibp2p).dial(multiaddr(`${relay}/p2p-circuit/p2p/${peer}`))
+  async dial(address: string): Promise<void> {
+    await (nodes[0] as DhtLibp2p).dial(multiaddr(address))
+  },
+
+  /** From now on this tab takes links, and can open some. */
+  useNetwork(): void {
+    network = createLibp2pNetwork({ libp2p: nodes[0] as DhtLibp2p, durable: false, stores: true })
+    network.onInboundLink(() => silent)
+  },
+
+  /** 'open', or the code of the error. */
+  openLink: async (peer: string, timeoutMs: number): Promise<string> => {
+    if (network === undefined) throw new Error('useNetwork() comes first')
+    return network.openLink(peer, silent, { signal: AbortSignal.timeout(timeoutMs) }).then(
+      () => 'open',
+      (error: StickyError) => error.code,
+    )
   },
 
   /** Of the connections to a peer: 'direct' or 'relayed'. */
@@ -123,12 +141,6 @@ export const fixture = {
       .flatMap((libp2p) => libp2p.getConnections())
       .filter(({ remotePeer, status }) => status === 'open' && remotePeer.toString() === peer)
       .map(({ remoteAddr }) => (remoteAddr.toString().includes('/webrtc') ? 'direct' : 'relayed')),
-
-  /** Whether this tab has opened a connection to a peer, and not only the other way round. */
-  hasDialled: (peer: string): boolean =>
-    nodes
-      .flatMap((libp2p) => libp2p.getConnections())
-      .some(({ remotePeer, direction }) => remotePeer.toString() === peer && direction === 'outbound'),
 
   /** Connects to a peer, and opens the stream on which frames go. */
   async link(address: string): Promise<void> {
@@ -142,7 +154,11 @@ export const fixture = {
       .flatMap((libp2p) => libp2p.getMultiaddrs().map(String))
       .filter((text) => text.includes('p2p-circuit')),
 
-  stop: () => Promise.all(nodes.splice(0).map((libp2p) => libp2p.stop())).then(() => undefined),
+  async stop(): Promise<void> {
+    await network?.close()
+    network = undefined
+    await Promise.all(nodes.splice(0).map((libp2p) => libp2p.stop()))
+  },
 }
 
 export type AdmissionFixture = typeof fixture
