@@ -45,11 +45,28 @@ async function restart(options: Partial<PubSubOptions> = {}): Promise<void> {
   await net.until(() => subscription.status === 'synced')
 }
 
+/** What no push brings is not found. */
+async function withoutChecks(): Promise<void> {
+  await net.during(subscription.close())
+  await restart({ checkIntervalMs: 0 })
+}
+
 const publish = (data: number) => net.during(holder.pubsub.publish('room', data))
 const attaches = () => client.pubsub.counters().rpc.methods[topicMethods.attach.name]?.begun ?? 0
 const pushed = () => client.pubsub.counters().subscribed.ways.push
 const dropped = () => holder.pubsub.counters().delivery?.dropped ?? 0
 const failed = () => Promise.reject(new StickyError('TIMEOUT', 'Nobody acknowledged.'))
+
+/** Gives the function that lets it go on. */
+async function holdThePushOf(data: number): Promise<() => void> {
+  const { promise: held, resolve: release } = Promise.withResolvers<void>()
+  push = async (send) => {
+    await held
+    return send()
+  }
+  await publish(data)
+  return release
+}
 
 /** The acknowledgement of a push is lost, and those of the calls after it, or the calls: and with them the subscriber. */
 async function loseTheSubscriber(data: number, areCallsHeard = false): Promise<void> {
@@ -82,8 +99,7 @@ describe('a subscriber that was let go of while its link lives', () => {
   })
 
   it('is pushed to again without any check, where it has heard the calls before that', async () => {
-    await net.during(subscription.close())
-    await restart({ checkIntervalMs: 0 })
+    await withoutChecks()
     await loseTheSubscriber(1, true)
     await net.until(() => holder.pubsub.counters().attachedSubscribers === 1, 2 * requestTimeoutMs)
     await publish(2)
@@ -139,8 +155,7 @@ describe('a subscriber that', () => {
   })
 
   it('attaches again is not let go of for the push of its attachment before', async () => {
-    await net.during(subscription.close())
-    await restart({ checkIntervalMs: 0 })
+    await withoutChecks()
     const { promise: held, resolve: release } = Promise.withResolvers<void>()
     let pushes = 0
     push = async (send) => {
@@ -160,14 +175,8 @@ describe('a subscriber that', () => {
   })
 
   it('renews while something waits for a push has that too', async () => {
-    await net.during(subscription.close())
-    await restart({ checkIntervalMs: 0 })
-    const { promise: held, resolve: release } = Promise.withResolvers<void>()
-    push = async (send) => {
-      await held
-      return send()
-    }
-    await publish(1)
+    await withoutChecks()
+    const release = await holdThePushOf(1)
     await publish(2) // waits for the first to be acknowledged
     await net.during(subscription.renew())
     release()
@@ -176,14 +185,8 @@ describe('a subscriber that', () => {
   })
 
   it('begins beside another one of its node takes nothing away that waits for that one', async () => {
-    await net.during(subscription.close())
-    await restart({ checkIntervalMs: 0 })
-    const { promise: held, resolve: release } = Promise.withResolvers<void>()
-    push = async (send) => {
-      await held
-      return send()
-    }
-    await publish(1)
+    await withoutChecks()
+    const release = await holdThePushOf(1)
     await publish(2) // waits for the first to be acknowledged
     const other: unknown[] = []
     await net.during(client.pubsub.subscribe('room', { onMessage: ({ data }) => other.push(data) }))
