@@ -12,7 +12,7 @@ import { type BridgeWay, keepBridge } from './bridge-link.ts'
 import { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 import { openIdbStorage } from './object-store.ts'
 import { type NodeStatus, StatusView } from './status.ts'
-import { watchedStorage } from './storage-state.ts'
+import { WatchedStorage } from './storage-state.ts'
 
 /** The node of the tab that leads: identity, storage and network, and the way into it, which may take its time. */
 
@@ -77,7 +77,7 @@ async function start(
   const identity: Identity = await identityFromSeed(seed)
   const view = new StatusView()
   const replaced = Promise.withResolvers<StickyError | undefined>()
-  const storage = watchedStorage(await openIdbStorage(`${NAME}-records`, replaced.resolve), {
+  const storage = new WatchedStorage(await openIdbStorage(`${NAME}-records`, replaced.resolve), {
     onProblem: (problem?: StickyError) => view.setStorageProblem(problem),
     onWrite: options.onWorthKeeping,
   })

@@ -1,4 +1,10 @@
-import { asStickyError, type StickyError, type Storage, type StorageOp } from '../dht/index.ts'
+import {
+  asStickyError,
+  ForwardingStorage,
+  type StickyError,
+  type Storage,
+  type StorageOp,
+} from '../dht/index.ts'
 
 /** What the browser gives of its disk, and whether it takes what is written. */
 
@@ -48,40 +54,40 @@ const FORGET_MS = 60_000
 const bytesOf = (operations: StorageOp[]): number =>
   operations.reduce((sum, one) => sum + (one.type === 'put' ? one.value.byteLength : 0), 0)
 
-export function watchedStorage(storage: Storage, { onProblem, onWrite }: StorageListener): Storage {
-  let isClosing = false
-  let failed: { bytes: number; atMs: number } | undefined
-  return {
-    persistent: storage.persistent,
-    get: (key) => storage.get(key),
-    entries: (prefix) => storage.entries(prefix),
-    keys: (prefix) => storage.keys(prefix),
-    ...(storage.compact ? { compact: () => storage.compact?.() ?? Promise.resolve() } : {}),
-    async write(operations) {
-      try {
-        await storage.write(operations)
-      } catch (error) {
-        const problem = asStickyError(error, 'STORAGE_FAILED')
-        // BUSY passes by itself; what is refused because of the close is no problem of the disk
-        if (!isClosing && problem.code !== 'BUSY') {
-          failed = { bytes: bytesOf(operations), atMs: Date.now() }
-          onProblem(problem)
-        }
-        throw problem
+/** A storage of which somebody is told how its writes went. */
+export class WatchedStorage extends ForwardingStorage {
+  readonly #listener: StorageListener
+  #isClosing = false
+  #failed: { bytes: number; atMs: number } | undefined
+
+  constructor(inner: Storage, listener: StorageListener) {
+    super(inner)
+    this.#listener = listener
+  }
+
+  override async write(operations: StorageOp[]): Promise<void> {
+    const bytes = bytesOf(operations)
+    try {
+      await super.write(operations)
+    } catch (error) {
+      const problem = asStickyError(error, 'STORAGE_FAILED')
+      // BUSY passes by itself; what is refused because of the close is no problem of the disk
+      if (!this.#isClosing && problem.code !== 'BUSY') {
+        this.#failed = { bytes, atMs: Date.now() }
+        this.#listener.onProblem(problem)
       }
-      onWrite()
-      // on a full disk a small write may still go through
-      if (
-        failed === undefined ||
-        (bytesOf(operations) < failed.bytes && Date.now() - failed.atMs < FORGET_MS)
-      )
-        return
-      failed = undefined
-      onProblem(undefined)
-    },
-    close() {
-      isClosing = true
-      return storage.close()
-    },
+      throw problem
+    }
+    this.#listener.onWrite()
+    const failed = this.#failed
+    // on a full disk a small write may still go through
+    if (failed === undefined || (bytes < failed.bytes && Date.now() - failed.atMs < FORGET_MS)) return
+    this.#failed = undefined
+    this.#listener.onProblem(undefined)
+  }
+
+  override close(): Promise<void> {
+    this.#isClosing = true
+    return super.close()
   }
 }

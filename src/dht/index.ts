@@ -7,6 +7,7 @@ export { byPreference, choose, distanceBetween, type Ranked } from './closest.ts
 export * from './codec.ts'
 export * from './dht.ts'
 export * from './errors.ts'
+export { ForwardingStorage } from './forwarding-storage.ts'
 export * from './group-writer.ts'
 export * from './identity.ts'
 export * from './identity-backup.ts'
