@@ -245,6 +245,7 @@ describe('on a network', () => {
         holders = await peers.closestPeers(new Uint8Array(32), { count: 8, minDurable: 0, signal })
         return holders.length === 2
       }, 20_000)
+      await until(() => silent.lines.includes('ready'), 20_000) // what was before is not judged
       for (const { nodeId } of holders) await flood(client.pubsub, nodeId)
       const words = /[\d.]+ % of [\d,]+ requests of peers were refused as too many \(at most 1 %\)/
       const event = await told?.process.event((one) => one.event === 'health')

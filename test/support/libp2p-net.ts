@@ -36,8 +36,12 @@ export interface TestLibp2pNet {
   stop(): Promise<void>
 }
 
-let nextSeed = 0 // ids differ between the networks of one test file
-const newSeed = (): Uint8Array => new Uint8Array(32).fill(++nextSeed)
+let lastSeed = 0 // ids differ between all networks of the process, and from those that tests choose: seeds of one byte
+const newSeed = (): Uint8Array => {
+  const seed = new Uint8Array(32)
+  new DataView(seed.buffer).setUint32(0, ++lastSeed)
+  return seed
+}
 
 export async function startLibp2pNet(
   roles: NodeRole[],

@@ -23,10 +23,11 @@ export interface RunningNode {
   metrics: string
 }
 
-/** A process of the program, and the JSON lines it printed. */
+/** A process of the program, and what it printed: JSON lines are events. */
 export class Program {
   readonly child: ChildProcess
   readonly events: Record<string, unknown>[] = []
+  readonly lines: string[] = []
   readonly exited: Promise<number | null>
   stderr = ''
   readonly #waiting = new Set<() => void>()
@@ -41,6 +42,7 @@ export class Program {
     })
     createInterface({ input: this.child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
       if (line.startsWith('{')) this.events.push(JSON.parse(line) as Record<string, unknown>)
+      else this.lines.push(line)
       for (const wake of this.#waiting) wake()
     })
     this.exited = new Promise((resolve) => {
