@@ -22,8 +22,8 @@ export function keepAlive(libp2p: DhtLibp2p, roundMs = ROUND_MS): void {
 }
 
 /**
- * Asks over every open connection, and cuts those that gave no answer until `signal` aborts; those to other tabs only if
- * `witness` has answered. A server has other things to do than tabs that woke up with this one, and answers sooner.
+ * Asks over every open connection, and cuts those that are broken, or gave no answer until `signal` aborts: to other tabs
+ * only if `witness` has answered. A server has other things to do than tabs that woke up with this one, and answers sooner.
  * Resolves with whether any that was silent stayed.
  */
 export async function dropDeadConnections(
@@ -32,27 +32,37 @@ export async function dropDeadConnections(
   witness: 'a server' | 'anybody',
 ): Promise<boolean> {
   const open = libp2p.getConnections().filter(({ status }) => status === 'open')
-  const answers = await Promise.all(open.map((connection) => ask(connection, signal)))
+  const answerOf = async (connection: Connection) => {
+    const answer = await ask(connection, signal)
+    if (answer === 'broken') cut(connection)
+    return answer
+  }
+  const answers = await Promise.all(open.map(answerOf))
   const isWitness = (connection: Connection) => witness === 'anybody' || !isWebRtc(connection)
   const isHeard = open.some((connection, index) => answers[index] === 'answered' && isWitness(connection))
   const silent = open.filter((_, index) => answers[index] === 'silent')
   const dead = isHeard ? silent : silent.filter((connection) => !isWebRtc(connection))
-  for (const connection of dead) connection.abort(new Error('The connection gave no sign of life.'))
+  for (const connection of dead) cut(connection)
   return dead.length < silent.length
 }
+
+const cut = (connection: Connection) => connection.abort(new Error('The connection gave no sign of life.'))
 
 /** Whether the other side answers over it until `signal` aborts. Never rejects. */
 export const isAlive = async (connection: Connection, signal: AbortSignal): Promise<boolean> =>
   (await ask(connection, signal)) === 'answered'
 
-/** A failure that comes at once says nothing of the other side. */
-async function ask(connection: Connection, signal: AbortSignal): Promise<'answered' | 'failed' | 'silent'> {
+/** Errors that come of what the other side has answered. */
+const ANSWERS = ['UnsupportedProtocolError', 'TooManyOutboundProtocolStreamsError']
+
+async function ask(connection: Connection, signal: AbortSignal): Promise<'answered' | 'broken' | 'silent'> {
   try {
     // that both agree on a protocol takes an answer, over a relay too
     const stream = await connection.newStream(PING_PROTOCOL, { signal, runOnLimitedConnection: true })
     stream.close({ signal }).catch((error: Error) => stream.abort(error))
     return 'answered'
-  } catch {
-    return signal.aborted ? 'silent' : 'failed'
+  } catch (error) {
+    if (ANSWERS.includes((error as Error).name)) return 'answered'
+    return signal.aborted ? 'silent' : 'broken'
   }
 }

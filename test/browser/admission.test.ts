@@ -193,7 +193,7 @@ describe('two tabs', { timeout: 120_000 }, () => {
     await areDirect()
   })
 
-  describe('of which one stands still', () => {
+  describe('of which one is silent', () => {
     const ROUND_MS = 500
     let relay: Bridge
     beforeEach(async () => {
@@ -209,6 +209,12 @@ describe('two tabs', { timeout: 120_000 }, () => {
       const goOn = await freeze(other)
       const areParted = async () => expect(await connections(page)).not.toContain('direct')
       await vi.waitFor(areParted, { timeout: 20_000 }).finally(goOn)
+    })
+
+    it('are parted at once where the connection is broken, whoever is heard', async () => {
+      await relay.close()
+      await page.evaluate(() => fixture.breakWebRtc())
+      await vi.waitFor(async () => expect(await connections(page)).toEqual([]), { timeout: 20_000 })
     })
 
     it('stay connected where the other one hears nobody, who might not find it again', async () => {

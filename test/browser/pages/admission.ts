@@ -12,6 +12,7 @@ import {
   StickyError,
 } from '../../../src/dht/index.ts'
 import { dialInTurn } from './dial-in-turn.ts'
+import { peerConnections } from './peer-connections.ts'
 
 /** What the tests in admission.test.ts call inside the page. Results are plain values. */
 
@@ -145,6 +146,11 @@ export const fixture = {
   /** Connects to a peer, and opens the stream on which frames go. */
   async link(address: string): Promise<void> {
     await (nodes[0] as DhtLibp2p).dialProtocol(multiaddr(address), LINK_PROTOCOL)
+  },
+
+  /** What a page closes itself, its libp2p is not told of. */
+  breakWebRtc(): void {
+    for (const connection of peerConnections.splice(0)) connection.close()
   },
 
   peers: (): string[] => nodes.flatMap((libp2p) => libp2p.getPeers().map(String)),

@@ -1,16 +1,8 @@
 import { type BrowserNode, createBrowserNode } from '../../../src/browser/index.ts'
 import { asStickyError } from '../../../src/dht/index.ts'
+import { peerConnections } from './peer-connections.ts'
 
 /** A tab of the mesh test: a browser node with one topic, driven from mesh.test.ts. Results are plain values. */
-
-/** Every one that the node has made: the test cuts some. */
-const peerConnections: RTCPeerConnection[] = []
-globalThis.RTCPeerConnection = class extends RTCPeerConnection {
-  constructor(configuration?: RTCConfiguration) {
-    super(configuration)
-    peerConnections.push(this)
-  }
-}
 
 let node: BrowserNode
 const heard: string[] = []
