@@ -6,8 +6,10 @@ import { ONLY_SEEDED, PROJECTS } from './test/support/projects.ts'
 
 const shared = {
   pool: 'forks',
-  testTimeout: 30_000,
-  hookTimeout: 30_000,
+  // what takes a second here may take many where others use the machine
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  expect: { poll: { timeout: 20_000 } },
 } as const
 const env = builtEnv(BUILT_FOLDER)
 

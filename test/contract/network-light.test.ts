@@ -10,14 +10,14 @@ import { identityFromSeed, nodeIdOf } from '../../src/dht/identity.ts'
 import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL } from '../../src/dht/libp2p-services.ts'
 import type { Link, LinkEvents } from '../../src/dht/network.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
+import { PATIENCE } from '../support/patience.ts'
 import { freePort } from '../support/proxied.ts'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { type NetworkFixture, networkSuite } from './network-suite.ts'
 
 /** A light node among real libp2p nodes: what the port promises of a client, and what is its own. */
 
-const patience = { timeout: 8_000, interval: 10 }
-const within = () => ({ signal: AbortSignal.timeout(8_000) })
+const within = () => ({ signal: AbortSignal.timeout(20_000) })
 const silent: LinkEvents = { onFrame: () => undefined, onClose: () => undefined }
 
 let seeds = 100
@@ -34,7 +34,7 @@ async function lightIn(
   const network = await createLightNetwork({ nodeId, seed, options })
   lights.push(network)
   net.admitted.add(nodeId)
-  await network.join(address, bridgeId, AbortSignal.timeout(8_000))
+  await network.join(address, bridgeId, AbortSignal.timeout(20_000))
   return network
 }
 
@@ -74,7 +74,7 @@ describe('light network', () => {
     vi.waitFor(async () => {
       const ids = (await closest(light)).map(({ nodeId }) => nodeId)
       expect(ids.toSorted()).toEqual(peers.map(({ network }) => network.self).toSorted())
-    }, patience)
+    }, PATIENCE)
   const wayTo = (light: LightNetwork, { network }: TestPeer) =>
     light.connections().find(({ nodeId }) => nodeId === network.self)
 
@@ -86,7 +86,7 @@ describe('light network', () => {
       peer.network.onInboundLink(() => ({ ...silent, onFrame: (frame) => void frames.push(frame) }))
       const link = await light.openLink(peer.network.self, silent, within())
       link.send(new Uint8Array(100_000).fill(7))
-      await vi.waitFor(() => expect(frames).toEqual([new Uint8Array(100_000).fill(7)]), patience)
+      await vi.waitFor(() => expect(frames).toEqual([new Uint8Array(100_000).fill(7)]), PATIENCE)
     }
     expect(wayTo(light, direct)?.direct).toBe(true)
     expect(wayTo(light, relayed)?.direct).toBe(false)
@@ -99,7 +99,7 @@ describe('light network', () => {
       await knows(light, [direct, relayed])
       let changes = 0
       light.onTopologyChange(() => void changes++)
-      await vi.waitFor(() => expect(changes).toBeGreaterThan(0), patience) // what they said of themselves was news
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(0), PATIENCE) // what they said of themselves was news
       const keys = Array.from({ length: 50 }, (_, i) => Uint8Array.of(i))
       const lookAll = () =>
         Promise.all(keys.map((key) => light.closestPeers(key, { count: 8, minDurable: 3, ...within() })))
@@ -113,7 +113,7 @@ describe('light network', () => {
       const before = changes
       for (const connection of direct.libp2p.getConnections())
         if (String(connection.remotePeer) === light.self) connection.abort(new Error('lost'))
-      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), PATIENCE)
       const kad = (await questions()).filter((protocol) => protocol !== IDENTIFY_PROTOCOL)
       expect(kad).toEqual([KAD_DURABLE_PROTOCOL, KAD_PROTOCOL].toSorted())
     } finally {
@@ -151,9 +151,9 @@ describe('light network', () => {
       expect(await names(light)).not.toContain(far.network.self)
       let changes = 0
       light.onTopologyChange(() => void changes++)
-      await vi.waitFor(() => expect(wayTo(light, far)?.direct).toBe(true), patience)
+      await vi.waitFor(() => expect(wayTo(light, far)?.direct).toBe(true), PATIENCE)
       const before = changes
-      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), PATIENCE)
       expect(await names(light)).toContain(far.network.self)
     })
   })
@@ -183,7 +183,7 @@ describe('light network', () => {
     direct.network.onInboundLink(() => silent)
     await light.openLink(direct.network.self, silent, within())
     await direct.network.openLink(light.self, silent, within())
-    await vi.waitFor(() => expect(taken.map(({ peer }) => peer)).toEqual([direct.network.self]), patience)
+    await vi.waitFor(() => expect(taken.map(({ peer }) => peer)).toEqual([direct.network.self]), PATIENCE)
     const [connection] = direct.libp2p
       .getConnections()
       .filter(({ remotePeer }) => String(remotePeer) === light.self)
@@ -195,8 +195,8 @@ describe('light network', () => {
     const light = await lightIn(net, { maxConnections: 2 })
     for (const peer of [direct, relayed, direct, relayed]) {
       peer.network.onInboundLink(() => silent)
-      await vi.waitFor(() => light.openLink(peer.network.self, silent, within()), patience)
-      await vi.waitFor(() => expect(light.connections().length).toBeLessThanOrEqual(2), patience)
+      await vi.waitFor(() => light.openLink(peer.network.self, silent, within()), PATIENCE)
+      await vi.waitFor(() => expect(light.connections().length).toBeLessThanOrEqual(2), PATIENCE)
     }
     expect(light.isConnected(String(net.bridge.peerId))).toBe(true)
   })
@@ -213,8 +213,8 @@ describe('light network', () => {
       const before = changes
       for (const connection of peer.libp2p.getConnections())
         if (String(connection.remotePeer) === light.self) connection.abort(new Error('lost'))
-      await vi.waitFor(() => expect(closed).toBe(1), patience)
-      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
+      await vi.waitFor(() => expect(closed).toBe(1), PATIENCE)
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(before), PATIENCE)
       await light.openLink(peer.network.self, silent, within())
     }
   })
@@ -237,7 +237,7 @@ describe('light network', () => {
       proxy.stallStanding()
       const link = await light.openLink(peer.network.self, silent, within())
       link.send(Uint8Array.of(7))
-      await vi.waitFor(() => expect(frames).toEqual([Uint8Array.of(7)]), patience)
+      await vi.waitFor(() => expect(frames).toEqual([Uint8Array.of(7)]), PATIENCE)
       expect(proxy.accepted).toBeGreaterThan(before)
       expect(wayTo(light, peer)?.direct).toBe(true)
       await peer.network.close()
@@ -254,8 +254,8 @@ describe('light network', () => {
       proxy.stallStanding()
       const opening = light.openLink(relayed.network.self, silent, within())
       await expect(opening).rejects.toMatchObject({ code: 'UNREACHABLE' })
-      await vi.waitFor(() => expect(light.isConnected(bridgeId)).toBe(false), patience)
-      await light.join(address, bridgeId, AbortSignal.timeout(8_000))
+      await vi.waitFor(() => expect(light.isConnected(bridgeId)).toBe(false), PATIENCE)
+      await light.join(address, bridgeId, AbortSignal.timeout(20_000))
       await light.openLink(relayed.network.self, silent, within())
     })
 
@@ -278,10 +278,10 @@ describe('light network', () => {
       const link = await inbound.promise
       const sending = setInterval(() => link.send(Uint8Array.of(7)), 10)
       try {
-        await vi.waitFor(() => expect(frames).toBeGreaterThan(10), patience)
+        await vi.waitFor(() => expect(frames).toBeGreaterThan(10), PATIENCE)
         proxy.delayMs = 400 // a round trip takes longer than a sign of life may
         const before = frames
-        await vi.waitFor(() => expect(closed > 0 || frames > before + 150).toBe(true), patience)
+        await vi.waitFor(() => expect(closed > 0 || frames > before + 150).toBe(true), PATIENCE)
         expect(closed).toBe(0)
       } finally {
         clearInterval(sending)
@@ -301,7 +301,7 @@ describe('light network', () => {
         address,
       )
       proxy.stallStanding()
-      await vi.waitFor(() => expect(light.isConnected(bridgeId)).toBe(false), patience)
+      await vi.waitFor(() => expect(light.isConnected(bridgeId)).toBe(false), PATIENCE)
     })
   })
 
@@ -321,7 +321,7 @@ describe('light network', () => {
     const light = await lightIn(net)
     let changes = 0
     light.onTopologyChange(() => void changes++)
-    await vi.waitFor(() => expect(changes).toBeGreaterThan(0), patience)
+    await vi.waitFor(() => expect(changes).toBeGreaterThan(0), PATIENCE)
     const before = changes
     const newcomer = await net.add('durable')
     await vi.waitFor(() => expect(changes).toBeGreaterThan(before), { timeout: 20_000 })
@@ -349,7 +349,7 @@ describe('light network', () => {
     const light = await createLightNetwork({ nodeId: (await identityFromSeed(seed)).nodeId, seed })
     lights.push(light)
     const bridgeId = String(net.bridge.peerId)
-    const joining = light.join(net.bridgeAddress, bridgeId, AbortSignal.timeout(8_000))
+    const joining = light.join(net.bridgeAddress, bridgeId, AbortSignal.timeout(20_000))
     await expect(joining).rejects.toMatchObject({ code: 'UNREACHABLE' })
     expect(light.isConnected(bridgeId)).toBe(false)
   })
@@ -367,9 +367,9 @@ describe('a light network and a bridge that fails it', () => {
     net = await startLibp2pNet(['durable', 'durable', 'durable'])
     const light = await lightIn(net, { profileMs, pingMs: 50 })
     const found = () => light.closestPeers(Uint8Array.of(1), { count: 8, minDurable: 3, ...within() })
-    await vi.waitFor(async () => expect(await found()).toHaveLength(3), patience)
+    await vi.waitFor(async () => expect(await found()).toHaveLength(3), PATIENCE)
     await net.bridge.stop()
-    await vi.waitFor(() => expect(light.isConnected(String(net.bridge.peerId))).toBe(false), patience)
+    await vi.waitFor(() => expect(light.isConnected(String(net.bridge.peerId))).toBe(false), PATIENCE)
     const startedMs = performance.now()
     while (performance.now() - startedMs < 4 * profileMs) expect(await found()).toHaveLength(3)
   }, 30_000)
@@ -384,7 +384,7 @@ describe('a light network and a bridge that fails it', () => {
     net.admitted.add(nodeId)
     await net.bridge.unhandle(KAD_PROTOCOL)
     await net.bridge.handle(KAD_PROTOCOL, () => undefined) // it takes questions and does not answer
-    const joining = light.join(net.bridgeAddress, bridgeId, AbortSignal.timeout(8_000))
+    const joining = light.join(net.bridgeAddress, bridgeId, AbortSignal.timeout(20_000))
     await expect(joining).rejects.toMatchObject({ code: 'UNREACHABLE' })
     expect(light.isConnected(bridgeId)).toBe(false)
   })

@@ -3,6 +3,7 @@ import { base58btc } from 'multiformats/bases/base58'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { NodeId } from '../../src/dht/identity.ts'
 import { type ClosestPeer, type Link, MAX_FRAME_BYTES, type PeerNetwork } from '../../src/dht/network.ts'
+import { PATIENCE } from '../support/patience.ts'
 
 /** What every PeerNetwork promises. Any factory can run it: real nodes on loopback, or a simulated network. */
 
@@ -23,8 +24,7 @@ interface End {
   closed: number
 }
 
-const patience = { timeout: 8_000, interval: 10 }
-const signal = () => AbortSignal.timeout(8_000)
+const signal = () => AbortSignal.timeout(20_000)
 
 const SMALL_BYTES = 16 * 1024
 const isSmall = (frame: Uint8Array) => frame.byteLength <= SMALL_BYTES
@@ -51,7 +51,7 @@ async function connect(from: PeerNetwork, to: PeerNetwork): Promise<{ near: End;
   })
   const { end, events } = recorder()
   const link = await from.openLink(to.self, events, { signal: signal() })
-  await vi.waitFor(() => expect(far).toBeDefined(), patience)
+  await vi.waitFor(() => expect(far).toBeDefined(), PATIENCE)
   return { near: Object.assign(end, { link }), far: far as End }
 }
 
@@ -89,8 +89,9 @@ function linkTests(get: () => { a: PeerNetwork; b: PeerNetwork; fixture: Network
     expect([near.link.peer, far.link.peer]).toEqual([b.self, a.self])
     expect(near.link.send(Uint8Array.of(1))).toBe(true)
     expect(far.link.send(Uint8Array.of(2, 2))).toBe(true)
-    await vi.waitFor(() =>
-      expect([far.frames, near.frames]).toEqual([[Uint8Array.of(1)], [Uint8Array.of(2, 2)]]),
+    await vi.waitFor(
+      () => expect([far.frames, near.frames]).toEqual([[Uint8Array.of(1)], [Uint8Array.of(2, 2)]]),
+      PATIENCE,
     )
     near.link.close()
   })
@@ -99,8 +100,9 @@ function linkTests(get: () => { a: PeerNetwork; b: PeerNetwork; fixture: Network
     const { a, b } = get()
     const [ab, ba] = await Promise.all([connect(a, b), connect(b, a)])
     for (const [index, { near }] of [ab, ba].entries()) near.link.send(Uint8Array.of(index))
-    await vi.waitFor(() =>
-      expect([ab.far.frames, ba.far.frames]).toEqual([[Uint8Array.of(0)], [Uint8Array.of(1)]]),
+    await vi.waitFor(
+      () => expect([ab.far.frames, ba.far.frames]).toEqual([[Uint8Array.of(0)], [Uint8Array.of(1)]]),
+      PATIENCE,
     )
     ab.near.link.close()
     ba.near.link.close()
@@ -112,14 +114,14 @@ function linkTests(get: () => { a: PeerNetwork; b: PeerNetwork; fixture: Network
     const sizes = [0, 1, 5, 70_000, 3, MAX_FRAME_BYTES, 0, 2, MAX_FRAME_BYTES, 100_000, 1, 0]
     const sent = sizes.map((size, index) => new Uint8Array(size).fill(index + 1))
     for (const frame of sent) expect(near.link.send(frame)).toBe(true)
-    await vi.waitFor(() => expect(far.frames).toHaveLength(sent.length), patience)
+    await vi.waitFor(() => expect(far.frames).toHaveLength(sent.length), PATIENCE)
     for (const isOne of [isSmall, isLarge]) {
       const expected = sent.filter(isOne)
       const came = far.frames.filter(isOne)
       expect(came.map((frame) => frame.byteLength)).toEqual(expected.map((frame) => frame.byteLength))
       expect(came.every((frame, i) => Buffer.compare(frame, expected[i] as Uint8Array) === 0)).toBe(true)
     }
-    await vi.waitFor(() => expect(near.link.bufferedBytes).toBe(0), patience)
+    await vi.waitFor(() => expect(near.link.bufferedBytes).toBe(0), PATIENCE)
     near.link.close()
   })
 
@@ -127,11 +129,11 @@ function linkTests(get: () => { a: PeerNetwork; b: PeerNetwork; fixture: Network
     const { a, b } = get()
     const { near, far } = await connect(a, b)
     expect(near.link.send(new Uint8Array(MAX_FRAME_BYTES + 1))).toBe(false)
-    await vi.waitFor(() => expect([near.closed, far.closed]).toEqual([1, 1]), patience)
+    await vi.waitFor(() => expect([near.closed, far.closed]).toEqual([1, 1]), PATIENCE)
     expect(far.frames).toEqual([])
     const again = await connect(a, b)
     again.near.link.send(Uint8Array.of(9))
-    await vi.waitFor(() => expect(again.far.frames).toEqual([Uint8Array.of(9)]), patience)
+    await vi.waitFor(() => expect(again.far.frames).toEqual([Uint8Array.of(9)]), PATIENCE)
     again.near.link.close()
   })
 
@@ -143,7 +145,7 @@ function linkTests(get: () => { a: PeerNetwork; b: PeerNetwork; fixture: Network
     near.link.close()
     near.link.close()
     expect(near.link.send(Uint8Array.of(2))).toBe(false)
-    await vi.waitFor(() => expect([near.closed, far.closed]).toEqual([1, 1]), patience)
+    await vi.waitFor(() => expect([near.closed, far.closed]).toEqual([1, 1]), PATIENCE)
     expect(far.frames.map((frame) => frame.byteLength)).toEqual([1, MAX_FRAME_BYTES])
     expect(far.link.send(Uint8Array.of(3))).toBe(false)
     expect(near.frames).toEqual([])
@@ -171,7 +173,7 @@ function linkTests(get: () => { a: PeerNetwork; b: PeerNetwork; fixture: Network
     const { a, fixture } = get()
     const { near, far } = await connect(fixture.client, a)
     far.link.send(Uint8Array.of(7))
-    await vi.waitFor(() => expect(near.frames).toEqual([Uint8Array.of(7)]), patience)
+    await vi.waitFor(() => expect(near.frames).toEqual([Uint8Array.of(7)]), PATIENCE)
     near.link.close()
   })
 }
@@ -187,7 +189,7 @@ function closestTests(get: () => NetworkFixture): void {
     for (const key of keys) {
       const expected = byDistance(key).map(({ self, durable }) => ({ nodeId: self, durable }))
       for (const network of [...holders, client])
-        await vi.waitFor(async () => expect(await closest(network, key, 8, 3)).toEqual(expected), patience)
+        await vi.waitFor(async () => expect(await closest(network, key, 8, 3)).toEqual(expected), PATIENCE)
     }
   })
 

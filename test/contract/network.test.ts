@@ -11,10 +11,10 @@ import { type Link, MAX_FRAME_BYTES, type PeerNetwork } from '../../src/dht/netw
 import { routingTable } from '../../src/dht/routing-table.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
+import { PATIENCE } from '../support/patience.ts'
 import { type NetworkFixture, networkSuite } from './network-suite.ts'
 
 const unreachable = nodeIdOf(new Uint8Array(32).fill(200))
-const patience = { timeout: 8_000, interval: 10 }
 
 const roles: NodeRole[] = ['durable', 'fleeting', 'durable', 'durable', 'fleeting', 'client']
 
@@ -55,8 +55,8 @@ describe('libp2p network', () => {
     }))
     const stream = await rawStream()
     stream.send(Uint8Array.of(0, 4, 0, 1))
-    await vi.waitFor(() => expect(closed).toBe(1), patience)
-    await vi.waitFor(() => expect(stream.status).not.toBe('open'), patience)
+    await vi.waitFor(() => expect(closed).toBe(1), PATIENCE)
+    await vi.waitFor(() => expect(stream.status).not.toBe('open'), PATIENCE)
     expect(frames).toEqual([])
   })
 
@@ -69,9 +69,9 @@ describe('libp2p network', () => {
     }))
     const stream = await rawStream()
     for (const byte of [0, 0, 0, 2, 5, 6, 0, 0, 0, 0, 0, 0, 0, 9, 1]) stream.send(Uint8Array.of(byte))
-    await vi.waitFor(() => expect(frames).toEqual([Uint8Array.of(5, 6), new Uint8Array(0)]), patience)
+    await vi.waitFor(() => expect(frames).toEqual([Uint8Array.of(5, 6), new Uint8Array(0)]), PATIENCE)
     await stream.close()
-    await vi.waitFor(() => expect(closed).toBe(1), patience)
+    await vi.waitFor(() => expect(closed).toBe(1), PATIENCE)
     expect(frames).toHaveLength(2)
   })
 
@@ -84,7 +84,7 @@ describe('libp2p network', () => {
     })
     const stream = await rawStream()
     stream.pause()
-    await vi.waitFor(() => expect(inbound).toHaveLength(1), patience)
+    await vi.waitFor(() => expect(inbound).toHaveLength(1), PATIENCE)
     const link = inbound[0] as Link
     const frame = new Uint8Array(MAX_FRAME_BYTES)
     let sent = 0
@@ -93,7 +93,7 @@ describe('libp2p network', () => {
       expect(link.bufferedBytes).toBeLessThanOrEqual(MAX_BUFFERED_BYTES)
     }
     expect(sent * MAX_FRAME_BYTES).toBeGreaterThan(MAX_BUFFERED_BYTES / 2)
-    await vi.waitFor(() => expect(closed).toBe(1), patience)
+    await vi.waitFor(() => expect(closed).toBe(1), PATIENCE)
     expect(link.bufferedBytes).toBe(0)
   })
 
@@ -105,7 +105,7 @@ describe('libp2p network', () => {
     })
     const stream = await rawStream()
     stream.pause()
-    await vi.waitFor(() => expect(inbound).toHaveLength(1), patience)
+    await vi.waitFor(() => expect(inbound).toHaveLength(1), PATIENCE)
     const link = inbound[0] as Link
     const [large, small] = [new Uint8Array(MAX_FRAME_BYTES), new Uint8Array(1_024)]
     const [larges, smalls] = [12, 1_000]
@@ -118,7 +118,7 @@ describe('libp2p network', () => {
         reader.push(chunk, (frame) => came.push(frame.byteLength === small.byteLength))
     })
     stream.resume()
-    await vi.waitFor(() => expect(came).toHaveLength(larges + smalls), patience)
+    await vi.waitFor(() => expect(came).toHaveLength(larges + smalls), PATIENCE)
     const before = came.indexOf(true) // what the transport had taken already
     expect(before).toBeLessThan(larges / 2)
     expect(came.slice(0, before + smalls / 2)).toContain(false)
@@ -135,14 +135,14 @@ describe('libp2p network', () => {
       return found.map(({ nodeId }) => nodeId).toSorted()
     }
     const both = [a.network.self, b.network.self].toSorted()
-    await vi.waitFor(async () => expect(await closest()).toEqual(both), patience)
+    await vi.waitFor(async () => expect(await closest()).toEqual(both), PATIENCE)
     const c = await net.add('fleeting')
-    await vi.waitFor(async () => expect(await closest()).toContain(c.network.self), patience)
-    await vi.waitFor(() => expect(changes).toBeGreaterThan(0), patience)
+    await vi.waitFor(async () => expect(await closest()).toContain(c.network.self), PATIENCE)
+    await vi.waitFor(() => expect(changes).toBeGreaterThan(0), PATIENCE)
     expect(await a.network.profile(c.libp2p.peerId)).toEqual({ stores: true, durable: false })
     const before = changes
     await c.libp2p.stop()
-    await vi.waitFor(() => expect(changes).toBeGreaterThan(before), patience)
+    await vi.waitFor(() => expect(changes).toBeGreaterThan(before), PATIENCE)
   })
 
   it('tells nothing when one comes and goes that stores nothing', async () => {
@@ -151,7 +151,7 @@ describe('libp2p network', () => {
       const [holder] = quiet.peers as [TestPeer]
       await vi.waitFor(
         async () => expect(await holder.network.profile(quiet.bridge.peerId)).toBeDefined(),
-        patience,
+        PATIENCE,
       )
       let changes = 0
       holder.network.onTopologyChange(() => void changes++)
@@ -160,16 +160,16 @@ describe('libp2p network', () => {
       const profile = () => holder.network.profile(client.libp2p.peerId)
       await vi.waitFor(
         async () => expect(await profile()).toEqual({ stores: false, durable: false }),
-        patience,
+        PATIENCE,
       )
       const connections = () => holder.libp2p.getConnections(client.libp2p.peerId)
       await client.libp2p.stop()
-      await vi.waitFor(() => expect(connections()).toEqual([]), patience)
+      await vi.waitFor(() => expect(connections()).toEqual([]), PATIENCE)
       await setTimeout(1) // a timer of 0 ms ends before it
       expect(changes).toBe(0)
       const other = await quiet.add('fleeting', { join: false })
       await other.libp2p.dial(holder.libp2p.getMultiaddrs())
-      await vi.waitFor(() => expect(changes).toBeGreaterThan(0), patience)
+      await vi.waitFor(() => expect(changes).toBeGreaterThan(0), PATIENCE)
     } finally {
       await quiet.stop()
     }
@@ -187,8 +187,8 @@ describe('libp2p network', () => {
         const [holder, other] = crowded.peers as [TestPeer, TestPeer]
         const { kad } = holder.libp2p.services
         const connected = () => holder.libp2p.getPeers()
-        await vi.waitFor(() => expect(connected()).toHaveLength(others.length + clients.length), patience)
-        await vi.waitFor(() => expect(routingTable(kad).size).toBe(others.length), patience)
+        await vi.waitFor(() => expect(connected()).toHaveLength(others.length + clients.length), PATIENCE)
+        await vi.waitFor(() => expect(routingTable(kad).size).toBe(others.length), PATIENCE)
         const looking = vi.spyOn(kad, 'getClosestPeers')
         const key = Uint8Array.of(1)
         const signal = AbortSignal.timeout(15_000)
@@ -213,7 +213,7 @@ describe('libp2p network', () => {
       try {
         const [asker, other] = asked.peers as [TestPeer, TestPeer]
         const { kad } = asker.libp2p.services
-        await vi.waitFor(() => expect(routingTable(kad).size).toBe(all.length), patience) // the bridge among them
+        await vi.waitFor(() => expect(routingTable(kad).size).toBe(all.length), PATIENCE) // the bridge among them
         if (isSilent) {
           await other.libp2p.unhandle(KAD_PROTOCOL)
           await other.libp2p.handle(KAD_PROTOCOL, () => undefined)
@@ -248,7 +248,7 @@ describe('libp2p network', () => {
       stranger.libp2p.dial(net.bridge.getMultiaddrs(), { signal: AbortSignal.timeout(15_000) })
     // the dialler may finish its half of the handshake before it is refused
     await dial().catch(() => undefined)
-    await vi.waitFor(() => expect(stranger.libp2p.getConnections().length).toBe(0), patience)
+    await vi.waitFor(() => expect(stranger.libp2p.getConnections().length).toBe(0), PATIENCE)
     expect(net.bridge.getConnections(stranger.libp2p.peerId).length).toBe(0)
     net.admitted.add(stranger.network.self)
     await joinDht(stranger.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(15_000) })
@@ -266,14 +266,14 @@ describe('libp2p network', () => {
     const events = { onFrame: () => undefined, onClose: () => undefined }
     const open = () =>
       far.network.openLink(hidden.network.self, events, { signal: AbortSignal.timeout(15_000) })
-    const link = await vi.waitFor(open, patience) // its neighbours may not have heard of it yet
+    const link = await vi.waitFor(open, PATIENCE) // its neighbours may not have heard of it yet
     const [connection] = far.libp2p.getConnections(hidden.libp2p.peerId)
     expect(connection?.remoteAddr.toString()).toContain('/p2p-circuit')
     expect(connection?.limits).toBeDefined()
     link.send(new Uint8Array(MAX_FRAME_BYTES))
     await vi.waitFor(
       () => expect(frames.map((frame) => frame.byteLength)).toEqual([MAX_FRAME_BYTES]),
-      patience,
+      PATIENCE,
     )
     link.close()
   })
@@ -285,10 +285,10 @@ describe('libp2p network', () => {
     expect(circuits().length).toBeGreaterThan(0)
     net.admitted.delete(hidden.network.self) // keeps it out until the loss has been seen
     for (const connection of hidden.libp2p.getConnections(net.bridge.peerId)) await connection.close()
-    await vi.waitFor(() => expect(circuits().length).toBe(0), patience)
+    await vi.waitFor(() => expect(circuits().length).toBe(0), PATIENCE)
     net.admitted.add(hidden.network.self)
-    await joinDht(hidden.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(8_000) })
-    await vi.waitFor(() => expect(circuits().length).toBeGreaterThan(0), patience)
+    await joinDht(hidden.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(20_000) })
+    await vi.waitFor(() => expect(circuits().length).toBeGreaterThan(0), PATIENCE)
   })
 
   it('asks again when its relay refuses for now, while it is connected', async () => {
@@ -306,14 +306,14 @@ describe('libp2p network', () => {
       if (peerId.equals(net.bridge.peerId)) identified++
     })
     for (const connection of hidden.libp2p.getConnections(net.bridge.peerId)) await connection.close()
-    await vi.waitFor(() => expect(store.hasReservation(net.bridge.peerId)).toBe(false), patience)
-    await joinDht(hidden.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(8_000) })
+    await vi.waitFor(() => expect(store.hasReservation(net.bridge.peerId)).toBe(false), PATIENCE)
+    await joinDht(hidden.libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(20_000) })
     // once because of each time that the relay told what it is, and once more because it had refused
-    await vi.waitFor(() => expect(asked).toBeGreaterThan(identified), patience)
+    await vi.waitFor(() => expect(asked).toBeGreaterThan(identified), PATIENCE)
     expect(identified).toBeGreaterThan(0)
     expect(store.hasReservation(net.bridge.peerId)).toBe(false)
     isFull = false
-    await vi.waitFor(() => expect(store.hasReservation(net.bridge.peerId)).toBe(true), patience)
+    await vi.waitFor(() => expect(store.hasReservation(net.bridge.peerId)).toBe(true), PATIENCE)
   })
 
   it('joinDht rejects with UNREACHABLE where nobody listens, and with ABORTED on the signal', async () => {
@@ -337,7 +337,7 @@ describe('libp2p network', () => {
       const join = joinDht(libp2p, [address], { firstEntryTimeoutMs: 300 })
       await expect(join).rejects.toMatchObject({ code: 'TIMEOUT' })
       expect(libp2p.getConnections(mute.peerId)).toEqual([])
-      await joinDht(libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(8_000) })
+      await joinDht(libp2p, [net.bridgeAddress], { signal: AbortSignal.timeout(20_000) })
       expect(libp2p.getConnections(net.bridge.peerId)).toHaveLength(1)
     } finally {
       await mute.stop()

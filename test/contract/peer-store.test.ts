@@ -6,6 +6,7 @@ import { nodeIdOf } from '../../src/dht/identity.ts'
 import { AT_HAND_MS, boundPeerStore, DEFAULT_PEER_STORE_OPTIONS } from '../../src/dht/libp2p-peer-store.ts'
 import type { DhtLibp2p } from '../../src/dht/libp2p-services.ts'
 import { createNodeLibp2p } from '../../src/node/transports.ts'
+import { PATIENCE } from '../support/patience.ts'
 
 /** What a real libp2p node remembers of peers that it has never seen. */
 
@@ -42,7 +43,7 @@ describe('a peer store', () => {
   it('keeps those written last, and who is connected', async () => {
     await other.dial(node.getMultiaddrs())
     const isThere = async () => expect(await known()).toContain(String(other.peerId))
-    await vi.waitFor(isThere, { timeout: 5_000 })
+    await vi.waitFor(isThere, { timeout: 20_000 })
     for (let i = 0; i < 200; i++) await node.peerStore.merge(idOf(i), { multiaddrs: addresses(1, i) })
     const kept = await known()
     expect(kept).toHaveLength(OPTIONS.maxPeers)
@@ -106,7 +107,7 @@ describe('a peer store', () => {
     expect(refused).toHaveLength(1_000 - 1 - OPTIONS.maxUnderWay)
     expect(refused[0]?.reason).toMatchObject({ code: 'BUSY' })
     await node.peerStore.merge(idOf(5_000), { multiaddrs: addresses(1) })
-    await vi.waitFor(async () => expect(await known()).toHaveLength(OPTIONS.maxPeers))
+    await vi.waitFor(async () => expect(await known()).toHaveLength(OPTIONS.maxPeers), PATIENCE)
   })
 
   describe('of a peer that it has just written', () => {

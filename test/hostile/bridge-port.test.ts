@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/index.ts'
 import { createNode } from '../../src/node/index.ts'
 import { rawExchange, upgradeTo } from '../support/challenge-client.ts'
+import { PATIENCE } from '../support/patience.ts'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 
 /** The one public port, before anybody has said who they are: what one address may take of it. */
@@ -56,7 +57,7 @@ describe('one address', () => {
     expect(await health()).toBe('')
     expect(await health(elsewhere.port)).toMatch(/^HTTP\/1.1 200 /)
     for (const socket of held.splice(0)) socket.destroy()
-    await vi.waitFor(async () => expect(await health()).toMatch(/^HTTP\/1.1 200 /))
+    await vi.waitFor(async () => expect(await health()).toMatch(/^HTTP\/1.1 200 /), PATIENCE)
   })
 
   it('and all together have so many', async () => {
@@ -79,7 +80,7 @@ describe('one address', () => {
         return socket.on('error', () => undefined)
       }
       ask()
-      await vi.waitFor(async () => expect(await health()).toMatch(/^HTTP\/1.1 200 /), 5_000)
+      await vi.waitFor(async () => expect(await health()).toMatch(/^HTTP\/1.1 200 /), PATIENCE)
       const slow = ask()
       let bytes = 0
       slow.on('data', (chunk) => {
@@ -112,10 +113,10 @@ describe('one address', () => {
     await start({ limits: { pipeBurst: 2, pipesPerSecond: 0 } })
     elsewhere = await startTcpProxy(bridge.port, '127.0.0.2')
     for (let i = 0; i < 2; i++) (await hold(bridge.port, upgradeTo('/'))).destroy()
-    await vi.waitFor(async () => expect(await metric('pipes')).toBe(0))
+    await vi.waitFor(async () => expect(await metric('pipes')).toBe(0), PATIENCE)
     expect(await rawExchange(bridge.port, upgradeTo('/'))).toMatch(/^HTTP\/1.1 429 /)
     await hold(elsewhere.port, upgradeTo('/'))
-    await vi.waitFor(async () => expect(await metric('pipes')).toBe(1))
+    await vi.waitFor(async () => expect(await metric('pipes')).toBe(1), PATIENCE)
   })
 
   it('is the client’s behind a proxy that is trusted: one client’s flood is not another’s', async () => {
@@ -141,11 +142,11 @@ describe('a libp2p socket on which nobody proves a key', () => {
     )
     try {
       for (const { port } of proxies) for (let i = 0; i < 150; i++) await hold(port, upgradeTo('/'))
-      await vi.waitFor(async () => expect(await metric('pipes')).toBe(300), 5_000)
+      await vi.waitFor(async () => expect(await metric('pipes')).toBe(300), PATIENCE)
       const signal = AbortSignal.timeout(5_000)
       await using node = await createNode({ bridgeUrl: bridge.url, role: 'client', signal })
       expect(node.bridgeProblem).toBe(undefined)
-      await vi.waitFor(async () => expect(await metric('connections')).toBe(1))
+      await vi.waitFor(async () => expect(await metric('connections')).toBe(1), PATIENCE)
       expect(await metric('pipes')).toBeGreaterThan(256) // they are there still
     } finally {
       await Promise.all(proxies.map((proxy) => proxy.close()))
@@ -160,7 +161,7 @@ describe('a libp2p socket on which nobody proves a key', () => {
     async (_name, bytes) => {
       await start({ limits: { pipeDeadlineMs: 100 } })
       await rawExchange(bridge.port, bytes) // ends only with the connection
-      await vi.waitFor(async () => expect(await metric('pipes')).toBe(0))
+      await vi.waitFor(async () => expect(await metric('pipes')).toBe(0), PATIENCE)
     },
     20_000,
   ) // ws alone would wait 30 s for the answer to its close

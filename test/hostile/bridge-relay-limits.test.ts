@@ -16,6 +16,7 @@ import { createNodeLibp2p } from '../../src/node/transports.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { bareNode } from '../support/bare-node.ts'
 import { dial } from '../support/dial.ts'
+import { PATIENCE } from '../support/patience.ts'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 
 /** What an admitted peer may take of the relay: real nodes at a real bridge, some of them seemingly from elsewhere. */
@@ -27,7 +28,6 @@ const proxies: TcpProxy[] = []
 const networks: Libp2pNetwork[] = []
 const seed = (value: number) => new Uint8Array(32).fill(value)
 const idOf = async (value: number) => (await identityFromSeed(seed(value))).nodeId
-const patience = { timeout: 20_000 }
 
 const start = async (options: Partial<BridgeOptions> = {}): Promise<void> => {
   bridge = await startBridge({ seed: seed(99), port: 0, ...options })
@@ -66,7 +66,7 @@ function renew(libp2p: DhtLibp2p): Promise<unknown> {
   return store.addRelay(connection.remotePeer, 'configured')
 }
 const reserved = (value: number) =>
-  vi.waitFor(async () => expect(bridge.reservations()).toContain(await idOf(value)), patience)
+  vi.waitFor(async () => expect(bridge.reservations()).toContain(await idOf(value)), PATIENCE)
 const isReserving = (libp2p: DhtLibp2p) =>
   libp2p.getMultiaddrs().some((address) => String(address).includes('/p2p-circuit'))
 const throughTo = async (value: number, relay = bridge.address) =>
@@ -107,7 +107,7 @@ describe('reservations', () => {
       const libp2p = await node(value, bridge.address)
       await reserved(value)
       await libp2p.stop()
-      await vi.waitFor(() => expect(bridge.reservations()).toEqual([]), patience)
+      await vi.waitFor(() => expect(bridge.reservations()).toEqual([]), PATIENCE)
     }
   })
 
@@ -116,7 +116,7 @@ describe('reservations', () => {
     const libp2p = await node(1, bridge.address)
     await reserved(1)
     for (const connection of libp2p.getConnections()) await connection.close()
-    await vi.waitFor(() => expect(bridge.reservations()).toEqual([]), patience)
+    await vi.waitFor(() => expect(bridge.reservations()).toEqual([]), PATIENCE)
     await dial(libp2p, bridge.address)
     await reserved(1)
   })
@@ -151,7 +151,7 @@ describe('circuits', () => {
     const circuit = await greedy.dial(await throughTo(1))
     await expect(greedy.dial(await throughTo(2))).rejects.toThrow()
     circuit.abort(new Error('done'))
-    await vi.waitFor(async () => void (await greedy.dial(await throughTo(2))), patience)
+    await vi.waitFor(async () => void (await greedy.dial(await throughTo(2))), PATIENCE)
   })
 
   it('to one peer are so many, whoever opens them', async () => {
@@ -176,7 +176,7 @@ it('a peer has so many connections: a new one ends the oldest', async () => {
   await start({ relay: { maxConnectionsPerPeer: 2 } })
   const libp2p = await node(1)
   for (let i = 0; i < 4; i++) await libp2p.dial(multiaddr(bridge.address), { force: true })
-  await vi.waitFor(() => expect(libp2p.getConnections()).toHaveLength(2), patience)
+  await vi.waitFor(() => expect(libp2p.getConnections()).toHaveLength(2), PATIENCE)
   const { connections } = (await (await fetch(`${bridge.url}/health`)).json()) as { connections: number }
   expect(connections).toBe(2)
   await dial(libp2p, bridge.address)
@@ -223,7 +223,7 @@ describe('one relayed circuit', () => {
     await start()
     const { seen, link } = await pair()
     sendAll(await link())
-    await vi.waitFor(() => expect(seen).toEqual({ bytes: FRAMES * MAX_FRAME_BYTES, closed: 0 }), patience)
+    await vi.waitFor(() => expect(seen).toEqual({ bytes: FRAMES * MAX_FRAME_BYTES, closed: 0 }), PATIENCE)
     expect(seen.bytes).toBeGreaterThan(KIB * KIB)
   })
 
@@ -231,19 +231,19 @@ describe('one relayed circuit', () => {
     await start({ relay: { maxCircuitBytes: 600 * KIB } })
     const { seen, link } = await pair()
     sendAll(await link())
-    await vi.waitFor(() => expect(seen.closed).toBe(1), patience)
+    await vi.waitFor(() => expect(seen.closed).toBe(1), PATIENCE)
     expect(seen.bytes).toBeLessThan(600 * KIB)
     const before = seen.bytes
-    await vi.waitFor(async () => expect((await link()).send(new Uint8Array(KIB))).toBe(true), patience)
-    await vi.waitFor(() => expect(seen.bytes).toBeGreaterThan(before), patience)
+    await vi.waitFor(async () => expect((await link()).send(new Uint8Array(KIB))).toBe(true), PATIENCE)
+    await vi.waitFor(() => expect(seen.bytes).toBeGreaterThan(before), PATIENCE)
   })
 
   it('is cut when its time is over, and another one opens', async () => {
     await start({ relay: { maxCircuitMs: 2_000 } }) // enough to open it on a machine that is busy
     const { seen, link } = await pair()
     await link()
-    await vi.waitFor(() => expect(seen.closed).toBe(1), patience)
-    await vi.waitFor(link, patience)
+    await vi.waitFor(() => expect(seen.closed).toBe(1), PATIENCE)
+    await vi.waitFor(link, PATIENCE)
   })
 })
 
@@ -256,7 +256,7 @@ describe('history that is more than one circuit may carry', () => {
       return opened
     }
     const holder = await peer({ listen: [] })
-    await vi.waitFor(() => expect(bridge.reservations()).toContain(holder.nodeId), patience)
+    await vi.waitFor(() => expect(bridge.reservations()).toContain(holder.nodeId), PATIENCE)
     const numbers = Array.from({ length: 16 }, (_, i) => i)
     for (const i of numbers) await holder.pubsub.publish('room', new Uint8Array(64 * KIB).fill(i))
     expect(holder.addresses.filter((address) => !address.includes('/p2p-circuit'))).toEqual([])

@@ -48,7 +48,7 @@ describe('the gate behind the challenge', () => {
     await wanting?.stop()
     await enter(2)
     const libp2p = await node(2, bridge.address)
-    await vi.waitFor(async () => expect(bridge.reservations()).toContain(await idOf(2)), { timeout: 8_000 })
+    await vi.waitFor(async () => expect(bridge.reservations()).toContain(await idOf(2)), { timeout: 20_000 })
     expect(libp2p.getMultiaddrs().map(String)).toContainEqual(expect.stringContaining('/p2p-circuit'))
   })
 

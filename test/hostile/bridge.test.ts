@@ -13,6 +13,7 @@ import {
   systemRuntime,
 } from '../../src/dht/index.ts'
 import { ChallengeClient, clientFrame, rawExchange, upgradeTo } from '../support/challenge-client.ts'
+import { PATIENCE } from '../support/patience.ts'
 
 /** A real bridge on a real port, and clients that do not keep to the rules. After each it must serve on. */
 
@@ -207,7 +208,10 @@ describe('the challenge refuses', () => {
     const socket = await dial()
     socket.socket.send('x'.repeat(4_097))
     expect((await socket.end()).code).toBe(1009)
-    await vi.waitFor(async () => expect(await metric('challenges_refused{code="TOO_LARGE"}')).toBe(1))
+    await vi.waitFor(
+      async () => expect(await metric('challenges_refused{code="TOO_LARGE"}')).toBe(1),
+      PATIENCE,
+    )
   })
 
   it('a frame in endless fragments', async () => {
@@ -231,9 +235,9 @@ describe('the challenge refuses', () => {
     const quiet = await Promise.all([dial(), dial(), dial()])
     const refused = await dial()
     expect(await refused.end()).toEqual({ code: 4503, reason: 'BUSY', refusal: 'BUSY' })
-    await vi.waitFor(async () => expect(await metric('challenges_pending')).toBe(3))
+    await vi.waitFor(async () => expect(await metric('challenges_pending')).toBe(3), PATIENCE)
     for (const { socket } of quiet) socket.terminate()
-    await vi.waitFor(async () => expect(await metric('challenges_pending')).toBe(0))
+    await vi.waitFor(async () => expect(await metric('challenges_pending')).toBe(0), PATIENCE)
   })
 
   it('clients that do not answer its close: they are let go, and not counted for ever', async () => {
@@ -243,11 +247,11 @@ describe('the challenge refuses', () => {
     const upgrade = upgradeTo('/auth')
     const holding = await dial()
     const deaf = [rawExchange(bridge.port, upgrade), rawExchange(bridge.port, upgrade)]
-    await vi.waitFor(async () => expect(await metric('challenges_refused{code="BUSY"}')).toBe(2))
+    await vi.waitFor(async () => expect(await metric('challenges_refused{code="BUSY"}')).toBe(2), PATIENCE)
     expect(await rawExchange(bridge.port, upgrade)).toMatch(/^HTTP\/1.1 503 /)
     for (const answer of await Promise.all(deaf)) expect(answer).toContain('"code":"BUSY"')
     holding.socket.terminate()
-    await vi.waitFor(async () => expect(await metric('challenges_pending')).toBe(0))
+    await vi.waitFor(async () => expect(await metric('challenges_pending')).toBe(0), PATIENCE)
   })
 
   it('more challenges than one address may start', async () => {
@@ -310,7 +314,7 @@ describe('the public port', () => {
       Buffer.concat([Buffer.from(upgrade), Buffer.alloc(64, 0xff)]),
     )
     expect(answer).toMatch(/^HTTP\/1.1 101 /)
-    await vi.waitFor(async () => expect(await metric('pipes')).toBe(0))
+    await vi.waitFor(async () => expect(await metric('pipes')).toBe(0), PATIENCE)
   })
 
   it('takes no websocket message above its limit through the pipe', async () => {
@@ -326,10 +330,10 @@ describe('the public port', () => {
     const upgrade = upgradeTo('/')
     const held = connect(bridge.port, '127.0.0.1', () => held.write(upgrade))
     held.on('error', () => undefined)
-    await vi.waitFor(async () => expect(await metric('pipes')).toBe(1))
+    await vi.waitFor(async () => expect(await metric('pipes')).toBe(1), PATIENCE)
     expect(await rawExchange(bridge.port, upgrade)).toMatch(/^HTTP\/1.1 503 /)
     held.destroy()
-    await vi.waitFor(async () => expect(await metric('pipes')).toBe(0))
+    await vi.waitFor(async () => expect(await metric('pipes')).toBe(0), PATIENCE)
   })
 
   it('shows metrics to this machine only, and errors without their insides', async () => {
@@ -443,7 +447,7 @@ describe('starting and stopping', () => {
     )
     refused.on('error', () => undefined).resume()
     await new Promise((resolve) => refused.once('end', resolve))
-    await vi.waitFor(async () => expect(await metric('challenges_pending')).toBe(1))
+    await vi.waitFor(async () => expect(await metric('challenges_pending')).toBe(1), PATIENCE)
     await Promise.all([bridge.close(), bridge.close()])
     refused.destroy()
     await start({ port })

@@ -24,6 +24,7 @@ import { placeOfNode } from '../../src/dht/index.ts'
 import { LINK_PROTOCOL } from '../../src/dht/libp2p.ts'
 import { KAD_DURABLE_PROTOCOL, KAD_PROTOCOL } from '../../src/dht/libp2p-services.ts'
 import { startLibp2pNet, type TestLibp2pNet, type TestPeer } from '../support/libp2p-net.ts'
+import { PATIENCE } from '../support/patience.ts'
 
 /** What whoever answers a light node can do to it: bridges and peers that lie, flood, or say nothing. */
 
@@ -222,8 +223,8 @@ describe('a peer', () => {
     const [connection] = liar.getConnections() as (Connection & { muxer: { sendGoAway(): void } })[]
     const before = changes
     connection?.muxer.sendGoAway()
-    await vi.waitFor(() => expect(changes).toBeGreaterThan(before))
-    await vi.waitFor(() => expect(connection?.status).not.toBe('open'))
+    await vi.waitFor(() => expect(changes).toBeGreaterThan(before), PATIENCE)
+    await vi.waitFor(() => expect(connection?.status).not.toBe('open'), PATIENCE)
     await light.join(String(liar.getMultiaddrs()[0]), String(liar.peerId), AbortSignal.timeout(15_000))
     await isWell()
   })
@@ -253,7 +254,7 @@ describe('a peer', () => {
     light.onInboundLink(() => ({ onFrame: () => undefined, onClose: () => void closed++ }))
     const stream = await connection?.newStream(LINK_PROTOCOL)
     stream?.send(new Uint8Array(100).fill(255))
-    await vi.waitFor(() => expect(closed).toBe(1))
+    await vi.waitFor(() => expect(closed).toBe(1), PATIENCE)
     await isWell()
   })
 })

@@ -7,11 +7,11 @@ import { encode, StickyError } from '../../src/dht/index.ts'
 import { runNode } from '../../src/node/commands.ts'
 import { createNode, type NodeOptions, openLevelStorage, type StickyNode } from '../../src/node/index.ts'
 import type { Output } from '../../src/node/output.ts'
+import { PATIENCE } from '../support/patience.ts'
 import { freePort } from '../support/proxied.ts'
 
 /** A node whose bridge is away when it starts joins through the nodes that it knew. */
 
-const patience = { timeout: 20_000, interval: 20 }
 let folder: string
 let bridge: Bridge
 let neighbour: StickyNode
@@ -30,7 +30,7 @@ const start = async (name: string, options: NodeOptions = {}): Promise<StickyNod
 const startAgain = (options: Partial<BridgeOptions> = {}) =>
   startBridge({ seed: new Uint8Array(32).fill(52), port: Number(new URL(url).port), ...options })
 const knows = (node: StickyNode, holders: number) =>
-  vi.waitFor(async () => expect(await node.knownHolders()).toBe(holders), patience)
+  vi.waitFor(async () => expect(await node.knownHolders()).toBe(holders), PATIENCE)
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sticky-known-'))
@@ -64,9 +64,9 @@ describe('a node whose bridge is away', () => {
 
     // another bridge at the same address, so that nobody has a place at its relay from before
     const next = keep(await startAgain())
-    await vi.waitFor(() => expect(holder.bridgeProblem).toBeUndefined(), patience)
+    await vi.waitFor(() => expect(holder.bridgeProblem).toBeUndefined(), PATIENCE)
     const reached = () => holder.addresses.some((address) => address.includes(`${next.nodeId}/p2p-circuit`))
-    await vi.waitFor(() => expect(reached()).toBe(true), patience)
+    await vi.waitFor(() => expect(reached()).toBe(true), PATIENCE)
     const reader = keep(await createNode({ bridgeUrl: url, role: 'client' }))
     await knows(reader, 2)
   }, 60_000)

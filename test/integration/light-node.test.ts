@@ -3,10 +3,10 @@ import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/i
 import { createNode, type NodeOptions, type StickyNode } from '../../src/node/index.ts'
 import type { Subscription } from '../../src/pubsub/index.ts'
 import { type LightNode, startLightNode } from '../support/light-node.ts'
+import { PATIENCE } from '../support/patience.ts'
 
 /** A light node in a network of whole ones, which take it for one of their own. */
 
-const patience = { timeout: 20_000, interval: 20 }
 const seed = new Uint8Array(32).fill(41)
 
 const startAt = (port: number, options: Partial<BridgeOptions> = {}) =>
@@ -21,7 +21,7 @@ const dataOf = (subscription: Subscription): unknown[] => {
 async function meet(nodes: StickyNode[]): Promise<void> {
   await vi.waitFor(async () => {
     for (const node of nodes) expect(await node.knownHolders()).toBe(nodes.length)
-  }, patience)
+  }, PATIENCE)
 }
 
 /** `relayed`: nobody can dial them but through the bridge. */
@@ -67,7 +67,7 @@ describe.each([
     for (const said of ['one', 'two']) await first.pubsub.publish('talk', said)
     const own = await light(bridge.url)
     const heard = dataOf(await own.pubsub.subscribe('talk', { history: 'all' }))
-    await vi.waitFor(() => expect(heard).toEqual(['one', 'two']), patience)
+    await vi.waitFor(() => expect(heard).toEqual(['one', 'two']), PATIENCE)
     const others = dataOf(await second.pubsub.subscribe('talk', { history: 'all' }))
     expect(await own.pubsub.publish('talk', 'three')).toMatchObject({ status: 'stored' })
     await second.pubsub.publish('talk', 'four')
@@ -77,7 +77,7 @@ describe.each([
           ['one', 'two', 'three', 'four'],
           ['one', 'two', 'three', 'four'],
         ]),
-      patience,
+      PATIENCE,
     )
     const ways = own.network.connections().filter(({ nodeId }) => nodeId !== bridge.nodeId)
     expect(ways.length).toBeGreaterThan(0)
@@ -88,10 +88,10 @@ describe.each([
     const own = await light(bridge.url)
     const heard = dataOf(await own.pubsub.subscribe('pushed', { history: 'all' }))
     await nodes[0]?.pubsub.publish('pushed', 'warm')
-    await vi.waitFor(() => expect(heard).toEqual(['warm']), patience)
+    await vi.waitFor(() => expect(heard).toEqual(['warm']), PATIENCE)
     const startedMs = performance.now()
     await nodes[1]?.pubsub.publish('pushed', 'now')
-    await vi.waitFor(() => expect(heard).toHaveLength(2), patience)
+    await vi.waitFor(() => expect(heard).toHaveLength(2), PATIENCE)
     expect(performance.now() - startedMs).toBeLessThan(4_000) // a subscriber asks every 5 s
   }, 40_000)
 
@@ -109,7 +109,7 @@ describe.each([
     const [one, other] = [await light(bridge.url), await light(bridge.url)]
     const heard = dataOf(await other.pubsub.subscribe('between', { history: 'all' }))
     for (let i = 0; i < 5; i++) await one.pubsub.publish('between', i)
-    await vi.waitFor(() => expect(heard).toEqual([0, 1, 2, 3, 4]), patience)
+    await vi.waitFor(() => expect(heard).toEqual([0, 1, 2, 3, 4]), PATIENCE)
   }, 40_000)
 })
 
@@ -127,22 +127,22 @@ describe('a light node whose bridge restarts', () => {
         const own = await light(bridge.url)
         const heard = dataOf(await own.pubsub.subscribe('room', { history: 'all' }))
         await own.pubsub.publish('room', 'before')
-        await vi.waitFor(() => expect(heard).toEqual(['before']), patience)
+        await vi.waitFor(() => expect(heard).toEqual(['before']), PATIENCE)
         await bridge.close()
-        await vi.waitFor(() => expect(own.network.isConnected(bridge.nodeId)).toBe(false), patience)
+        await vi.waitFor(() => expect(own.network.isConnected(bridge.nodeId)).toBe(false), PATIENCE)
         if (!relayed) {
           expect(await own.pubsub.publish('room', 'without')).toMatchObject({ status: 'stored' })
-          await vi.waitFor(() => expect(heard).toContain('without'), patience)
+          await vi.waitFor(() => expect(heard).toContain('without'), PATIENCE)
         }
         bridge = await startAt(port)
-        await vi.waitFor(() => expect(own.network.isConnected(bridge.nodeId)).toBe(true), patience)
+        await vi.waitFor(() => expect(own.network.isConnected(bridge.nodeId)).toBe(true), PATIENCE)
         await vi.waitFor(async () => {
           const { status } = await own.pubsub.publish('room', 'after', { key: 'after' })
           expect(status).toBe('stored')
-        }, patience)
-        await vi.waitFor(() => expect(heard).toContain('after'), patience)
-        await vi.waitFor(() => nodes[2]?.pubsub.publish('room', 'from a node', { key: 'node' }), patience)
-        await vi.waitFor(() => expect(heard).toContain('from a node'), patience)
+        }, PATIENCE)
+        await vi.waitFor(() => expect(heard).toContain('after'), PATIENCE)
+        await vi.waitFor(() => nodes[2]?.pubsub.publish('room', 'from a node', { key: 'node' }), PATIENCE)
+        await vi.waitFor(() => expect(heard).toContain('from a node'), PATIENCE)
         expect(new Set(heard).size).toBe(heard.length)
       } finally {
         await Promise.all(nodes.map((node) => node.close()))
@@ -157,22 +157,22 @@ describe('a light node at its bridge', () => {
   it('passes the challenge again when its admission has ended', async () => {
     await using bridge = await startAt(0, { limits: { admissionMs: 1_000, lapseCheckMs: 100 } })
     const own = await light(bridge.url)
-    await vi.waitFor(() => expect(own.attempts.length).toBeGreaterThan(1), patience)
+    await vi.waitFor(() => expect(own.attempts.length).toBeGreaterThan(1), PATIENCE)
     expect(own.attempts.every((error) => error === undefined)).toBe(true)
-    await vi.waitFor(() => expect(bridge.isAdmitted(own.identity.nodeId)).toBe(true), patience)
+    await vi.waitFor(() => expect(bridge.isAdmitted(own.identity.nodeId)).toBe(true), PATIENCE)
   }, 40_000)
 
   it('is told why it is not let in', async () => {
     await using bridge = await startAt(0, { inviteOnly: true })
     const own = await light(bridge.url)
-    await vi.waitFor(() => expect(own.attempts.length).toBeGreaterThan(0), patience)
+    await vi.waitFor(() => expect(own.attempts.length).toBeGreaterThan(0), PATIENCE)
     expect(own.attempts[0]).toMatchObject({ code: 'ADMISSION_REFUSED', reason: 'INVITATION_REQUIRED' })
   })
 
   it('cuts a connection that gives no sign of life when it is asked to, and joins anew', async () => {
     await using bridge = await startAt(0)
     const own = await light(bridge.url)
-    await vi.waitFor(() => expect(own.network.isConnected(bridge.nodeId)).toBe(true), patience)
+    await vi.waitFor(() => expect(own.network.isConnected(bridge.nodeId)).toBe(true), PATIENCE)
     await own.bridge.reconnect()
     expect([own.network.isConnected(bridge.nodeId), own.attempts]).toEqual([true, [undefined]])
     await own.network.dropDead(AbortSignal.abort())

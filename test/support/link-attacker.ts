@@ -45,7 +45,7 @@ export class LinkAttacker {
   async silentLink(respond: Responder = () => undefined): Promise<RawLink> {
     const stream = await this.libp2p.dialProtocol(this.#target.libp2p.peerId, LINK_PROTOCOL, {
       maxOutboundStreams: 1_000,
-      signal: AbortSignal.timeout(8_000),
+      signal: AbortSignal.timeout(20_000),
     })
     const link = new RawLink(stream, respond)
     this.#links.push(link)

@@ -56,7 +56,7 @@ export async function startNode(
 
 /** Until then nobody holds anything as far as it knows, and what it begins is tried again a while later. */
 async function hasIdentified(network: PeerNetwork, peer: NodeId): Promise<boolean> {
-  const signal = AbortSignal.timeout(8_000)
+  const signal = AbortSignal.timeout(20_000)
   const holders = await network.closestPeers(new Uint8Array(32), { count: 64, minDurable: 0, signal })
   return holders.some(({ nodeId }) => nodeId === peer)
 }

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { createBrowserNode } from '../../../src/browser/node.ts'
 import { memoryStorage, StickyError } from '../../../src/dht/index.ts'
+import { PATIENCE } from '../../support/patience.ts'
 
 /** What a tab holds while it runs, opened and let go of: the browser's own parts are stood in for. */
 
@@ -120,11 +121,11 @@ describe('a tab that started', () => {
   it.each(['enter bridge', 'listen', 'join'])('tells why it is offline when it fails to %s', async (name) => {
     failing.step = name
     const node = await createBrowserNode(BRIDGE)
-    await vi.waitFor(() => expect(node.status().state).toBe('offline'))
+    await vi.waitFor(() => expect(node.status().state).toBe('offline'), PATIENCE)
     expect(node.status().problem).toEqual({ code: 'UNREACHABLE', message: `${name} failed` })
     failing.step = undefined
     await node.resync('the test')
-    await vi.waitFor(() => expect(node.status().problem).toBeUndefined())
+    await vi.waitFor(() => expect(node.status().problem).toBeUndefined(), PATIENCE)
     expect(node.status().lastResync?.reason).toBe('the test')
     await node.close()
   })

@@ -3,12 +3,12 @@ import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest'
 import type { DhtLibp2p } from '../../../src/dht/index.ts'
 import { createNodeLibp2p } from '../../../src/node/transports.ts'
 import { bareNode } from '../../support/bare-node.ts'
+import { PATIENCE } from '../../support/patience.ts'
 
 /** Messages over real connections, and the exceptions that are made for them. A bare node runs noise as it comes. */
 
 const PROTOCOL = '/test/messages/1.0.0'
 const MESSAGES = 50
-const patience = { timeout: 20_000, interval: 10 }
 
 let ours: DhtLibp2p
 let plain: DhtLibp2p
@@ -41,7 +41,7 @@ async function errorsFor(from: DhtLibp2p, to: DhtLibp2p, bytes: number): Promise
   vi.stubGlobal('RangeError', new Proxy(RangeError, counted))
   for (let i = 1; i <= MESSAGES; i++) {
     stream.send(new Uint8Array(bytes))
-    await vi.waitFor(() => expect(received).toBe(i * bytes), patience)
+    await vi.waitFor(() => expect(received).toBe(i * bytes), PATIENCE)
   }
   vi.unstubAllGlobals()
   await stream.close()

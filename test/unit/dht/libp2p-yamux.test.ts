@@ -4,12 +4,12 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type DhtLibp2p, sha256, toHex } from '../../../src/dht/index.ts'
 import { createNodeLibp2p } from '../../../src/node/transports.ts'
 import { bareNode } from '../../support/bare-node.ts'
+import { PATIENCE } from '../../support/patience.ts'
 
 /** Bytes over real connections, and what comes back for them. A bare node runs yamux as it comes. */
 
 const PROTOCOL = '/test/bytes/1.0.0'
 const MEBIBYTE = 1024 * 1024
-const patience = { timeout: 20_000, interval: 10 }
 
 interface Inner {
   sendFrame(header: { type: number }, body?: unknown): boolean
@@ -73,7 +73,7 @@ describe('yamux that spares window updates', () => {
     receivers.delete(to)
     const stream = await from.dialProtocol(to.peerId, PROTOCOL)
     await send(stream, bytes, eachBytes)
-    await vi.waitFor(() => expect(receivers.get(to)?.bytes).toBe(bytes.byteLength), patience)
+    await vi.waitFor(() => expect(receivers.get(to)?.bytes).toBe(bytes.byteLength), PATIENCE)
     const receiver = receivers.get(to) as Receiver
     expect(toHex(await sha256(...receiver.chunks))).toBe(toHex(await sha256(bytes)))
     await stream.close()

@@ -4,6 +4,7 @@ import type { ChatEntry } from '../../../web/entries.ts'
 import { keepFailed, loadFailed } from '../../../web/failed-kept.ts'
 import { RoomLog } from '../../../web/room-log.ts'
 import { RoomOutbox } from '../../../web/room-outbox.ts'
+import { PATIENCE } from '../../support/patience.ts'
 
 const stored = new Map<string, string>()
 beforeEach(() => {
@@ -57,7 +58,7 @@ describe('a message that is sent again', () => {
     expect(keys).toEqual(['key 1'])
     expect(loadFailed('lobby')).toEqual([failed]) // the page may be gone in this moment
     taken.resolve()
-    await vi.waitFor(() => expect(loadFailed('lobby')).toEqual([]))
+    await vi.waitFor(() => expect(loadFailed('lobby')).toEqual([]), PATIENCE)
   })
 
   it('is kept while the room is being opened, and sent once it is', async () => {
@@ -69,7 +70,7 @@ describe('a message that is sent again', () => {
     outbox.retry(log.present[0] as ChatEntry)
     expect([keys, loadFailed('lobby')]).toEqual([[], [failed]])
     await outbox.attach(topic)
-    await vi.waitFor(() => expect([keys, loadFailed('lobby')]).toEqual([['key 1'], []]))
+    await vi.waitFor(() => expect([keys, loadFailed('lobby')]).toEqual([['key 1'], []]), PATIENCE)
     expect(log.present).toHaveLength(1)
   })
 })
