@@ -30,10 +30,10 @@ module.exports = {
     throughIndex('pubsub', ['^src/pubsub/parts\\.ts$']),
     { name: 'parts-are-for-tabs', severity: 'error', from: { path: '^(src|web)/', pathNot: '^src/browser/' }, to: { path: '^src/pubsub/parts\\.ts$' } },
     { name: 'web-uses-browser', severity: 'error', from: { path: '^web/' }, to: { path: '^src/', pathNot: '^src/browser/' } },
-    only('libp2p', 'libp2p|@libp2p', '^src/(dht/libp2p[a-z-]*\\.ts|(node|browser|bridge)/transports\\.ts|browser/(webrtc|light-[a-z-]+)\\.ts)'),
+    only('libp2p', 'libp2p|@libp2p', '^src/(dht/libp2p[a-z-]*\\.ts|(node|browser|bridge)/transports\\.ts|browser/(alive|webrtc|light-[a-z-]+)\\.ts)'),
     only('idb', 'idb', '^src/browser/'),
     only('express', 'express|helmet', '^src/bridge/'),
     only('lit', 'lit', '^web/'),
   ],
-  options: { exclude: { path: '(^|/)dist/' }, doNotFollow: { path: 'node_modules' }, tsPreCompilationDeps: true, tsConfig: { fileName: 'tsconfig.json' }, enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] } },
+  options: { exclude: { path: '^(web/)?dist/' }, doNotFollow: { path: 'node_modules' }, tsPreCompilationDeps: true, tsConfig: { fileName: 'tsconfig.json' }, enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] } },
 }
