@@ -8,9 +8,10 @@ import {
   publicKeyOf,
   RateLimiter,
   type Runtime,
+  StickyError,
   systemRuntime,
 } from '../dht/index.ts'
-import { addressOf } from '../node/index.ts'
+import { addressOf, nodeVersionProblem } from '../node/index.ts'
 import { announcedBy, multiaddrOf, type Reach, reachOf } from './addresses.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'
@@ -69,10 +70,12 @@ export interface Bridge extends AsyncDisposable {
 
 /**
  * Starts a bridge: relay, DHT server and challenge behind one public port. It helps peers find each other and owns
- * nothing. Rejects with PORT_IN_USE, UNREACHABLE (that address is not this machine's), MALFORMED (publicUrl),
+ * nothing. Rejects with UNSUPPORTED_PLATFORM (an old Node), PORT_IN_USE, UNREACHABLE (that address is not this machine's), MALFORMED (publicUrl),
  * WRONG_IDENTITY (an issuer) or STORAGE_FAILED (the record of used invitations).
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
+  const versionProblem = nodeVersionProblem()
+  if (versionProblem !== undefined) throw new StickyError('UNSUPPORTED_PLATFORM', versionProblem)
   if (options.publicUrl !== undefined) multiaddrOf(options.publicUrl)
   const host = options.host ?? '127.0.0.1'
   const identity = await identityFromSeed(options.seed)

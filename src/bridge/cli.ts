@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
+import { nodeVersionProblem } from '../node/node-version.ts'
 
 /** The program `sticky`: the node's commands, and those that need a bridge. */
 
-const MINIMUM_NODE = [22, 12] as const
-const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-if (major < MINIMUM_NODE[0] || (major === MINIMUM_NODE[0] && minor < MINIMUM_NODE[1])) {
+const problem = nodeVersionProblem()
+if (problem !== undefined) {
   process.stderr.write(
-    `sticky needs Node ${MINIMUM_NODE.join('.')} or later; this is ${process.versions.node}. Install a current Node, or run it with npx inside the project.\n`,
+    `sticky: ${problem} Install a current Node, or run it with npx inside the project. [UNSUPPORTED_PLATFORM]\n`,
   )
   process.exit(2)
 }

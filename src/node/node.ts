@@ -19,6 +19,7 @@ import { useNodeEd25519 } from './ed25519.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
 import { joinThrough, keepBridge } from './keep-bridge.ts'
 import { KnownNodes } from './known-nodes.ts'
+import { nodeVersionProblem } from './node-version.ts'
 import { openLevelStorage } from './object-store.ts'
 import { useNodeSha256 } from './sha256.ts'
 import { createNodeLibp2p, type NodeRole } from './transports.ts'
@@ -75,6 +76,8 @@ export async function createNode(options: NodeOptions = {}): Promise<StickyNode>
 }
 
 async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNode> {
+  const versionProblem = nodeVersionProblem()
+  if (versionProblem !== undefined) throw new StickyError('UNSUPPORTED_PLATFORM', versionProblem)
   const { bridgeUrl, invitation, signal = new AbortController().signal } = options
   requireWebsocket(options.listen ?? [])
   useNodeEd25519()
