@@ -1,4 +1,4 @@
-import { equalBytes, toHex } from './codec.ts'
+import { equalBytes } from './codec.ts'
 import { asStickyError, type ErrorCode, requireNotAborted, type StickyError } from './errors.ts'
 import { type NodeId, publicKeyOf } from './identity.ts'
 import type { RecordStore } from './record-store.ts'
@@ -53,12 +53,11 @@ export class ReadRepair {
 
   /** Mostly all show the same head, which is looked at once. */
   async #checkAll(answers: HeadAnswer[]): Promise<void> {
-    const given = answers.filter(({ head }) => head !== undefined)
     const check = async ([first, ...others]: HeadAnswer[]) => {
       await this.#checkGiven(first as HeadAnswer)
       for (const other of others) Object.assign(other, { head: first?.head, error: first?.error })
     }
-    await Promise.all([...Map.groupBy(given, ({ head }) => toHex(head as Uint8Array)).values()].map(check))
+    await Promise.all(byHead(answers).map(check))
   }
 
   async #checkGiven(answer: HeadAnswer): Promise<void> {
@@ -144,16 +143,22 @@ const heldAgainst = (refusals: Refusal[]): Refusal[] =>
 const isSame = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a === undefined || b === undefined ? a === b : equalBytes(a, b)
 
-/** The first in order of those whose head the most have. Undefined where nobody has one. */
-function mostShown(answers: HeadAnswer[]): HeadAnswer | undefined {
-  const holders = new Map<string, HeadAnswer[]>()
+/** Those that have a head, together where it is the same, in order. */
+function byHead(answers: HeadAnswer[]): HeadAnswer[][] {
+  const groups: HeadAnswer[][] = []
   for (const answer of answers) {
     if (answer.head === undefined) continue
-    const name = toHex(answer.head)
-    holders.set(name, [...(holders.get(name) ?? []), answer])
+    const group = groups.find(([other]) => isSame(other?.head, answer.head))
+    if (group === undefined) groups.push([answer])
+    else group.push(answer)
   }
+  return groups
+}
+
+/** The first in order of those whose head the most have. Undefined where nobody has one. */
+function mostShown(answers: HeadAnswer[]): HeadAnswer | undefined {
   let most: HeadAnswer[] = []
-  for (const same of holders.values()) if (same.length > most.length) most = same
+  for (const same of byHead(answers)) if (same.length > most.length) most = same
   return most[0]
 }
 
