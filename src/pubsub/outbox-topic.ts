@@ -138,7 +138,7 @@ export class OutboxTopic {
   async #dropExpired(): Promise<void> {
     const now = this.#init.dht.runtime.now()
     for (const entry of this.#entries.filter(({ isWritten, expiresAt }) => isWritten && expiresAt <= now))
-      await this.#end(entry, new StickyError('EXPIRED', 'Its time to live passed before it could be stored.'))
+      await this.#end(entry, tooLate())
   }
 
   #waitMs(): number {
@@ -212,8 +212,11 @@ export class OutboxTopic {
   /** Messages that an earlier process, or an earlier call under the key, has sent are opened; what is damaged is over. */
   async #readable(all: Entry[]): Promise<Entry[]> {
     const batch: Entry[] = []
+    const now = this.#init.dht.runtime.now()
     for (const entry of all) {
+      const isSigned = entry.sent !== undefined || entry.envelope !== undefined
       try {
+        if (!isSigned && entry.expiresAt <= now) throw tooLate() // while it waited for its turn
         if (entry.envelope !== undefined) entry.sent ??= await this.#reopened(entry.envelope, entry.data)
         batch.push(entry)
       } catch (error) {
@@ -269,12 +272,16 @@ export class OutboxTopic {
     const again: Entry[] = []
     for (const [i, entry] of batch.entries()) {
       const result = results[i] as PromiseSettledResult<PublishReceipt>
-      if (result.status === 'fulfilled') {
+      // the others may have gone after they were looked for
+      const isOwnOnly =
+        result.status === 'fulfilled' && options.outboxAwaitsPeers && result.value.replicas < 2
+      if (result.status === 'fulfilled' && !isOwnOnly) {
         await this.#end(entry, result.value)
         continue
       }
-      const error = asStickyError(result.reason, 'UNREACHABLE')
-      if (error.code === 'OUTCOME_UNKNOWN') entry.mayBeStored = true
+      this.#isOffline ||= isOwnOnly
+      const error = result.status === 'fulfilled' ? ownOnly() : asStickyError(result.reason, 'UNREACHABLE')
+      if (isOwnOnly || error.code === 'OUTCOME_UNKNOWN') entry.mayBeStored = true
       const isCounted = !this.#isClosed && !this.#isOffline
       const isFinal = isCounted && (!error.retryable || entry.attempts >= options.outboxAttempts)
       if (isFinal) await this.#end(entry, error)
@@ -310,3 +317,6 @@ const toSaved = (order: string, attempts: number, { message }: Sent) => ({
   order,
   sent: { envelope: message.envelope, attempts },
 })
+
+const tooLate = () => new StickyError('EXPIRED', 'Its time to live passed before it could be stored.')
+const ownOnly = () => new StickyError('NO_REPLICAS', 'Nobody but this node has it.')

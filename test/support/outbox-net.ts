@@ -79,7 +79,7 @@ export class OutboxNet {
   }
 
   async client(
-    init: Pick<MemoryNodeOptions, 'storage' | 'seed' | 'runtime' | 'options' | 'dhtOptions'> = {},
+    init: Pick<MemoryNodeOptions, 'storage' | 'seed' | 'runtime' | 'options' | 'dhtOptions' | 'stores'> = {},
   ) {
     const base = {
       runtime: this.runtime,

@@ -125,6 +125,36 @@ describe('a message in the outbox', () => {
     await net.until(isOver(client, 2))
     expect(dataOf(await net.read(holder, 'room'))).toEqual(['long'])
   })
+
+  it('expires while other topics have their turn: it is not stored when nobody can read it any more', async () => {
+    const holder = await net.holder()
+    const client = await net.client({ options: { maxOutboxTopicsAtOnce: 1 } })
+    client.isDeaf = true
+    await net.during(client.pubsub.enqueue('hall', 'nobody answers'))
+    await net.until(() => client.requests.length > 0)
+    await net.during(client.pubsub.enqueue('room', 'for five seconds', { ttlMs: 5_000 }))
+    await net.pass(8_000)
+    client.isDeaf = false
+    await net.until(isOver(client, 2))
+    const final = client.finals().find(({ topic }) => topic === 'room')
+    expect(final).toMatchObject({ state: 'failed', error: { code: 'EXPIRED' } })
+    expect(await net.read(holder, 'room')).toEqual([])
+  })
+
+  it('of a tab that loses all others in that moment waits for one, and is there once', async () => {
+    const holder = await net.holder()
+    for (let i = 0; i < 2; i++) await net.holder()
+    const tab = await net.client({ stores: true, options: { outboxAwaitsPeers: true } })
+    await net.during(tab.pubsub.publish('room', 'online')) // who the others are is known from now on
+    net.cutOff(tab)
+    await net.during(tab.pubsub.enqueue('room', 'offline'))
+    await net.pass(60_000)
+    expect([tab.finals(), (await tab.pubsub.outbox()).length]).toEqual([[], 1])
+    net.heal()
+    await net.until(isOver(tab, 1))
+    expect(tab.finals()).toMatchObject([{ state: 'stored', stored: { replicas: 3 } }])
+    expect(dataOf(await net.read(holder, 'room'))).toEqual(['online', 'offline'])
+  })
 })
 
 describe('an attempt that fails', () => {
