@@ -174,6 +174,7 @@ class Deadline {
     const onAbort = () => end(new StickyError('ABORTED', 'The publish was aborted.'))
     const timer = this.#dht.runtime.setTimer(() => end(late(this.#mayBeStored)), this.#leftMs)
     this.#signal?.addEventListener('abort', onAbort, { once: true })
+    if (this.#signal?.aborted) onAbort() // while it was hashed
     try {
       return await Promise.race([work(this), early.promise])
     } finally {

@@ -60,7 +60,6 @@ interface Prepared {
   places: Place[]
   /** They lie behind this version, and so does what of them waits in an iteration. */
   begin: number
-  read: BlockReader
 }
 
 export class TopicReader {
@@ -156,14 +155,14 @@ export class TopicReader {
     const places = await Promise.all(
       entries.map(async ({ envelope }) => placeOf(await openMessage(envelope), BEFORE_ALL)),
     )
-    return { entries, places, begin: (entries[0]?.addedInVersion ?? 1) - 1, read }
+    return { entries, places, begin: (entries[0]?.addedInVersion ?? 1) - 1 }
   }
 
   /** Delivers the history that was asked for, then reports the boundary. What was pushed meanwhile is read here. */
   async join(source: NodeId): Promise<void> {
     await this.prepare(source)
     if (this.#prepared === undefined) await this.catchUp(source, true)
-    else await this.#takePrepared(this.#prepared)
+    else await this.#takePrepared(this.#prepared, this.#blocksOf(source))
     if (this.#init.from !== undefined && this.#arrivals.areHeld) {
       // somebody who forges heads can have stamped it below where this reader went on: all is looked through, once
       const { version } = this.#position
@@ -181,7 +180,7 @@ export class TopicReader {
     this.#init.onStatus('synced')
   }
 
-  async #takePrepared({ entries, places, read }: Prepared): Promise<void> {
+  async #takePrepared({ entries, places }: Prepared, read: BlockReader): Promise<void> {
     this.#remaining = entries.length
     for await (const arrived of this.#arriving([...entries], read, BEFORE_ALL)) {
       entries.shift()

@@ -76,6 +76,7 @@ export class TopicOutbox<T> {
 
   close(): void {
     this.#stop?.()
+    this.#stop = undefined
   }
 
   #tell(receipt: Receipt): void {

@@ -144,8 +144,13 @@ class OpenTopic<T> implements Topic<T> {
     if (this.#ending !== undefined) return () => undefined
     if (event === 'message') return this.#readers.listen(listener as (message: TopicMessage<T>) => void)
     if (event === 'presence') this.#watchPresence()
-    if (event === 'receipt') this.#outbox.listen()
-    return this.#emitter.on(event, listener)
+    const stop = this.#emitter.on(event, listener)
+    if (event !== 'receipt') return stop
+    this.#outbox.listen()
+    return () => {
+      stop()
+      if (this.#emitter.listeners('receipt') === 0) this.#outbox.close() // what comes then waits for the next one
+    }
   }
 
   [Symbol.asyncIterator](): AsyncIterator<TopicMessage<T>> {
@@ -226,6 +231,7 @@ class OpenTopic<T> implements Topic<T> {
       ...(signal === undefined ? {} : { signal }),
     })
     if (this.#ending !== undefined) return subscription.close()
+    if (subscription.status === 'closed') throw new StickyError('CLOSED', 'This node is closed.')
     this.#subscription = subscription
     this.#pausedAt = undefined
     this.#cursor ??= new TopicCursor({ position: subscription.position, beyond: place?.beyond ?? [] })

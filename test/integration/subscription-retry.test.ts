@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type ErrorCode, StickyError } from '../../src/dht/index.ts'
 import { recordMethods } from '../../src/dht/wire.ts'
-import type { Subscription } from '../../src/pubsub/index.ts'
+import { openTopic, type Subscription } from '../../src/pubsub/index.ts'
 import { DEFAULT_PUBSUB_OPTIONS, LIMITS } from '../../src/pubsub/options.ts'
+import type { TopicSubscription } from '../../src/pubsub/subscription.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
+import { separate } from '../support/memory-faults.ts'
 import type { MemoryNode } from '../support/memory-nodes.ts'
 import { type OutboxClient, OutboxNet } from '../support/outbox-net.ts'
 
@@ -281,5 +283,43 @@ describe('a renewal', () => {
       await untilAfter(nth, 10 * SOON_MS)
       expect(attached()).toBe(1 + nth)
     }
+  })
+})
+
+describe('a replica that goes', () => {
+  it('after a subscription to the last messages has begun: the next one gives them', async () => {
+    await publish(new Uint8Array(20_000)) // in a block of its own, which is fetched when it is delivered
+    await publish('small')
+    await net.pass(SOON_MS)
+    const client = await net.client()
+    const seen: unknown[] = []
+    const subscription = (await net.during(
+      client.pubsub.subscribe('room', { history: { last: 5 }, onMessage: ({ data }) => seen.push(data) }),
+    )) as TopicSubscription
+    const source = holders.find(({ pubsub }) => pubsub.nodeId === subscription.source) as MemoryNode
+    expect(seen).toEqual([])
+    separate(
+      [source],
+      net.net.nodes.filter((node) => node !== source),
+    )
+    await net.until(() => subscription.status === 'synced', MINUTE_MS)
+    expect([seen.length, seen.at(-1)]).toEqual([2, 'small'])
+    expect(subscription.source).not.toBe(source.pubsub.nodeId)
+  })
+})
+
+describe('a topic', () => {
+  it('is not opened where its node closes meanwhile', async () => {
+    const client = await net.client()
+    const watched = watch(client)
+    watched.failing.add(topicMethods.attach.name)
+    const opening = openTopic(client.pubsub, 'room', { history: 'none' })
+    const code = opening.then(
+      () => 'opened',
+      (error: StickyError) => error.code,
+    )
+    await net.until(() => timesOf(watched, topicMethods.attach).length > 0)
+    await net.during(client.pubsub.close())
+    expect(await net.during(code)).toBe('CLOSED')
   })
 })

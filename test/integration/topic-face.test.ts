@@ -358,4 +358,16 @@ describe('what is published', () => {
     expect(receipts).toMatchObject([{ state: 'failed', data: 'too late', error: { code: 'EXPIRED' } }])
     expect(others).toEqual([])
   })
+
+  it('and failed when the last listener had gone is told to the next one', async () => {
+    const node = await client()
+    const topic = await openTopic<string>(node.pubsub, 'room')
+    const stop = topic.on('receipt', () => undefined)
+    stop()
+    await topic.publish('too late', { ttlMs: 1 })
+    await until(async () => (await node.pubsub.outbox()).length === 0)
+    const receipts = receiptsOf(topic)
+    await until(() => receipts.length > 0)
+    expect(receipts).toMatchObject([{ state: 'failed', data: 'too late' }])
+  })
 })

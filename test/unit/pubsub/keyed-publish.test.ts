@@ -154,6 +154,20 @@ describe('publish under a key', () => {
     expect(await net.during(published)).toBe('ABORTED')
   })
 
+  it('ends with its signal, in whichever step it is', async () => {
+    const client = await net.client()
+    const codes = new Set<string>()
+    for (let steps = 0; steps < 30; steps++) {
+      const abort = new AbortController()
+      const options = { key: `k${steps}`, signal: abort.signal, deadlineMs: 400 }
+      const published = codeOf(client.pubsub.publish('room', steps, options))
+      for (let i = 0; i < steps; i++) await undefined
+      abort.abort()
+      codes.add(await net.during(published))
+    }
+    expect([...codes]).toEqual(['ABORTED'])
+  })
+
   it('waits for what is enqueued under it; gives up with its own deadline, and that goes on', async () => {
     const client = await net.client()
     await net.during(client.pubsub.enqueue('room', 1, { key: 'k' }))
