@@ -1,10 +1,9 @@
 import { asStickyError, type Dht, requireNotAborted, StickyError, sha256 } from '../dht/index.ts'
-import type { Data, PublishOptions, PublishReceipt } from './api.ts'
+import type { PublishOptions, PublishReceipt } from './api.ts'
 import { checkTtl, verifyMessage } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import type { Outbox } from './outbox.ts'
 import type { Publisher } from './publish.ts'
-import { encodeData } from './publish-data.ts'
 import type { Sent } from './publish-request.ts'
 import { duplicateOf, nameOfKey, requireSame, type SavedKey, storedKey } from './remembered-keys.ts'
 
@@ -39,17 +38,16 @@ export class KeyedPublisher {
 
   async publish(
     topicKey: Uint8Array,
-    data: Data,
+    data: Uint8Array,
     key: string,
     options: PublishOptions,
   ): Promise<PublishReceipt> {
     const { signal, ttlMs = LIMITS.defaultTtlMs, deadlineMs = this.#init.options.publishDeadlineMs } = options
-    const bytes = encodeData(data)
     checkTtl(ttlMs)
     requireNotAborted(signal, 'The publish')
-    const [name, hash] = await Promise.all([nameOfKey(topicKey, key), sha256(bytes)])
+    const [name, hash] = await Promise.all([nameOfKey(topicKey, key), sha256(data)])
     return new Deadline(this.#init.dht, deadlineMs, signal).run((deadline) =>
-      this.#publish({ topicKey, name, data: bytes, hash, ttlMs, expect: options.expect }, deadline),
+      this.#publish({ topicKey, name, data, hash, ttlMs, expect: options.expect }, deadline),
     )
   }
 

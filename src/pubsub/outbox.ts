@@ -10,7 +10,7 @@ import {
   type Timer,
   toHex,
 } from '../dht/index.ts'
-import type { Data, EnqueueOptions, OutboxError, PublishReceipt, Receipt } from './api.ts'
+import type { EnqueueOptions, OutboxError, PublishReceipt, Receipt } from './api.ts'
 import { DeliveredWatch } from './delivered-watch.ts'
 import { checkTtl } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
@@ -26,7 +26,6 @@ import {
 import { OutboxStore, orderOf, placeOf } from './outbox-store.ts'
 import { OutboxTopic } from './outbox-topic.ts'
 import type { Publisher } from './publish.ts'
-import { encodeData } from './publish-data.ts'
 import { Receipts } from './receipts.ts'
 import {
   duplicateOf,
@@ -116,18 +115,17 @@ export class Outbox {
   async enqueue(
     topic: string,
     topicKey: Uint8Array,
-    data: Data,
+    data: Uint8Array,
     { key, ttlMs = LIMITS.defaultTtlMs, delivered = false, ...others }: EnqueueOptions,
   ): Promise<Receipt> {
     if ('expect' in others && others.expect !== undefined)
       throw new StickyError('INVALID_DATA', 'What may wait cannot expect a version: publish it.')
-    const bytes = encodeData(data)
     checkTtl(ttlMs)
     const { runtime } = this.#init.dht
     const given = key ?? toHex(runtime.randomBytes(16))
     const taken = this.#turn.then(async () => {
       await this.ready()
-      const [keyName, hash] = await Promise.all([nameOfKey(topicKey, given), sha256(bytes)])
+      const [keyName, hash] = await Promise.all([nameOfKey(topicKey, given), sha256(data)])
       await this.keys.settled(keyName)
       if (this.#isClosed) throw new StickyError('CLOSED', 'This node is closed.')
       const now = runtime.now()
@@ -137,7 +135,7 @@ export class Outbox {
         key: given,
         keyName,
         isNamed: key !== undefined,
-        data: bytes,
+        data,
         hash,
         queuedAt: now,
         expiresAt: now + ttlMs,

@@ -11,13 +11,12 @@ import {
   sha256,
   toHex,
 } from '../dht/index.ts'
-import type { Data, PublishOptions, PublishReceipt } from './api.ts'
+import type { PublishOptions, PublishReceipt } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
 import { Confirmation } from './confirm.ts'
 import { checkTtl, createMessage } from './message.ts'
 import { Offers } from './offers.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
-import { encodeData } from './publish-data.ts'
 import {
   isFinal,
   MAYBE_STORED,
@@ -81,14 +80,13 @@ export class Publisher {
     })
   }
 
-  async publish(topicKey: Uint8Array, data: Data, options: PublishOptions): Promise<PublishReceipt> {
-    const bytes = encodeData(data)
+  async publish(topicKey: Uint8Array, data: Uint8Array, options: PublishOptions): Promise<PublishReceipt> {
     checkTtl(options.ttlMs ?? LIMITS.defaultTtlMs)
     requireNotAborted(options.signal, 'The publish')
     const name = toHex(topicKey)
     this.#requireRoom(this.#waits.countOf(name))
     const { wait, receipt } = this.#waits.begin(name, topicKey, options)
-    this.inOrder(topicKey, () => this.#enqueue(name, topicKey, bytes, wait, options)).catch((error) =>
+    this.inOrder(topicKey, () => this.#enqueue(name, topicKey, data, wait, options)).catch((error) =>
       wait.reject(asStickyError(error, 'STORAGE_FAILED')),
     )
     return receipt

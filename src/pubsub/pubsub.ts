@@ -49,6 +49,7 @@ import { Outbox } from './outbox.ts'
 import { PositionsKept } from './positions-kept.ts'
 import { PresenceClient } from './presence-client.ts'
 import { Publisher } from './publish.ts'
+import { encodeData } from './publish-data.ts'
 import { readCurrent } from './read-current.ts'
 import { Recovery } from './recovery.ts'
 import { Resync } from './resync.ts'
@@ -145,16 +146,18 @@ export class ClientPubSub implements PubSub {
 
   async publish(topic: string, data: Data, options: PublishOptions = {}): Promise<PublishReceipt> {
     this.#requireOpen()
+    const bytes = encodeData(data) // first: the application may change it once it has its promise
     const topicKey = await topicKeyOf(topic)
     this.#recovery.requireUsable(topicKey)
     checkExpect(options.expect)
-    if (options.key !== undefined) return this.#keyed.publish(topicKey, data, options.key, options)
-    return this.#publisher.publish(topicKey, data, options)
+    if (options.key !== undefined) return this.#keyed.publish(topicKey, bytes, options.key, options)
+    return this.#publisher.publish(topicKey, bytes, options)
   }
 
   async enqueue(topic: string, data: Data, options: EnqueueOptions = {}): Promise<Receipt> {
     this.#requireOpen()
-    return this.#outbox.enqueue(topic, await topicKeyOf(topic), data, options)
+    const bytes = encodeData(data) // first, as above
+    return this.#outbox.enqueue(topic, await topicKeyOf(topic), bytes, options)
   }
 
   async outbox(topic?: string): Promise<Receipt[]> {

@@ -1,5 +1,7 @@
-import { type NodeId, StickyError } from '../dht/index.ts'
+import { decodeAny, type NodeId, StickyError } from '../dht/index.ts'
 import type { Data } from './api.ts'
+import { LIMITS } from './options.ts'
+import { encodeData } from './publish-data.ts'
 import { createTopicCipher, type TopicCipher, type TopicSecret } from './secret.ts'
 import { type StandardSchemaV1, validated } from './standard-schema.ts'
 
@@ -23,7 +25,8 @@ export class TopicContent<T> {
   /** What the schema makes of the value, and how it is published; the same each time under one key. Throws INVALID_DATA or TOO_LARGE. */
   async outgoing(value: T, publisher: NodeId, key?: string): Promise<{ value: T; data: Data }> {
     const valid = this.#schema ? await validated(this.#schema, value) : value
-    const data = this.#cipher ? await this.#cipher.seal(valid, publisher, 'message', key) : (valid as Data)
+    // as it is now: without a schema, what the application changes once it has its promise is not sent
+    const data = this.#cipher ? await this.#cipher.seal(valid, publisher, 'message', key) : copyOf(valid)
     return { value: valid, data }
   }
 
@@ -44,6 +47,8 @@ export class TopicContent<T> {
     return this.#cipher.open(state, publisher, 'presence').catch(() => undefined)
   }
 }
+
+const copyOf = (value: unknown): Data => decodeAny(encodeData(value as Data), LIMITS.maxPayloadBytes) as Data
 
 export async function createTopicContent<T>(
   name: string,

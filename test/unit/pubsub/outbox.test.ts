@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { encode } from '../../../src/dht/index.ts'
-import type { Gap, Message, OutboxError } from '../../../src/pubsub/index.ts'
+import { type Gap, type Message, type OutboxError, openTopic } from '../../../src/pubsub/index.ts'
 import { CuttableDisk } from '../../support/memory-faults.ts'
 import { nested } from '../../support/nested.ts'
 import { type OutboxClient, OutboxNet, StrictDisk } from '../../support/outbox-net.ts'
@@ -39,6 +39,22 @@ describe('a message in the outbox', () => {
       id: client.finals()[0]?.stored?.id,
       expiresAt: receipt.expiresAt,
     })
+  })
+
+  it('is what it was in the moment of the call, and so is what is published', async () => {
+    const holder = await net.holder()
+    const client = await net.client()
+    const topic = await net.during(openTopic<{ n: number }>(client.pubsub, 'topic', { runtime: net.runtime }))
+    const value = { n: 1 }
+    const calls: Promise<unknown>[] = []
+    for (; value.n <= 2; value.n++) {
+      calls.push(client.pubsub.enqueue('enqueued', value), client.pubsub.publish('published', value))
+      calls.push(client.pubsub.publish('keyed', value, { key: `${value.n}` }), topic.publish(value))
+    }
+    await net.during(Promise.all(calls))
+    await net.until(isOver(client, 4))
+    for (const name of ['enqueued', 'published', 'keyed', 'topic'])
+      expect(dataOf(await net.read(holder, name)), name).toEqual([{ n: 1 }, { n: 2 }])
   })
 
   it('waits through restarts, clean and not, and goes out in the order of enqueueing, many in one request', async () => {
