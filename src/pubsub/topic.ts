@@ -71,6 +71,9 @@ class OpenTopic<T> implements Topic<T> {
   #isGoingOn = false
   #historicCount = 0
   #hasHistoryEnded = false
+  /** Of the topic: after a pause its subscription begins from a place in any case, and knows of no gap before that. */
+  #beganFromPlace: boolean | undefined
+  #hasToldGap = false
   #present: PresenceMember[] = []
   #presence: Data | undefined
   #isWatching = false
@@ -234,6 +237,7 @@ class OpenTopic<T> implements Topic<T> {
     if (subscription.status === 'closed') throw new StickyError('CLOSED', 'This node is closed.')
     this.#subscription = subscription
     this.#pausedAt = undefined
+    this.#beganFromPlace ??= place !== undefined
     this.#cursor ??= new TopicCursor({ position: subscription.position, beyond: place?.beyond ?? [] })
     this.#listenTo(subscription)
   }
@@ -244,13 +248,16 @@ class OpenTopic<T> implements Topic<T> {
       if (isCurrent()) this.#onMessage(message)
     })
     subscription.on('gap', (value) => {
-      if (isCurrent()) this.#inbox.add({ event: 'gap', value })
+      if (!isCurrent()) return
+      this.#hasToldGap = true
+      this.#inbox.add({ event: 'gap', value })
     })
     subscription.on('history-end', (value) => {
       if (this.#hasHistoryEnded || !isCurrent()) return
       this.#hasHistoryEnded = true
       this.#cursor?.endHistory()
-      this.#inbox.add({ event: 'history-end', value })
+      const recovered = !this.#beganFromPlace || (value.recovered && !this.#hasToldGap)
+      this.#inbox.add({ event: 'history-end', value: { ...value, recovered } })
     })
     subscription.on('sync', (status) => {
       if (!isCurrent()) return

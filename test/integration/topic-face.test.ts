@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { memoryStorage, StickyError, type Storage } from '../../src/dht/index.ts'
+import { memoryStorage, type Runtime, StickyError, type Storage, systemRuntime } from '../../src/dht/index.ts'
 import { openTopic, type Topic, type TopicMessage, type TopicReceipt } from '../../src/pubsub/index.ts'
 import { CuttableDisk, crash, restart } from '../support/memory-faults.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
@@ -175,6 +175,43 @@ describe('an open topic', () => {
     topic.on('message', () => taken.push(0))
     await until(() => ends.length === 2)
     expect(ends[0]).toBe(ends[1])
+  })
+
+  it('says of its whole history whether something was missed since its place, however often it held back', async () => {
+    let aheadMs = 0
+    const runtime: Runtime = { ...systemRuntime, now: () => Date.now() + aheadMs }
+    const { pubsub } = await net.add({ runtime })
+    const expire = async () => {
+      await pubsub.publish('room', 'expires', { ttlMs: 5_000 })
+      aheadMs += 6_000
+    }
+    const sixty = () => Promise.all(numbers(1, 60).map((n) => pubsub.publish('room', n)))
+    const endOf = async (history: 'resume' | 'all', whenPaused?: () => Promise<void>) => {
+      const topic = await openTopic(pubsub, 'room', { maxUnread: 10, history })
+      const gaps: string[] = []
+      topic.on('gap', ({ reason }) => gaps.push(reason))
+      const ended = new Promise<{ recovered: boolean }>((resolve) => topic.on('history-end', resolve))
+      await until(() => topic.status === 'catching-up')
+      await whenPaused?.()
+      topic.on('message', () => undefined)
+      const { recovered } = await ended
+      await topic.close()
+      return { recovered, gaps }
+    }
+    await pubsub.publish('room', 0)
+    const before = await openTopic(pubsub, 'room')
+    await take(before, 1)
+    await before.close()
+    await expire()
+    await sixty()
+    expect(await endOf('resume')).toEqual({ recovered: false, gaps: ['expired'] }) // told before the first pause
+    const afterPause = async () => {
+      await expire()
+      await sixty()
+    }
+    const all = await endOf('all', afterPause)
+    expect(all.gaps.length).toBeGreaterThan(0)
+    expect(all.recovered).toBe(true) // it was not asked for from a place
   })
 
   it('ends with its signal, its block, its node or by itself, and only unsubscribe leaves', async () => {
