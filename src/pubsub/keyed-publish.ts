@@ -19,14 +19,24 @@ export interface KeyedPublishInit {
   outbox: Outbox
 }
 
-/** What a publish under a key is about. */
-interface Keyed {
+interface Given {
   topicKey: Uint8Array
-  name: string
+  key: string
   data: Uint8Array
-  hash: Uint8Array
   ttlMs: number
   expect: PublishOptions['expect']
+}
+
+/** What a publish under a key is about. */
+interface Keyed extends Given {
+  name: string
+  hash: Uint8Array
+}
+
+/** What there is to wait for: the outcome, or that of an earlier call, which may fail where this one does not. */
+interface Found {
+  outcome?: PublishReceipt | Promise<PublishReceipt>
+  earlier?: Promise<PublishReceipt>
 }
 
 export class KeyedPublisher {
@@ -45,64 +55,82 @@ export class KeyedPublisher {
     const { signal, ttlMs = LIMITS.defaultTtlMs, deadlineMs = this.#init.options.publishDeadlineMs } = options
     checkTtl(ttlMs)
     requireNotAborted(signal, 'The publish')
-    const [name, hash] = await Promise.all([nameOfKey(topicKey, key), sha256(data)])
     return new Deadline(this.#init.dht, deadlineMs, signal).run((deadline) =>
-      this.#publish({ topicKey, name, data, hash, ttlMs, expect: options.expect }, deadline),
+      this.#publish({ topicKey, key, data, ttlMs, expect: options.expect }, deadline),
     )
   }
 
-  async #publish(keyed: Keyed, deadline: Deadline): Promise<PublishReceipt> {
+  async #publish(given: Given, deadline: Deadline): Promise<PublishReceipt> {
+    for (;;) {
+      // at once: what is published after this call, also without a key, has its turn after it
+      const found = await this.#init.publisher.inOrder(given.topicKey, () => this.#inTurn(given, deadline))
+      if (found.outcome) return found.outcome
+      const receipt = found.earlier && (await deadline.maySucceed(found.earlier).catch(() => undefined))
+      if (receipt) return asDuplicate(receipt)
+    }
+  }
+
+  /** Waits for no outcome: others wait for their turn. */
+  async #inTurn(given: Given, deadline: Deadline): Promise<Found> {
     const { outbox, dht } = this.#init
-    await outbox.ready()
-    deadline.requireOpen()
-    const { name, hash } = keyed
-    for (let running = outbox.keys.running(name); running; running = outbox.keys.running(name)) {
+    const [name, hash] = await Promise.all([
+      nameOfKey(given.topicKey, given.key),
+      sha256(given.data),
+      outbox.ready(),
+    ])
+    deadline.requireOpen() // it may have waited for an earlier call, whose signal and deadline are not this one's
+    const running = outbox.keys.running(name)
+    if (running) {
       requireSame(running.hash, hash)
-      const receipt = await deadline.maySucceed(running.outcome).catch(() => undefined)
-      if (receipt !== undefined) return { ...receipt, duplicate: true }
-      deadline.requireOpen() // that one's signal and deadline are not this one's
+      return { earlier: running.outcome }
     }
     const waiting = outbox.outcomeOf(name, hash)
-    if (waiting !== undefined) return asDuplicate(deadline.maySucceed(waiting))
+    if (waiting) return { outcome: deadline.maySucceed(waiting).then(asDuplicate) }
     const kept = outbox.keys.get(name, hash, dht.runtime.now())
     const stored = kept && duplicateOf(kept)
-    if (stored !== undefined) return stored
-    const outcome = this.#send(keyed, kept, deadline)
-    outbox.keys.setRunning(name, { hash, outcome })
-    return outcome
+    if (stored) return { outcome: stored }
+    const handedOver = Promise.withResolvers<void>()
+    const outcome = this.#send({ ...given, name, hash }, kept, deadline, handedOver.resolve)
+    outbox.keys.setRunning(name, { hash, outcome }) // in the same moment: else it could be enqueued meanwhile
+    await Promise.race([handedOver.promise, outcome])
+    return { outcome }
   }
 
   /** `kept`: the message of an earlier call, of unknown outcome. */
-  async #send(keyed: Keyed, kept: SavedKey | undefined, deadline: Deadline): Promise<PublishReceipt> {
+  async #send(
+    keyed: Keyed,
+    kept: SavedKey | undefined,
+    deadline: Deadline,
+    onHandedOver: () => void,
+  ): Promise<PublishReceipt> {
     const { publisher, outbox, dht } = this.#init
     const { name, hash, topicKey, expect } = keyed
-    const { sent, receipt } = await publisher.inOrder(topicKey, async () => {
+    const sent = await this.#remember(keyed, kept)
+    let receipts: Promise<PublishReceipt>[]
+    try {
       deadline.requireOpen()
-      const sent = await this.#remember(keyed, kept)
-      try {
-        deadline.requireOpen()
-        const options = { ...deadline.handOver(), ...(expect ? { expect } : {}) }
-        const [receipt] = publisher.send(topicKey, [sent], options) as [Promise<PublishReceipt>]
-        return { sent, receipt: wrapped(receipt) }
-      } catch (error) {
-        publisher.abandon(topicKey, sent)
-        if (kept === undefined) await this.#forget(name)
-        throw error
-      }
-    })
-    const outcome = await receipt
-    if ('stored' in outcome) {
-      const saved = storedKey(hash, dht.runtime.now(), sent.message.body.expiresAt, outcome.stored)
+      receipts = publisher.send(topicKey, [sent], { ...deadline.handOver(), ...(expect && { expect }) })
+    } catch (error) {
+      publisher.abandon(topicKey, sent)
+      if (kept === undefined) await this.#forget(name)
+      throw error
+    }
+    onHandedOver()
+    try {
+      const stored = (await receipts[0]) as PublishReceipt
+      const saved = storedKey(hash, dht.runtime.now(), sent.message.body.expiresAt, stored)
       await outbox.writeKeys(outbox.keys.put(name, saved)).catch(() => undefined) // else the same bytes are sent again
-      return outcome.stored
+      return stored
+    } catch (cause) {
+      const error = asStickyError(cause, 'UNREACHABLE')
+      if (error.code === 'OUTCOME_UNKNOWN') throw error
+      if (kept !== undefined) {
+        const reason = `An earlier publish under this key may have stored it (${error.message})`
+        throw new StickyError('OUTCOME_UNKNOWN', reason, { cause: error })
+      }
+      await this.#forget(name)
+      throw error
     }
-    if (outcome.error.code === 'OUTCOME_UNKNOWN') throw outcome.error
-    if (kept !== undefined) {
-      const reason = `An earlier publish under this key may have stored it (${outcome.error.message})`
-      throw new StickyError('OUTCOME_UNKNOWN', reason, { cause: outcome.error })
-    }
-    await this.#forget(name)
-    throw outcome.error
   }
 
   /** The message, numbered and signed once, on disk before it is sent. */
@@ -135,17 +163,7 @@ export class KeyedPublisher {
   }
 }
 
-const asDuplicate = async (receipt: Promise<PublishReceipt>): Promise<PublishReceipt> => ({
-  ...(await receipt),
-  duplicate: true,
-})
-
-/** Its rejection is handled from the first moment on, whenever somebody comes to look. */
-const wrapped = (receipt: Promise<PublishReceipt>) =>
-  receipt.then(
-    (stored) => ({ stored }),
-    (error: unknown) => ({ error: asStickyError(error, 'UNREACHABLE') }),
-  )
+const asDuplicate = (receipt: PublishReceipt): PublishReceipt => ({ ...receipt, duplicate: true })
 
 /** The caller's deadline and signal, until the publisher takes them over. */
 class Deadline {
@@ -172,7 +190,6 @@ class Deadline {
     const onAbort = () => end(new StickyError('ABORTED', 'The publish was aborted.'))
     const timer = this.#dht.runtime.setTimer(() => end(late(this.#mayBeStored)), this.#leftMs)
     this.#signal?.addEventListener('abort', onAbort, { once: true })
-    if (this.#signal?.aborted) onAbort() // while it was hashed
     try {
       return await Promise.race([work(this), early.promise])
     } finally {

@@ -145,6 +145,31 @@ describe('publish under a key', () => {
     expect(await net.read(holder, 'room')).toHaveLength(1)
   })
 
+  it('is stored in the order of the calls, with those under other keys and under none', async () => {
+    const holder = await net.holder()
+    const client = await net.client()
+    const publish = (data: string | Uint8Array, options?: PublishOptions) =>
+      client.pubsub.publish('room', data, options)
+    const receipts = await net.during(
+      Promise.all([
+        publish('first', { key: 'a' }),
+        publish('second'),
+        publish(new Uint8Array(1_000), { key: 'b' }), // takes longer to hash
+        publish('fourth', { key: 'c' }),
+        publish('first', { key: 'a' }),
+        publish('fifth'),
+      ]),
+    )
+    expect(receipts.map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4, 1, 5])
+    expect(dataOf(await net.read(holder, 'room'))).toEqual([
+      'first',
+      'second',
+      new Uint8Array(1_000),
+      'fourth',
+      'fifth',
+    ])
+  })
+
   it('ends with its signal', async () => {
     const client = await net.client()
     const abort = new AbortController()
