@@ -124,10 +124,7 @@ export class KeyedPublisher {
     } catch (cause) {
       const error = asStickyError(cause, 'UNREACHABLE')
       if (error.code === 'OUTCOME_UNKNOWN') throw error
-      if (kept !== undefined) {
-        const reason = `An earlier publish under this key may have stored it (${error.message})`
-        throw new StickyError('OUTCOME_UNKNOWN', reason, { cause: error })
-      }
+      if (kept !== undefined) throw unconfirmed(error) // an earlier publish may have stored it
       await this.#forget(name)
       throw error
     }

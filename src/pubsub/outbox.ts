@@ -12,6 +12,7 @@ import {
 } from '../dht/index.ts'
 import type { EnqueueOptions, OutboxError, PublishReceipt, Receipt } from './api.ts'
 import { DeliveredWatch } from './delivered-watch.ts'
+import { InOrder } from './in-order.ts'
 import { checkTtl } from './message.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
 import {
@@ -71,8 +72,8 @@ export class Outbox {
   #nextPlace = 0
   #loading: Promise<void> | undefined
   #loadTimer: Timer | undefined
-  /** Entries come in in the order of the calls. */
-  #turn: Promise<unknown> = Promise.resolve()
+  /** Entries of a topic come in in the order of the calls; one that waits for a key holds up no other topic. */
+  readonly #order = new InOrder()
   #isClosed = false
   readonly #stopListening: () => void
   readonly keys: RememberedKeys
@@ -123,13 +124,13 @@ export class Outbox {
     checkTtl(ttlMs)
     const { runtime } = this.#init.dht
     const given = key ?? toHex(runtime.randomBytes(16))
-    const taken = this.#turn.then(async () => {
+    const entry = await this.#order.run(topicKey, async () => {
       await this.ready()
       const [keyName, hash] = await Promise.all([nameOfKey(topicKey, given), sha256(data)])
       await this.keys.settled(keyName)
       if (this.#isClosed) throw new StickyError('CLOSED', 'This node is closed.')
       const now = runtime.now()
-      const entry = {
+      return this.#take({
         topic,
         topicKey,
         key: given,
@@ -140,11 +141,8 @@ export class Outbox {
         queuedAt: now,
         expiresAt: now + ttlMs,
         asksDelivered: delivered,
-      }
-      return this.#take(entry)
+      })
     })
-    this.#turn = taken.catch(() => undefined)
-    const entry = await taken
     await entry.written
     return toReceipt(entry)
   }
@@ -382,7 +380,7 @@ export class Outbox {
 
   /** What waits is on disk, for the next start. After the publisher. */
   async close(): Promise<void> {
-    await this.#turn
+    await this.#order.ended()
     await Promise.all([...this.#topics.values()].map((topic) => topic.delivered()))
     await this.#store.settle([])
     this.#receipts.end()

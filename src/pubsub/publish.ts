@@ -14,6 +14,7 @@ import {
 import type { PublishOptions, PublishReceipt } from './api.ts'
 import { AvoidedReplicas } from './avoided.ts'
 import { Confirmation } from './confirm.ts'
+import { InOrder } from './in-order.ts'
 import { checkTtl, createMessage } from './message.ts'
 import { Offers } from './offers.ts'
 import { LIMITS, type PubSubOptions } from './options.ts'
@@ -55,7 +56,7 @@ export class Publisher {
   readonly #avoided: AvoidedReplicas
   readonly #topics = new Map<string, Queue>()
   /** Numbering, signing and queueing of one topic happen in call order. */
-  readonly #order = new Map<string, Promise<unknown>>()
+  readonly #order = new InOrder()
   readonly #waits: PublishWaits
   /** New writers on their way, after publishes that were given up. */
   readonly #beginning = new Set<Promise<void>>()
@@ -94,17 +95,7 @@ export class Publisher {
 
   /** What numbers or sends messages of a topic happens one after the other, in the order of the calls. */
   inOrder<T>(topicKey: Uint8Array, work: () => Promise<T>): Promise<T> {
-    const name = toHex(topicKey)
-    const turn = (this.#order.get(name) ?? Promise.resolve()).then(work)
-    const ended = turn.then(
-      () => undefined,
-      () => undefined,
-    )
-    this.#order.set(name, ended)
-    void ended.then(() => {
-      if (this.#order.get(name) === ended) this.#order.delete(name)
-    })
-    return turn
+    return this.#order.run(topicKey, work)
   }
 
   /** Numbers and signs a message. Called in order (`inOrder`); what is not sent after all is handed to `abandon`. */
@@ -197,7 +188,7 @@ export class Publisher {
   async close(): Promise<void> {
     this.#offers.close()
     this.#waits.close()
-    await Promise.all(this.#order.values())
+    await this.#order.ended()
     await Promise.all(this.#beginning)
   }
 

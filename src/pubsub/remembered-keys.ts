@@ -92,8 +92,7 @@ export class RememberedKeys {
   }
 
   async settled(name: string): Promise<void> {
-    for (let running = this.running(name); running !== undefined; running = this.running(name))
-      await running.outcome.catch(() => undefined)
+    while (this.#running.has(name)) await this.#running.get(name)?.outcome.catch(() => undefined)
   }
 
   /** What is kept for a name while that counts. Throws KEY_CONFLICT when it was for other data. */

@@ -57,6 +57,18 @@ describe('a message in the outbox', () => {
       expect(dataOf(await net.read(holder, name)), name).toEqual([{ n: 1 }, { n: 2 }])
   })
 
+  it('that waits for a publish under its key holds up those after it in its topic, and no other topic', async () => {
+    const client = await net.client()
+    const { pubsub } = client
+    const publishing = pubsub.publish('room', 1, { key: 'k', deadlineMs: 30_000 }).catch(() => undefined)
+    await net.pass(100)
+    const enqueued = Promise.all([pubsub.enqueue('room', 1, { key: 'k' }), pubsub.enqueue('room', 2)])
+    await net.during(pubsub.enqueue('hall', 3), 1_000)
+    expect(dataOf(await pubsub.outbox())).toEqual([3])
+    await net.during(Promise.all([publishing, enqueued]))
+    expect(dataOf(await pubsub.outbox('room'))).toEqual([1, 2])
+  })
+
   it('waits through restarts, clean and not, and goes out in the order of enqueueing, many in one request', async () => {
     let client = await net.client()
     const enqueue = (from: number, count: number) =>
