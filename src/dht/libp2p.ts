@@ -1,4 +1,4 @@
-import type { IdentifyResult, PeerId, Stream } from '@libp2p/interface'
+import type { Connection, IdentifyResult, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { choose, distanceBetween, type Ranked } from './closest.ts'
 import { sha256 } from './codec.ts'
@@ -235,9 +235,10 @@ export class Libp2pNetwork implements PeerNetwork {
     if (newest === undefined) return undefined
     const limit = new AbortController()
     const stop = () => limit.abort(signal.reason)
-    // a tab may be slow, and could not be dialled without a relay; its browser tells when its network is gone
+    // a tab may be slow, and can be dialled only through a relay: it is cut only where it is reached through one
+    const isRelayed = ({ status, limits }: Connection) => status === 'open' && limits !== undefined
     const giveUp = () => {
-      if (!isWebRtc(newest)) limit.abort()
+      if (!isWebRtc(newest) || this.#libp2p.getConnections(peerId).some(isRelayed)) limit.abort()
     }
     const timer = this.#runtime.setTimer(giveUp, this.#options.stalledConnectionMs)
     signal.addEventListener('abort', stop, { once: true })

@@ -5,7 +5,7 @@ import { identityFromSeed, issueInvitation } from '../../src/dht/index.ts'
 import { launchChromium } from '../support/chromium.ts'
 import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
 import { startLibp2pNet } from '../support/libp2p-net.ts'
-import { freeze } from '../support/tabs.ts'
+import { crash, freeze } from '../support/tabs.ts'
 import type { AdmissionFixture } from './pages/admission.ts'
 
 /** Real tabs at a real bridge: only a signature over its challenge opens the relay, and then they reach each other. */
@@ -198,26 +198,32 @@ describe('two tabs', { timeout: 120_000 }, () => {
     let relay: Bridge
     beforeEach(async () => {
       relay = await startBridge({ seed: new Uint8Array(32).fill(97), port: 0, allowedOrigins: [origin] })
-      const address = await meetAtRelay(relay, ROUND_MS)
-      for (const tab of [page, other]) await tab.evaluate(() => fixture.useNetwork())
-      await page.evaluate((to) => fixture.dial(to), address)
-      expect(await connections(page)).toContain('direct')
     })
     afterEach(() => relay.close())
 
+    async function meetDirectly(aliveRoundMs?: number): Promise<void> {
+      const address = await meetAtRelay(relay, aliveRoundMs)
+      for (const tab of [page, other]) await tab.evaluate(() => fixture.useNetwork())
+      await page.evaluate((to) => fixture.dial(to), address)
+      expect(await connections(page)).toContain('direct')
+    }
+
     it('are parted, while the other one hears the relay', async () => {
+      await meetDirectly(ROUND_MS)
       const goOn = await freeze(other)
       const areParted = async () => expect(await connections(page)).not.toContain('direct')
       await vi.waitFor(areParted, { timeout: 20_000 }).finally(goOn)
     })
 
     it('are parted at once where the connection is broken, whoever is heard', async () => {
+      await meetDirectly(ROUND_MS)
       await relay.close()
       await page.evaluate(() => fixture.breakWebRtc())
       await vi.waitFor(async () => expect(await connections(page)).toEqual([]), { timeout: 20_000 })
     })
 
     it('stay connected where the other one hears nobody, who might not find it again', async () => {
+      await meetDirectly(ROUND_MS)
       await relay.close()
       const goOn = await freeze(other)
       const open = (timeoutMs: number) =>
@@ -226,6 +232,31 @@ describe('two tabs', { timeout: 120_000 }, () => {
       expect(await open(4_000).finally(goOn)).toBe('ABORTED')
       expect(await connections(page)).toContain('direct')
       expect(await open(20_000)).toBe('open')
+    })
+
+    it('are linked at once where the other one crashed and is back, if only through the relay', async () => {
+      await meetDirectly(120_000) // nobody is asked for a sign of life meanwhile
+      const peer = ids.get(other) as string
+      await crash(other)
+      other = await openFixture(await browser.newContext(), page.url())
+      ids.set(other, peer)
+      await other.evaluate(() => fixture.allowWebRtc(false))
+      await other.evaluate(
+        async ([url, address]) => {
+          await fixture.enter(url, 6, true)
+          await fixture.connect(address, 6)
+          fixture.useNetwork()
+        },
+        [relay.url, relay.address] as const,
+      )
+      const address = `${relay.address}/p2p-circuit/p2p/${ids.get(page)}`
+      await vi.waitFor(() => other.evaluate((to) => fixture.dial(to), address), { timeout: 10_000 })
+      await vi.waitFor(async () => expect(await connections(page)).toContain('relayed'), {
+        timeout: 10_000,
+      })
+      expect(await connections(page)).toContain('direct')
+      const opened = page.evaluate((id) => fixture.openLink(id, 5_000), peer)
+      expect(await opened).toBe('open')
     })
   })
 })
