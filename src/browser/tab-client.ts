@@ -106,9 +106,7 @@ export class TabClient {
     const { object = 0, opens, once = false, signal } = options
     if (this.#closed) throw this.#closed
     if (signal?.aborted) throw abortOf(signal)
-    // what a new leader is to open again finds room beside all that waits for it
-    const { maxCalls } = this.#init.options
-    if (this.#pending.size >= (object === 0 && opens === undefined ? maxCalls : 2 * maxCalls))
+    if (this.#pending.size >= this.#room(object, opens !== undefined))
       throw new StickyError('BUSY', 'Too many calls of this tab are under way, or wait for a tab that leads.')
     this.#lastId += 1
     const id = this.#lastId
@@ -157,6 +155,13 @@ export class TabClient {
     for (const { object } of [...this.#objects.values()]) object.end()
     this.#objects.clear()
     this.detach()
+  }
+
+  /** Calls of what is open have places beside those of the node, and what a new leader is to open again beside both. */
+  #room(object: number, isOpening: boolean): number {
+    const { maxCalls, maxObjects } = this.#init.options
+    if (isOpening) return 2 * maxCalls + maxObjects
+    return object === 0 ? maxCalls : 2 * maxCalls
   }
 
   #abort(id: number, signal: AbortSignal): void {

@@ -120,8 +120,9 @@ export class TabSession {
 
   async #run({ id, ...call }: Extract<AskFrame, { t: 'call' }>, signal: AbortSignal): Promise<void> {
     try {
-      // those of the node, and of what is open
-      if (this.#calls.size >= 2 * this.#options.maxCalls)
+      // those of the node, of what is open, and of what is opened again
+      const { maxCalls, maxObjects } = this.#options
+      if (this.#calls.size >= 2 * maxCalls + maxObjects)
         throw new StickyError('BUSY', 'Too many calls of this tab are under way.')
       const value = await this.#answer(call, signal)
       this.#post({ t: 'result', id, value })

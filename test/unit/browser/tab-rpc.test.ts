@@ -414,6 +414,18 @@ describe('bounds', () => {
     expect(subscription.status).not.toBe('closed')
   })
 
+  it('leave that room beside calls of what is open, all of which are made at the next leader', async () => {
+    const tab = await following({ maxCalls: 3, maxObjects: 1 })
+    const subscription = await tab.pubsub.subscribe('full of calls', { presence: 'here' })
+    await until(() => subscription.status === 'synced')
+    tab.client.detach()
+    const states = [1, 2, 3, 4, 5, 6].map((n) => codeOf(subscription.setPresence(n)))
+    expect(await codeOf(subscription.setPresence(7))).toBe('BUSY')
+    await tab.follow(other.pubsub)
+    expect(await Promise.all(states)).toEqual(states.map(() => 'ok'))
+    await until(() => subscription.status === 'synced')
+  })
+
   it('let go of a subscription that a tab does not read, which goes on where it was', async () => {
     const tab = await following({ maxUnackedEvents: 10, ackEvents: 4 })
     const subscription = await tab.pubsub.subscribe('burst')
