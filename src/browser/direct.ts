@@ -47,7 +47,8 @@ export function keepDirect(libp2p: DhtLibp2p): void {
       const direct = directTo(remotePeer)
       // the other side may be negotiating still, by way of the relay, and would give up without that
       if (direct !== undefined && (await isAlive(direct, signal)))
-        await connection.close() // what is sent on it goes on over the other one
+        // what is sent on it goes on over the other one
+        await connection.close().catch((error: Error) => connection.abort(error))
       else tryLater(connection, Math.min(waitMs * 2, MAX_TRY_MS))
     } catch {
       tryLater(connection, Math.min(waitMs * 2, MAX_TRY_MS))
