@@ -1,5 +1,5 @@
 import { PING_PROTOCOL } from '@libp2p/ping'
-import { type DhtLibp2p, isWebRtc } from '../dht/index.ts'
+import { type DhtLibp2p, isTimeout, isWebRtc } from '../dht/index.ts'
 
 /**
  * Whether those that a tab is connected to are still there. Without a bridge another tab can hardly be dialled again, and a
@@ -14,17 +14,17 @@ const ROUND_MS = 20_000
 
 /** For as long as the node runs, every `roundMs`. In place of libp2p's own monitor, which cuts whatever is silent. */
 export function keepAlive(libp2p: DhtLibp2p, roundMs = ROUND_MS): void {
-  const timer = setInterval(
-    () => void dropDeadConnections(libp2p, AbortSignal.timeout(roundMs), 'anybody'),
-    roundMs,
-  )
+  const timer = setInterval(() => {
+    // while it stops, its connections are closed, not cut
+    if (libp2p.status === 'started') void dropDeadConnections(libp2p, AbortSignal.timeout(roundMs), 'anybody')
+  }, roundMs)
   libp2p.addEventListener('stop', () => clearInterval(timer))
 }
 
 /**
  * Asks over every open connection, and cuts those that are broken, or gave no answer until `signal` aborts: to other tabs
  * only if `witness` has answered. A server has other things to do than tabs that woke up with this one, and answers sooner.
- * Resolves with whether any that was silent stayed.
+ * Resolves with whether any that was silent stayed. Where the signal was aborted by a stop, silence says nothing.
  */
 export async function dropDeadConnections(
   libp2p: DhtLibp2p,
@@ -38,7 +38,10 @@ export async function dropDeadConnections(
     return answer
   }
   const answers = await Promise.all(open.map(answerOf))
-  const isWitness = (connection: Connection) => witness === 'anybody' || !isWebRtc(connection)
+  if (signal.aborted && !isTimeout(signal)) return false
+  // what answers through a relay is a tab
+  const isServer = (connection: Connection) => connection.limits === undefined && !isWebRtc(connection)
+  const isWitness = (connection: Connection) => witness === 'anybody' || isServer(connection)
   const isHeard = open.some((connection, index) => answers[index] === 'answered' && isWitness(connection))
   const silent = open.filter((_, index) => answers[index] === 'silent')
   const dead = isHeard ? silent : silent.filter((connection) => !isWebRtc(connection))
@@ -53,7 +56,7 @@ export const isAlive = async (connection: Connection, signal: AbortSignal): Prom
   (await ask(connection, signal)) === 'answered'
 
 /** Errors that come of what the other side has answered. */
-const ANSWERS = ['UnsupportedProtocolError', 'TooManyOutboundProtocolStreamsError']
+const ANSWERS = ['UnsupportedProtocolError', 'TooManyOutboundProtocolStreamsError', 'StreamResetError']
 
 async function ask(connection: Connection, signal: AbortSignal): Promise<'answered' | 'broken' | 'silent'> {
   try {

@@ -22,7 +22,10 @@ export interface BridgeWay {
   isConnected(bridgeId: string): boolean
   /** To a bridge that has admitted this node. */
   join(bridge: Bootstrap, signal: AbortSignal): Promise<void>
-  /** Cuts what gives no sign of life before the signal aborts. True where some of that was left, for want of a bridge. */
+  /**
+   * Cuts what gives no sign of life before the signal's time is over, and nothing where it was aborted otherwise. True
+   * where some of that was left, for want of a bridge.
+   */
   dropDead(signal: AbortSignal): Promise<boolean>
 }
 
@@ -90,6 +93,7 @@ export function keepBridge({
   void start()
   return {
     async reconnect() {
+      if (stopped.signal.aborted) return
       const areLeft = await dropDead()
       await start()
       if (areLeft && isConnected()) await dropDead()

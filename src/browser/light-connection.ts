@@ -11,6 +11,7 @@ import type {
 import { peerIdFromPrivateKey, peerIdFromString } from '@libp2p/peer-id'
 import { lpStream } from '@libp2p/utils'
 import {
+  isTimeout,
   LINK_PROTOCOL,
   type NodeId,
   publicKeyOf,
@@ -175,13 +176,17 @@ export class LightConnection {
     }
   }
 
-  /** Cuts the connection unless there is a sign of life before the signal aborts: on a slow line it waits behind data. */
+  /**
+   * Cuts the connection unless there is a sign of life before the signal's time is over: on a slow line it waits behind
+   * data. Aborted otherwise, the signal only ends the asking.
+   */
   async requireAlive(signal: AbortSignal): Promise<void> {
     const startedMs = performance.now()
     try {
       signal.throwIfAborted()
       await unlessAborted(this.#ping(), signal)
     } catch {
+      if (signal.aborted && !isTimeout(signal)) return
       const nowMs = performance.now()
       const isHeard = this.isOpen && this.#lastHeardMs > startedMs && nowMs - this.#pingedMs < MAX_PING_MS
       if (!isHeard) this.abort('The connection gave no sign of life.')

@@ -2,6 +2,7 @@ import * as v from 'valibot'
 import { passChallenge } from './challenge.ts'
 import { AdmissionRefusedError, asStickyError, StickyError } from './errors.ts'
 import type { Identity } from './identity.ts'
+import { isTimeout } from './runtime.ts'
 
 /** What a bridge tells everybody at /bootstrap. */
 const bootstrapSchema = v.object({
@@ -106,11 +107,11 @@ const notABridge = (bridgeUrl: string, cause?: Error): StickyError =>
   new StickyError('MALFORMED', `${bridgeUrl} is not a sticky-pubsub bridge. Check the address.`, { cause })
 
 /** Why `signal` ended the question: its time was over, or the caller wanted no more. */
-function unanswered(bridgeUrl: string, { reason }: AbortSignal): StickyError {
-  if (!(reason instanceof Error) || reason.name !== 'TimeoutError') return asStickyError(reason, 'ABORTED')
+function unanswered(bridgeUrl: string, signal: AbortSignal): StickyError {
+  if (!isTimeout(signal)) return asStickyError(signal.reason, 'ABORTED')
   return new StickyError(
     'UNREACHABLE',
     `The bridge at ${bridgeUrl} did not answer in time. Check the address and that no firewall is in between; if both are right, restart the bridge.`,
-    { cause: reason },
+    { cause: signal.reason },
   )
 }

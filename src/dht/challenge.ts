@@ -9,7 +9,7 @@ import {
 import { AdmissionRefusedError, asStickyError, isErrorCode, StickyError } from './errors.ts'
 import { type Identity, publicKeyOf, verifySignature } from './identity.ts'
 import { MAX_INVITATION_CHARACTERS, presentInvitation } from './invitation.ts'
-import { systemRuntime } from './runtime.ts'
+import { isTimeout, systemRuntime } from './runtime.ts'
 
 /**
  * The bridge's challenge, both sides' bytes and the client's steps. JSON text frames, bytes as base64url:
@@ -199,7 +199,7 @@ function openSocket(Socket: typeof WebSocket, url: string): WebSocket {
 
 function abortOf(signal: AbortSignal, url: string): StickyError {
   const { reason } = signal
-  return reason instanceof Error && reason.name === 'TimeoutError'
+  return isTimeout(signal)
     ? new StickyError('UNREACHABLE', `${url} did not finish the challenge in time.`, { cause: reason })
     : new StickyError('ABORTED', 'The challenge was aborted.', { cause: reason })
 }

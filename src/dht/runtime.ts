@@ -50,5 +50,9 @@ export function atMost(runtime: Runtime, maxMs: number, work: Promise<unknown>):
   })
 }
 
+/** Whether it was aborted because its time was over, not by somebody. */
+export const isTimeout = ({ reason }: AbortSignal): boolean =>
+  reason instanceof Error && reason.name === 'TimeoutError'
+
 /** A value in [delayMs / 2, delayMs * 1.5): spreads periodic work of many nodes. */
 export const jittered = (runtime: Runtime, delayMs: number): number => delayMs * (0.5 + runtime.random())

@@ -175,7 +175,9 @@ describe('a light node at its bridge', () => {
     await vi.waitFor(() => expect(own.network.isConnected(bridge.nodeId)).toBe(true), PATIENCE)
     await own.bridge.reconnect()
     expect([own.network.isConnected(bridge.nodeId), own.attempts]).toEqual([true, [undefined]])
-    await own.network.dropDead(AbortSignal.abort())
+    await own.network.dropDead(AbortSignal.abort()) // by a stop
+    expect(own.network.isConnected(bridge.nodeId)).toBe(true)
+    await own.network.dropDead(AbortSignal.abort(new DOMException('Too late.', 'TimeoutError')))
     expect(own.network.isConnected(bridge.nodeId)).toBe(false)
     await own.bridge.reconnect()
     expect(own.network.isConnected(bridge.nodeId)).toBe(true)

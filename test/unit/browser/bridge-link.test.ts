@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { startBridge } from '../../../src/bridge/index.ts'
 import { type BridgeLink, keepBridge } from '../../../src/browser/bridge-link.ts'
-import { identityFromSeed, StickyError } from '../../../src/dht/index.ts'
+import { identityFromSeed, isTimeout, StickyError } from '../../../src/dht/index.ts'
 import { ManualRuntime } from '../../support/manual-runtime.ts'
 import { until } from '../../support/memory-nodes.ts'
 
@@ -78,6 +78,35 @@ describe('whom a node finds silent', () => {
   it('it does not ask again where it has left none', async () => {
     await using bridge = await startBridge({ seed: new Uint8Array(32).fill(8), port: 0 })
     expect(await reconnected(bridge.url, false)).toEqual(['asked', 'joined'])
+  })
+
+  it('it asks nobody once it was stopped', async () => {
+    await using bridge = await startBridge({ seed: new Uint8Array(32).fill(8), port: 0 })
+    const events = await reconnected(bridge.url, false)
+    events.length = 0
+    await link.stop()
+    await link.reconnect()
+    expect(events).toEqual([])
+  })
+
+  it('it says by the signal that the asking was stopped, not that it took too long', async () => {
+    const asked = Promise.withResolvers<AbortSignal>()
+    const dropDead = (signal: AbortSignal) => {
+      asked.resolve(signal)
+      return new Promise<boolean>((resolve) => signal.addEventListener('abort', () => resolve(false)))
+    }
+    link = keepBridge({
+      bridgeUrl: NOWHERE,
+      identity: await identityFromSeed(new Uint8Array(32).fill(7)),
+      way: { isConnected: () => false, join: async () => undefined, dropDead },
+      runtime: new ManualRuntime(),
+      onAttempt: () => undefined,
+    })
+    const reconnecting = link.reconnect()
+    const signal = await asked.promise
+    await link.stop()
+    await reconnecting
+    expect([signal.aborted, isTimeout(signal)]).toEqual([true, false])
   })
 
   it('it does not ask again where the bridge is away still', async () => {
