@@ -147,6 +147,8 @@ export interface PubSubOptions {
   recoveryRetryMs: number
   /** The safety net under pushes (requirement A10). 0: none; that a replica pushes no more may then show at a renewal only. */
   checkIntervalMs: number
+  /** How long what was pushed is taken for all that there is, before a check reads it at another replica too. */
+  confirmPushesMs: number
   /** Longest wait between two attempts to reach a replica. */
   maxCheckMs: number
   /** How long a replica that was of no use to a publisher or subscriber comes last for it. */
@@ -242,6 +244,7 @@ export const DEFAULT_PUBSUB_OPTIONS: PubSubOptions = {
   maxFailedMerges: 10,
   recoveryRetryMs: 30_000,
   checkIntervalMs: 5_000,
+  confirmPushesMs: 60_000,
   maxCheckMs: 5_000,
   avoidMs: 30_000,
   beginMs: 12_000,

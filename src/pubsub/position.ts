@@ -7,10 +7,13 @@ import { type Snapshot, snapshotsBehind } from './snapshot.ts'
  * How far one reader has come. A version alone does not say it: two replicas that have not merged yet count alike and
  * mean different messages. So the reader remembers which collection it saw at which version, and goes on from the
  * newest of them that a head knows as its ancestor; what that reads again is dropped by id.
+ *
+ * A collection that was read is whole, for its name is its hash. What a push says to be all of one is a claim until
+ * another replica was asked: who pushes can leave something out.
  */
 export class Position {
   /** Newest last; the first is where the reader began, whatever the lineage. */
-  readonly #seen: (Seen | { version: number; messages: undefined })[]
+  readonly #seen: Remembered[]
   #moves = 0
 
   /** Of a head without messages: nothing was added up to it, in this lineage. */
@@ -18,7 +21,10 @@ export class Position {
 
   /** `seen`: what an earlier run of this reader remembered. */
   constructor(version: number, seen: Seen[] = []) {
-    this.#seen = [{ version, messages: undefined }, ...seen.map((one) => ({ ...one, move: 0 }))]
+    this.#seen = [
+      { version, messages: undefined },
+      ...seen.map((one) => ({ ...one, move: 0, isClaim: false })),
+    ]
   }
 
   /** How often it has moved. What is read now is in nothing that was seen by an earlier move. */
@@ -28,7 +34,9 @@ export class Position {
 
   /** Where the reader began, and what it had seen after so many moves, as it is kept over a restart: the newest, and a few older ones. */
   kept(moves: number): { begin: number; seen: Seen[] } {
-    const seen = this.#seen.filter((one): one is Seen => one.messages !== undefined && one.move <= moves)
+    const seen = this.#seen.filter(
+      (one): one is SeenNow => one.messages !== undefined && one.move <= moves && !one.isClaim,
+    )
     const isKept = (_: Seen, index: number) => KEPT_FROM_END.has(seen.length - index)
     return { begin: this.#seen[0]?.version ?? 0, seen: seen.filter(isKept) }
   }
@@ -38,20 +46,46 @@ export class Position {
     return Math.max(this.#seen.at(-1)?.version ?? 0, this.#emptyVersion)
   }
 
-  moveTo(version: number, messages: Uint8Array | null): void {
+  /** `isClaim`: somebody pushed what he says to be all of it; else everything in it was read. */
+  moveTo(version: number, messages: Uint8Array | null, isClaim = false): void {
     this.#moves += 1
+    if (!isClaim) this.#drop((one) => one.messages !== undefined && one.isClaim)
     const last = this.#seen.at(-1)
     if (messages === null) {
       this.#emptyVersion = version
       return
     }
     this.#emptyVersion = 0
-    if (last?.messages && equalBytes(last.messages, messages)) this.#seen.pop()
-    this.#seen.push({ version, messages, move: this.#moves })
-    if (this.#seen.length > MAX_REMEMBERED) this.#seen.splice(1, 1)
+    const isSame = last?.messages !== undefined && equalBytes(last.messages, messages)
+    if (isSame) this.#seen.pop()
+    this.#seen.push({ version, messages, move: this.#moves, isClaim: isClaim && (!isSame || last.isClaim) })
+    if (this.#seen.length <= MAX_REMEMBERED) return
+    const oldestClaim = this.#seen.findIndex((one) => one.messages !== undefined && one.isClaim)
+    this.#seen.splice(Math.max(1, oldestClaim), 1)
   }
 
-  /** Whether the reader has stood at this collection: then it brings nothing new. */
+  /** The newest claim that a head knows, for who has read all that it lacks of that head to confirm. */
+  claimIn({ messages, messageHistory }: Coordinator): Claim | undefined {
+    const ids = new Set([...(messages === null ? [] : [messages]), ...messageHistory].map(toHex))
+    return this.#seen.findLast(
+      (one): one is SeenNow => one.messages !== undefined && one.isClaim && ids.has(toHex(one.messages)),
+    )
+  }
+
+  /** Everything in it was read, and what led to that counts as seen from now on. */
+  confirm(claim: Claim): void {
+    const one = this.#seen.find(({ messages }) => messages === claim.messages)
+    if (one?.messages === undefined) return
+    this.#moves += 1
+    Object.assign(one, { isClaim: false, move: this.#moves })
+  }
+
+  #drop(isOver: (one: Remembered) => boolean): void {
+    for (let i = this.#seen.length - 1; i > 0; i--)
+      if (isOver(this.#seen[i] as Remembered)) this.#seen.splice(i, 1)
+  }
+
+  /** Whether the reader has stood at this collection: then it brings nothing new, or so was claimed. */
   hasSeen(messages: Uint8Array): boolean {
     return this.#seen.some((seen) => seen.messages !== undefined && equalBytes(seen.messages, messages))
   }
@@ -61,13 +95,16 @@ export class Position {
     this.#seen.splice(1)
   }
 
-  /** The version after which `head` holds everything that this reader lacks. */
-  async knownIn(head: Coordinator, read: BlockReader): Promise<number> {
+  /** The version after which `head` holds everything that this reader lacks; with `withClaims`, if they are true. */
+  async knownIn(head: Coordinator, read: BlockReader, withClaims = false): Promise<number> {
     const ids = new Set<string>(head.messages === null ? [] : [toHex(head.messages)])
     const known = () =>
       this.#seen.findLast(
-        ({ version, messages }) =>
-          messages !== undefined && version <= head.version && ids.has(toHex(messages)),
+        (one) =>
+          one.messages !== undefined &&
+          (withClaims || !one.isClaim) &&
+          one.version <= head.version &&
+          ids.has(toHex(one.messages)),
       )
     const add = (level: { messageHistory: Uint8Array[] }) => {
       for (const id of level.messageHistory) ids.add(toHex(id))
@@ -134,6 +171,12 @@ export interface Seen {
   /** Which of this run's moves led to it; 0: an earlier run's. */
   move: number
 }
+
+interface SeenNow extends Seen {
+  isClaim: boolean
+}
+type Remembered = SeenNow | { version: number; messages: undefined }
+export type Claim = Pick<Seen, 'version' | 'messages'>
 
 /** Counted from the newest: should a branch of the lineage be lost, an older one is still known. */
 const KEPT_FROM_END: ReadonlySet<number> = new Set([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 255])

@@ -9,7 +9,7 @@ import type { SubscriptionCounters } from './diagnostics.ts'
 import { agreeForJoin, headByMajority } from './head-by-majority.ts'
 import { openMessage, type VerifiedMessage, type VerifiedMessages, verifyMessage } from './message.ts'
 import { COORDINATOR, LIMITS, type PubSubOptions } from './options.ts'
-import { Position } from './position.ts'
+import { type Claim, Position } from './position.ts'
 import { readCurrent } from './read-current.ts'
 import { type Request, requestOf } from './request.ts'
 import { beginsBehind, type Retention } from './retention.ts'
@@ -35,6 +35,9 @@ import type { Push } from './wire.ts'
  * itself, or the one that any showed last. What the source has not shown it may withhold.
  */
 export type Expecting = 'nothing' | 'its own' | 'any'
+
+/** What another replica had that the source did not give: nothing, something, or what the source had said to have given. */
+export type Beside = 'nothing' | 'new' | 'left out'
 
 export interface ReaderInit {
   dht: Dht
@@ -74,6 +77,8 @@ export class TopicReader {
   #followed: { source: NodeId; version: number } | undefined
   #prepared: Prepared | undefined
   #readAtMs: number
+  /** By the clock that never goes back; undefined while all that was seen was read. */
+  #claimsSinceMs: number | undefined
   #remaining: number | undefined
 
   constructor(init: ReaderInit) {
@@ -251,10 +256,13 @@ export class TopicReader {
   }
 
   /** What was read up to here has been taken, unless the subscription was closed meanwhile. */
-  #moveTo(version: number, messages: Uint8Array | null): void {
-    this.#init.signal.throwIfAborted()
-    this.#position.moveTo(version, messages)
-    this.#readAtMs = this.#init.dht.runtime.now()
+  #moveTo(version: number, messages: Uint8Array | null, isClaim = false): void {
+    const { dht, signal } = this.#init
+    signal.throwIfAborted()
+    this.#position.moveTo(version, messages, isClaim)
+    this.#readAtMs = dht.runtime.now()
+    if (isClaim) this.#claimsSinceMs ??= dht.runtime.monotonicNow()
+    else this.#claimsSinceMs = undefined
   }
 
   /** Attached anew: nothing was read there yet. */
@@ -285,7 +293,7 @@ export class TopicReader {
       this.#arrive(message, entries[i]?.[0] as number, read, true),
     )
     for await (const arrived of arriving) this.#arrivals.take(arrived)
-    this.#moveTo(version, collection)
+    this.#moveTo(version, collection, true)
     this.#followed = { source, version }
     this.#arrivals.tellExpired()
   }
@@ -324,26 +332,43 @@ export class TopicReader {
 
   /**
    * Delivers what another replica has beyond what the source gave. What is in a collection is signed by its publishers,
-   * whoever shows it. Gives whether that was anything, by the time that `signal` ends it; the position stays, for it is the
-   * source's. Throws what the peer's own answers are worth, and TIMEOUT where it showed nothing in that time.
+   * whoever shows it. Gives what that was, by the time that `signal` ends it; the position stays, for it is the source's.
+   * Now and then it also reads what was pushed, for a source can leave something out of that.
+   * Throws what the peer's own answers are worth, and TIMEOUT where it showed nothing in that time.
    */
-  async takeBeside(peer: NodeId, coordinator: Coordinator, signal: AbortSignal): Promise<boolean> {
+  async takeBeside(peer: NodeId, coordinator: Coordinator, signal: AbortSignal): Promise<Beside> {
     const { messages } = coordinator
-    if (messages === null || this.#position.hasSeen(messages)) return false
+    const claim = this.#claimToConfirm(coordinator)
+    if (messages === null || (claim === undefined && this.#position.hasSeen(messages))) return 'nothing'
     const read = this.#blocksOf(peer, signal)
-    let isNew = false
+    let beside: Beside = 'nothing'
     try {
-      const after = await this.#position.knownIn(coordinator, read)
+      const after = await this.#position.knownIn(coordinator, read, claim === undefined)
       const entries = entriesAfter(await loadMessages(messages, read), after, read)
       for await (const arrived of this.#arriving(entries, read)) {
-        isNew ||= arrived !== undefined
+        if (arrived !== undefined && beside !== 'left out')
+          beside = claim !== undefined && arrived.view.addedInVersion <= claim.version ? 'left out' : 'new'
         this.#arrivals.take(arrived)
         signal.throwIfAborted()
       }
+      if (claim !== undefined) this.#confirm(claim)
     } catch (error) {
-      if (!isNew || !signal.aborted) throw error
+      if (beside === 'nothing' || !signal.aborted) throw error
     }
-    return isNew
+    return beside
+  }
+
+  /** Of what a head knows; where something is missing already at once, else after a while. */
+  #claimToConfirm(coordinator: Coordinator): Claim | undefined {
+    if (this.#claimsSinceMs === undefined) return undefined
+    const { dht, options } = this.#init
+    const isTime = dht.runtime.monotonicNow() - this.#claimsSinceMs >= options.confirmPushesMs
+    return isTime || this.#arrivals.areHeld ? this.#position.claimIn(coordinator) : undefined
+  }
+
+  #confirm(claim: Claim): void {
+    this.#position.confirm(claim)
+    this.#claimsSinceMs = this.#init.dht.runtime.monotonicNow() // those that came meanwhile have their time too
   }
 
   #headAt(source: NodeId, quorum: boolean): Promise<Uint8Array | null> {

@@ -1,7 +1,7 @@
 import { type ClosestPeer, type Dht, type NodeId, StickyError } from '../dht/index.ts'
 import type { AvoidedReplicas } from './avoided.ts'
 import type { Coordinator } from './coordinator.ts'
-import type { TopicReader } from './reader.ts'
+import type { Beside, TopicReader } from './reader.ts'
 
 /** What a replica beside the source shows. */
 export interface Elsewhere {
@@ -56,15 +56,15 @@ export class SourceWatch {
    * on its way; a source that lacks such things still when it is looked at again withholds them.
    */
   async compare({ peer, coordinator }: Elsewhere): Promise<Finding> {
-    const isBehind = await this.#takeBeside(peer, coordinator)
-    const wasBehind = this.#ahead === peer
-    this.#ahead = isBehind && !wasBehind ? peer : undefined
-    if (!isBehind) return 'level'
-    return wasBehind ? 'withholds' : 'lacks'
+    const beside = await this.#takeBeside(peer, coordinator)
+    const isProven = beside === 'left out' || (beside === 'new' && this.#ahead === peer)
+    this.#ahead = beside === 'new' && !isProven ? peer : undefined
+    if (beside === 'nothing') return 'level'
+    return isProven ? 'withholds' : 'lacks'
   }
 
   /** What the source pushes waits meanwhile, so whoever takes long over it, or shows what is wrong, is asked last for a while. */
-  async #takeBeside(peer: NodeId, coordinator: Coordinator): Promise<boolean> {
+  async #takeBeside(peer: NodeId, coordinator: Coordinator): Promise<Beside> {
     const tooLong = new AbortController()
     const timer = this.#dht.runtime.setTimer(
       () => tooLong.abort(new StickyError('TIMEOUT', `${peer} takes too long to show what it has.`)),
@@ -74,7 +74,7 @@ export class SourceWatch {
       return await this.#reader.takeBeside(peer, coordinator, AbortSignal.any([this.#closed, tooLong.signal]))
     } catch {
       this.#avoided.add(peer)
-      return false
+      return 'nothing'
     } finally {
       timer.clear()
     }
