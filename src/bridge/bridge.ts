@@ -37,6 +37,7 @@ export interface BridgeOptions {
   host?: string
   /** How clients reach it when that is not host and port, e.g. https://bridge.example behind a TLS proxy. */
   publicUrl?: string
+  /** A folder with a page to serve, under a strict content security policy. Default: none. */
   webRoot?: string
   /** Origins whose pages may use this bridge beside its own and publicUrl's; `*`: any. */
   allowedOrigins?: string[]
@@ -47,6 +48,7 @@ export interface BridgeOptions {
   inviteIssuers?: string[]
   /** The bridge's data folder: which invitations were used is kept there, else in memory. */
   directory?: string
+  /** Whether `/metrics` and `/diagnostics` answer others than this machine. Default: no. */
   publicMetrics?: boolean
   limits?: Partial<BridgeLimits>
   relay?: Partial<RelayLimits>
@@ -71,7 +73,8 @@ export interface Bridge extends AsyncDisposable {
 /**
  * Starts a bridge: relay, DHT server and challenge behind one public port. It helps peers find each other and owns
  * nothing. Rejects with UNSUPPORTED_PLATFORM (an old Node), PORT_IN_USE, UNREACHABLE (that address is not this machine's), MALFORMED (publicUrl),
- * WRONG_IDENTITY (an issuer) or STORAGE_FAILED (the record of used invitations).
+ * WRONG_IDENTITY (an issuer), BAD_KEY (a seed that is not 32 bytes), IDENTITY_UNREADABLE or STORAGE_FAILED (the record of
+ * used invitations).
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const versionProblem = nodeVersionProblem()

@@ -43,6 +43,7 @@ export interface BrowserIdentity {
   created: boolean
 }
 
+/** This origin's identity. Throws UNSUPPORTED_PLATFORM, IDENTITY_UNREADABLE or STORAGE_FAILED. */
 export async function loadOrCreateIdentity(name = 'sticky-pubsub'): Promise<BrowserIdentity> {
   requireCrypto()
   return withIdentityDb(name, async (db) => {
@@ -71,7 +72,7 @@ export async function exportIdentity(passphrase: string, name?: string): Promise
   return sealSeed(seed, passphrase)
 }
 
-/** Replaces this origin's identity by the one in the backup. */
+/** Replaces this origin's identity by the one in the backup. A node that runs does not notice: use its own `importIdentity`. */
 export async function importIdentity(
   text: string,
   passphrase: string,

@@ -64,7 +64,12 @@ export interface StickyNode extends AsyncDisposable {
   close(): Promise<void>
 }
 
-/** Starts a node and joins the network of its bridge. Everything is released again when any step fails. */
+/**
+ * Starts a node and joins the network of its bridge. Everything is released again when any step fails. Rejects with
+ * UNSUPPORTED_PLATFORM (an old Node), WRONG_PASSPHRASE, IDENTITY_UNREADABLE, STORAGE_LOCKED, STORAGE_FAILED, MALFORMED
+ * (`listen`, or no bridge), PORT_IN_USE, UNREACHABLE, TIMEOUT, ADMISSION_REFUSED, WRONG_IDENTITY, EXPIRED or
+ * FROM_THE_FUTURE (the clocks), or ABORTED.
+ */
 export async function createNode(options: NodeOptions = {}): Promise<StickyNode> {
   const cleanups = new Cleanups()
   try {

@@ -1,9 +1,12 @@
 import type { ErrorCode, NodeId } from '../dht/index.ts'
 import type { Diagnostics } from './diagnostics.ts'
 
-/** What applications see. Types only; pubsub.ts and subscription.ts implement them. */
+/**
+ * What applications see. Types only; pubsub.ts and subscription.ts implement them. Times are in ms since 1970, and durations
+ * in ms; whatever rejects does so with a `StickyError`.
+ */
 
-/** Anything DAG-CBOR carries: JSON values, bigint-free safe integers, and Uint8Array. */
+/** What DAG-CBOR carries: JSON values (any finite number, no bigint) and Uint8Array, at most 64 levels deep. */
 export type Data = null | boolean | number | string | Uint8Array | Data[] | { [key: string]: Data }
 
 export interface Message<T = Data> {
@@ -291,17 +294,24 @@ export interface PubSub {
   /**
    * To how many nodes of other subscribers replicas have delivered each of these messages of this node, by their `id`, so
    * far: of up to 128 of the last 1,024 in the topic. 0 also for what they do not know, or somebody else has published.
+   * Rejects with TOO_LARGE (more ids), MALFORMED (no id) or NO_REPLICAS.
    */
   delivered(topic: string, ids: string[]): Promise<number[]>
+  /** What of the outbox on the disk could not be read, or not be written. Gives the function that ends it. */
   onOutboxError(listener: (error: OutboxError) => void): () => void
   /** Now: backoffs are cut short, e.g. after a reconnect. */
   drainOutbox(): void
+  /**
+   * Resolves although nobody can be reached: see `status`. With 'none' or `{ last }` it waits for a replica, 12 s at most.
+   * Rejects with INVALID_TOPIC, INVALID_DATA, TOO_LARGE, ABORTED or CLOSED.
+   */
   subscribe(topic: string, options?: SubscribeOptions): Promise<Subscription>
   /** One page of history, the newest unless a place is named. `historyOf` goes through all of them. */
   history(topic: string, options?: HistoryPageOptions): Promise<HistoryPage>
+  /** Those whose subscription has not ended. Rejects with NO_REPLICAS, ABORTED or CLOSED. */
   subscribers(topic: string, options?: { signal?: AbortSignal }): Promise<Subscriber[]>
 
-  // Low level
+  // Low level. Undefined, or empty, where there is no such topic; NO_REPLICAS where nobody could be asked
   loadCoordinator(topic: string): Promise<CoordinatorView | undefined>
   loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined>
   loadSubscriberCollection(topic: string): Promise<Subscriber[]>
@@ -326,8 +336,10 @@ export interface PubSub {
    * a new one the one that was kept longest ago goes.
    */
   keepPosition(topic: string, reader: string, position: string): Promise<void>
+  /** Undefined where none is kept, or no longer. */
   keptPosition(topic: string, reader: string): Promise<string | undefined>
   /** What the node counts, keeps and is connected with; of the leading tab where tabs share a node. */
   diagnostics(): Promise<Diagnostics>
+  /** Of a node its own `close` calls this. What is called later rejects with CLOSED. */
   close(): Promise<void>
 }

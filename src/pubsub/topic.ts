@@ -35,6 +35,8 @@ import { TopicReaders } from './topic-readers.ts'
 /**
  * A topic as an application wants it: typed, encrypted where asked for, and read on from where this reader left off. It
  * is made of what any `PubSub` offers, so it works the same over a node of this process and over one in another tab.
+ * Rejects as `subscribe` does, with BAD_KEY or UNSUPPORTED_PLATFORM for the secret, and with INVALID_DATA for `info` with
+ * a secret or a `reader` that is not 1 to 64 characters.
  */
 export async function openTopic<T = Data>(
   pubsub: PubSub,
