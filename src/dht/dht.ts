@@ -1,9 +1,9 @@
-import { AntiEntropy } from './anti-entropy.ts'
+import type { AntiEntropy } from './anti-entropy.ts'
 import { askInTurn } from './ask-in-turn.ts'
 import { equalBytes, sha256 } from './codec.ts'
 import { asStickyError, StickyError } from './errors.ts'
 import { HeadComparer } from './head-comparer.ts'
-import { serveRecords } from './holder.ts'
+import type { holdRecords } from './holding.ts'
 import type { NodeId } from './identity.ts'
 import type { BlockKind, BlockReader, BlockRef, HeadKind } from './kinds.ts'
 import { StageTimers } from './measures.ts'
@@ -28,6 +28,8 @@ export interface DhtInit {
   runtime?: Runtime
   options?: Partial<DhtOptions>
   stages?: StageTimers
+  /** Needed where the network stores. */
+  holdRecords?: typeof holdRecords
 }
 
 /** A head that a holder is thought to have; to ask whether it has may wait so long for other such questions to it. */
@@ -72,8 +74,8 @@ export class Dht {
       stages: this.stages,
     })
     if (this.network.stores) {
-      serveRecords(this.store, this.rpc)
-      this.#antiEntropy = new AntiEntropy(this.store, this.replicas, this.rpc, this.runtime, this.self)
+      if (init.holdRecords === undefined) throw new Error('What stores for others needs holdRecords.')
+      this.#antiEntropy = init.holdRecords(this)
       this.#scheduleSweep()
     }
     this.network.onTopologyChange(() => {

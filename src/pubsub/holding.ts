@@ -1,4 +1,4 @@
-import type { Dht } from '../dht/index.ts'
+import { type Dht, holdRecords } from '../dht/index.ts'
 import { Committer } from './commit.ts'
 import { DeliveredAnswers } from './delivered.ts'
 import { Delivery } from './delivery.ts'
@@ -27,7 +27,7 @@ export interface Holding {
   presenceHolder: PresenceHolder
 }
 
-export function hold({ dht, recovery, options, verified }: HoldingInit): Holding {
+function hold({ dht, recovery, options, verified }: HoldingInit): Holding {
   const committer = new Committer(dht, recovery, options)
   const storedIds = new StoredIds(dht.runtime)
   const initiator = new Initiator(dht, committer, recovery, options, verified, storedIds)
@@ -42,3 +42,6 @@ export function hold({ dht, recovery, options, verified }: HoldingInit): Holding
     presenceHolder: new PresenceHolder(dht, delivery, options),
   }
 }
+
+/** What storing takes, of both rooms. */
+export const STORING = { holdRecords, hold }

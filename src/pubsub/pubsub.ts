@@ -38,7 +38,7 @@ import { VerifiedMessages } from './delta.ts'
 import { type Diagnostics, readDiagnostics } from './diagnostics.ts'
 import { checkExpect } from './expected-version.ts'
 import { HistoryReader, type Loaded } from './history.ts'
-import { type Holding, hold } from './holding.ts'
+import { type Holding, STORING } from './holding.ts'
 import { KeyedPublisher } from './keyed-publish.ts'
 import { createKinds } from './kinds.ts'
 import { emptyFullHistory, fullHistory, mergeHeads } from './lineage.ts'
@@ -92,8 +92,10 @@ export class ClientPubSub implements PubSub {
   readonly #startedAtMs: number
   #closing: Promise<void> | undefined
 
-  constructor(init: PubSubInit, startHolding?: typeof hold) {
+  constructor(init: PubSubInit, storing?: typeof STORING) {
     const { identity, runtime = systemRuntime, retention = RETENTION } = init
+    if (storing === undefined && init.network.stores)
+      throw new Error('What stores for others needs a StickyPubSub.')
     this.#options = { ...DEFAULT_PUBSUB_OPTIONS, ...init.options }
     this.#startedAtMs = runtime.monotonicNow()
     const stages = new StageTimers(runtime)
@@ -106,14 +108,14 @@ export class ClientPubSub implements PubSub {
       stages,
       ...createKinds({ identity, verified: this.#verified, now: () => runtime.now(), retention }),
       ...(init.dhtOptions ? { options: init.dhtOptions } : {}),
+      ...(storing ? { holdRecords: storing.holdRecords } : {}),
     })
     this.#sequences = new Sequences(this.#storage, identity.publicKey, runtime, this.#options)
     this.#positions = new PositionsKept(this.#storage, runtime)
     this.#recovery = new Recovery(this.dht, this.#options)
     this.#publisher = new Publisher(this.dht, identity, this.#sequences, this.#options)
-    if (init.network.stores) {
-      if (startHolding === undefined) throw new Error('What stores for others needs a StickyPubSub.')
-      this.#holding = startHolding({
+    if (storing !== undefined && init.network.stores) {
+      this.#holding = storing.hold({
         dht: this.dht,
         recovery: this.#recovery,
         options: this.#options,
@@ -378,6 +380,6 @@ export class ClientPubSub implements PubSub {
 /** The face of the library: topics by name over one node, which does its part for others where its network stores. */
 export class StickyPubSub extends ClientPubSub {
   constructor(init: PubSubInit) {
-    super(init, hold)
+    super(init, STORING)
   }
 }

@@ -1,4 +1,5 @@
 import { Dht } from '../../src/dht/dht.ts'
+import { holdRecords } from '../../src/dht/holding.ts'
 import { identityFromSeed, type NodeId } from '../../src/dht/identity.ts'
 import type { DhtOptions } from '../../src/dht/options.ts'
 import type { HeldRecord } from '../../src/dht/record.ts'
@@ -41,6 +42,7 @@ export class DhtNet {
     const network = this.hub.join(nodeId, { stores: init.stores ?? true, durable: init.durable ?? true })
     const storage = init.storage ?? new FaultStorage()
     const dht = new Dht({
+      holdRecords,
       network,
       storage,
       runtime: this.runtime,
