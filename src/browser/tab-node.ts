@@ -1,5 +1,6 @@
 import { asStickyError, StickyError } from '../dht/index.ts'
 import type { PubSub } from '../pubsub/index.ts'
+import { tellClosing } from '../pubsub/parts.ts'
 import type { NetworkNode, OriginNodeOptions } from './origin-node.ts'
 import { type NodeStatus, UNKNOWN_STATUS } from './status.ts'
 import { persistOnce, type StorageState, storageState } from './storage-state.ts'
@@ -168,7 +169,10 @@ class TabNode implements BrowserNode {
   #close(why: StickyError): Promise<void> {
     this.#closing ??= (async () => {
       this.#stopWatching?.()
-      if (this.#hasStarted) await this.#client.endObjects(CLOSE_PATIENCE_MS)
+      if (this.#hasStarted) {
+        void tellClosing(this.pubsub) // what it sends is waited for with the others
+        await this.#client.endObjects(CLOSE_PATIENCE_MS)
+      }
       await this.#tabs.close(why)
       this.#client.close(why)
       this.#listeners.clear()

@@ -32,6 +32,7 @@ import type {
   Subscriber,
   Subscription,
 } from './api.ts'
+import { tellClosing } from './closing.ts'
 import { loadMessages } from './collection.ts'
 import { askDelivered } from './delivered.ts'
 import { VerifiedMessages } from './delta.ts'
@@ -351,6 +352,7 @@ export class ClientPubSub implements PubSub {
     steps.add(() => Promise.all(open.map((subscription) => subscription.close())))
     steps.add(() => this.#outbox.stop())
     steps.add(() => this.#resync.close())
+    steps.add(() => tellClosing(this))
     return steps.close()
   }
 

@@ -15,6 +15,7 @@ import type {
   Subscription,
   SyncStatus,
 } from './api.ts'
+import { onClosing } from './closing.ts'
 import { Emitter } from './emitter.ts'
 import { historyOf } from './history-of.ts'
 import type {
@@ -80,6 +81,7 @@ class OpenTopic<T> implements Topic<T> {
   #presence: Data | undefined
   #isWatching = false
   #keepTimer: Timer | undefined
+  #stopWaiting: (() => void) | undefined
   #kept: string | undefined
   #telling: Promise<unknown> = Promise.resolve()
   #ending: Promise<void> | undefined
@@ -239,6 +241,7 @@ class OpenTopic<T> implements Topic<T> {
     if (subscription.status === 'closed') throw new StickyError('CLOSED', 'This node is closed.')
     this.#subscription = subscription
     this.#pausedAt = undefined
+    this.#stopWaiting?.()
     this.#beganFromPlace ??= place !== undefined
     this.#cursor ??= new TopicCursor({ position: subscription.position, beyond: place?.beyond ?? [] })
     this.#listenTo(subscription)
@@ -298,6 +301,8 @@ class OpenTopic<T> implements Topic<T> {
     if (subscription === undefined || this.#pausedAt !== undefined || this.#ending !== undefined) return
     this.#pausedAt = subscription.position
     this.#emitter.emit('sync', 'catching-up')
+    // which would tell that the node closes
+    this.#stopWaiting = onClosing(this.#pubsub, () => this.close())
     subscription.close().catch((error) => this.#emitter.emit('error', error))
   }
 
@@ -386,6 +391,7 @@ class OpenTopic<T> implements Topic<T> {
   async #end(): Promise<void> {
     const kept = this.#keepPosition().catch((error) => this.#emitter.emit('error', error))
     this.#keepTimer?.clear()
+    this.#stopWaiting?.()
     this.#outbox.close()
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#readers.end()

@@ -109,6 +109,22 @@ describe('an open topic', () => {
     expect(taken).toHaveLength(120)
   })
 
+  it('goes on so too where it held back when its node closed', async () => {
+    await holders(3)
+    await publishAll(await client(), 'room', 1, 100)
+    const disk = new LastingDisk()
+    const reader = await client({ storage: disk.open() })
+    const topic = await openTopic<number>(reader.pubsub, 'room', { maxUnread: 20 })
+    const taken = await take(topic, 3)
+    await until(() => topic.status === 'catching-up')
+    taken.push(...(await take(topic, 5)))
+    await reader.pubsub.close()
+    expect(topic.status).toBe('closed')
+    const again = await openTopic<number>((await restarted(reader, disk)).pubsub, 'room')
+    taken.push(...(await take(again, 92)))
+    expect(taken).toEqual(numbers(1, 100))
+  })
+
   it('goes on after a crash from what was kept before, and asks for nothing that was not', async () => {
     await holders(3)
     const writer = await client()
