@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 import { BUILT_FOLDER } from './test/support/build-program.ts'
 import { LongestFirst } from './test/support/longest-first.ts'
 import { builtEnv } from './test/support/program.ts'
-import { ONLY_SEEDED, PROJECTS } from './test/support/projects.ts'
+import { ONLY_COMPUTING, PROJECTS } from './test/support/projects.ts'
 
 const shared = {
   pool: 'forks',
@@ -25,6 +25,13 @@ const REPLACE_MODULES = ['test/unit/browser/node.test.ts', 'test/unit/bridge/con
 /** Has many peers met within seconds, which takes longer beside others. */
 const WANTS_THE_MACHINE = 'test/hostile/light-node.test.ts'
 
+/** Of the others those that take seconds of nothing but computing: it does not matter to them how long these are. */
+const VIRTUAL_TIME = [
+  'test/unit/pubsub/{collection,collection-union,history,history-merge,keyed-publish,outbox,replicas-watch,resync,retention}.test.ts',
+  'test/integration/{fan-out,subscription-retry,unpushed}.test.ts',
+  'test/{hostile/lying-push,unit/dht/look-ups}.test.ts',
+]
+
 /**
  * Files that share their processes: to load libp2p and what is made of it for each takes longer than most tests. What one
  * of them had the whole process use is taken back after it.
@@ -34,8 +41,8 @@ const SHARING = {
   setupFiles: ['test/support/seed.ts', 'test/support/own-platform.ts'],
 }
 
-/** Seeded tests need nothing that is built. */
-const BUILDS = process.argv.includes(ONLY_SEEDED)
+/** What only computes needs nothing that is built. */
+const BUILDS = process.argv.includes(ONLY_COMPUTING)
   ? []
   : ['test/support/build-web.ts', 'test/support/build-program.ts']
 
@@ -51,7 +58,7 @@ export default defineConfig({
           env,
           name: PROJECTS.inOneProcess,
           include: ['test/{unit,contract,integration,hostile}/**/*.test.ts', ...SMALL_PROCESSES],
-          exclude: [...REPLACE_MODULES, WANTS_THE_MACHINE],
+          exclude: [...REPLACE_MODULES, WANTS_THE_MACHINE, ...VIRTUAL_TIME],
           ...SHARING,
           maxWorkers: 4, // many of them mostly wait
           sequence: { groupOrder: 2 },
@@ -73,11 +80,11 @@ export default defineConfig({
         test: {
           ...shared,
           // nothing but computing, at virtual times: `npm test` runs these beside the others, at the lowest priority
-          name: PROJECTS.seeded,
+          name: PROJECTS.computing,
           testTimeout: 600_000,
           // decoding leaves much behind: less time in the collector, and none of it on the core that others are using
           execArgv: ['--max-semi-space-size=32', '--single-threaded-gc'],
-          include: ['test/{laws,simulation}/**/*.test.ts'],
+          include: ['test/{laws,simulation}/**/*.test.ts', ...VIRTUAL_TIME],
           ...SHARING,
           maxWorkers: 2,
           sequence: { groupOrder: 3 },

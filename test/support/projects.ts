@@ -1,5 +1,9 @@
 /** What the tests are divided into (vitest.config.ts). */
-export const PROJECTS = { inOneProcess: 'in one process', processes: 'processes', seeded: 'seeded' } as const
+export const PROJECTS = {
+  inOneProcess: 'in one process',
+  processes: 'processes',
+  computing: 'computing',
+} as const
 
-export const ONLY_SEEDED = `--project=${PROJECTS.seeded}`
-export const ALL_BUT_SEEDED = `--project=!${PROJECTS.seeded}`
+export const ONLY_COMPUTING = `--project=${PROJECTS.computing}`
+export const ALL_BUT_COMPUTING = `--project=!${PROJECTS.computing}`

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { constants, setPriority } from 'node:os'
-import { ALL_BUT_SEEDED, ONLY_SEEDED } from './projects.ts'
+import { ALL_BUT_COMPUTING, ONLY_COMPUTING } from './projects.ts'
 
 /**
- * npm test [-- FILE…]. Most tests wait for processes, pages and clocks, and need the machine when these speak; the seeded
- * ones wait for nothing but the processor. So they run beside the others in the time that is left over, and what they say
- * is shown at the end.
+ * npm test [-- FILE…]. Most tests wait for processes, pages and clocks, and need the machine when these speak; those in
+ * virtual time wait for nothing but the processor. So they run beside the others in the time that is left over, and what
+ * they say is shown at the end.
  */
 
 const running = new Set<ChildProcess>()
@@ -34,9 +34,9 @@ function vitest(args: string[], options: { isBeside?: boolean } = {}): Promise<n
 
 async function run(files: string[]): Promise<number> {
   if (files.length > 0) return vitest(files)
-  const beside = vitest([ONLY_SEEDED], { isBeside: true })
-  const code = await vitest([ALL_BUT_SEEDED])
-  if (running.size > 0) console.log('The seeded tests go on:')
+  const beside = vitest([ONLY_COMPUTING], { isBeside: true })
+  const code = await vitest([ALL_BUT_COMPUTING])
+  if (running.size > 0) console.log('Those that only compute go on:')
   return code || (await beside)
 }
 
