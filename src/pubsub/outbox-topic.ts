@@ -266,6 +266,12 @@ export class OutboxTopic {
     return publisher.prepare(topicKey, data, Math.max(1, leftMs))
   }
 
+  /** A single other one that has it, where this node may, too, is one with a disk. */
+  #isOwnOnly({ replicas, durableReplicas }: PublishReceipt): boolean {
+    const { dht, options } = this.#init
+    return options.outboxAwaitsPeers && dht.network.stores && replicas < 2 && durableReplicas === 0
+  }
+
   async #judge(batch: Entry[], results: PromiseSettledResult<PublishReceipt>[]): Promise<void> {
     const { options, store } = this.#init
     this.#isOffline = this.#isAlone
@@ -273,8 +279,7 @@ export class OutboxTopic {
     for (const [i, entry] of batch.entries()) {
       const result = results[i] as PromiseSettledResult<PublishReceipt>
       // the others may have gone after they were looked for
-      const isOwnOnly =
-        result.status === 'fulfilled' && options.outboxAwaitsPeers && result.value.replicas < 2
+      const isOwnOnly = result.status === 'fulfilled' && this.#isOwnOnly(result.value)
       if (result.status === 'fulfilled' && !isOwnOnly) {
         await this.#end(entry, result.value)
         continue

@@ -169,6 +169,14 @@ describe('a message in the outbox', () => {
     expect(await net.read(holder, 'room')).toEqual([])
   })
 
+  it('of a tab that stores nothing itself is stored where one holder has it', async () => {
+    await net.holder()
+    const tab = await net.client({ options: { outboxAwaitsPeers: true } })
+    await net.during(tab.pubsub.enqueue('room', 'hello'))
+    await net.until(isOver(tab, 1))
+    expect(tab.finals()).toMatchObject([{ state: 'stored', attempts: 1, stored: { replicas: 1 } }])
+  })
+
   it('of a tab that loses all others in that moment waits for one, and is there once', async () => {
     const holder = await net.holder()
     for (let i = 0; i < 2; i++) await net.holder()
