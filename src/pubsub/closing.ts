@@ -10,7 +10,7 @@ export function onClosing(pubsub: PubSub, listener: () => Promise<void>): () => 
   return () => all.delete(listener)
 }
 
-/** First of all that closing takes: the node still answers. */
+/** First of all that closing takes: the node still answers. Never rejects. */
 export async function tellClosing(pubsub: PubSub): Promise<void> {
-  await Promise.all([...(listeners.get(pubsub) ?? [])].map((listener) => listener()))
+  await Promise.allSettled([...(listeners.get(pubsub) ?? [])].map((listener) => listener()))
 }

@@ -266,7 +266,7 @@ export class OutboxTopic {
     return publisher.prepare(topicKey, data, Math.max(1, leftMs))
   }
 
-  /** A single other one that has it, where this node may, too, is one with a disk. */
+  /** Whether one replica alone has it, and that may be this node: no other with a disk. */
   #isOwnOnly({ replicas, durableReplicas }: PublishReceipt): boolean {
     const { dht, options } = this.#init
     return options.outboxAwaitsPeers && dht.network.stores && replicas < 2 && durableReplicas === 0

@@ -72,12 +72,12 @@ export class Position {
     )
   }
 
-  /** Everything in it was read, and what led to that counts as seen from now on. */
-  confirm(claim: Claim): void {
+  /** All of a head of this version was read, which knows it; a claim to be a later one would hide what comes until then. */
+  confirm(claim: Claim, headVersion: number): void {
     const one = this.#seen.find(({ messages }) => messages === claim.messages)
     if (one?.messages === undefined) return
     this.#moves += 1
-    Object.assign(one, { isClaim: false, move: this.#moves })
+    Object.assign(one, { isClaim: false, move: this.#moves, version: Math.min(one.version, headVersion) })
   }
 
   #drop(isOver: (one: Remembered) => boolean): void {

@@ -351,7 +351,7 @@ export class TopicReader {
         this.#arrivals.take(arrived)
         signal.throwIfAborted()
       }
-      if (claim !== undefined) this.#confirm(claim)
+      if (claim !== undefined) this.#position.confirm(claim, coordinator.version)
     } catch (error) {
       if (beside === 'nothing' || !signal.aborted) throw error
     }
@@ -362,13 +362,11 @@ export class TopicReader {
   #claimToConfirm(coordinator: Coordinator): Claim | undefined {
     if (this.#claimsSinceMs === undefined) return undefined
     const { dht, options } = this.#init
-    const isTime = dht.runtime.monotonicNow() - this.#claimsSinceMs >= options.confirmPushesMs
-    return isTime || this.#arrivals.areHeld ? this.#position.claimIn(coordinator) : undefined
-  }
-
-  #confirm(claim: Claim): void {
-    this.#position.confirm(claim)
-    this.#claimsSinceMs = this.#init.dht.runtime.monotonicNow() // those that came meanwhile have their time too
+    const nowMs = dht.runtime.monotonicNow()
+    if (nowMs - this.#claimsSinceMs < options.confirmPushesMs && !this.#arrivals.areHeld) return undefined
+    const claim = this.#position.claimIn(coordinator)
+    if (claim !== undefined) this.#claimsSinceMs = nowMs // also where it fails: on a slow line it is much to read
+    return claim
   }
 
   #headAt(source: NodeId, quorum: boolean): Promise<Uint8Array | null> {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { encode, toHex } from '../../../src/dht/codec.ts'
-import { decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
+import { type Coordinator, decodeCoordinator } from '../../../src/pubsub/coordinator.ts'
 import { openMessage } from '../../../src/pubsub/message.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
-import { Position } from '../../../src/pubsub/position.ts'
+import { type Claim, Position } from '../../../src/pubsub/position.ts'
 import { snapshotsBehind } from '../../../src/pubsub/snapshot.ts'
 import { World } from '../../support/lineage.ts'
 
@@ -151,5 +151,53 @@ describe('a position', () => {
     expect(await knownAfter(position.kept(position.moves))).toBe(40)
     expect(await knownAfter(position.kept(4))).toBe(4)
     expect(await knownAfter(position.kept(-1))).toBe(0)
+  })
+})
+
+describe('what was pushed', () => {
+  /** Three commits of one lineage. */
+  async function lineage() {
+    const world = new World()
+    const heads: Uint8Array[] = []
+    for (let n = 1; n <= 3; n++) heads.push(await world.apply(heads.at(-1), await world.messages(n, 1)))
+    const [first, second, third] = heads.map(decodeCoordinator) as [Coordinator, Coordinator, Coordinator]
+    const position = new Position(0)
+    position.moveTo(first.version, first.messages)
+    const known = (head: Coordinator, withClaims?: boolean) => position.knownIn(head, world.read, withClaims)
+    return { position, first, second, third, known }
+  }
+
+  it('is gone on from only by who believes it, until all of a head that knows it was read', async () => {
+    const { position, first, second, third, known } = await lineage()
+    position.moveTo(second.version, second.messages, true)
+    expect([position.version, await known(third, true), await known(third)]).toEqual([2, 2, 1])
+    expect(position.kept(position.moves).seen.map(({ version }) => version)).toEqual([1])
+    expect(position.claimIn(first)).toBeUndefined()
+    const before = position.moves
+    position.confirm(position.claimIn(third) as Claim, third.version)
+    expect([await known(third), position.claimIn(third)]).toEqual([2, undefined])
+    // what was read on the way there was in nothing that had been seen
+    expect(position.kept(before).seen.map(({ version }) => version)).toEqual([1])
+    expect(position.kept(position.moves).seen.map(({ version }) => version)).toEqual([1, 2])
+  })
+
+  it('hides nothing that comes later, whatever number it claims to have', async () => {
+    const { position, second, third, known } = await lineage()
+    position.moveTo(50, second.messages, true)
+    position.confirm(position.claimIn(third) as Claim, third.version)
+    expect(await known({ ...third, version: 60 })).toBeLessThanOrEqual(third.version)
+  })
+
+  it('makes room for itself, and not for what was read', async () => {
+    const { position, third, known } = await lineage()
+    for (let n = 2; n < 600; n++) position.moveTo(n, new Uint8Array(32).fill(n % 251), true)
+    expect(await known({ ...third, version: 600 })).toBe(1)
+  })
+
+  it('is over once its source was read', async () => {
+    const { position, second, third } = await lineage()
+    position.moveTo(second.version, second.messages, true)
+    position.moveTo(third.version, third.messages)
+    expect(position.claimIn(third)).toBeUndefined()
   })
 })
