@@ -1,4 +1,4 @@
-import type { BlockReader, Dht, ExpectedHead, NodeId } from '../dht/index.ts'
+import type { BlockReader, Dht, NodeId } from '../dht/index.ts'
 import { mapAhead } from './ahead.ts'
 import type { HistoryRequest, Message, SubscriptionEvents, SyncStatus } from './api.ts'
 import { Arrivals, type Arrived } from './arrivals.ts'
@@ -21,6 +21,7 @@ import {
   type SavedPosition,
   without,
 } from './saved-position.ts'
+import { type Expecting, ShownHeads } from './shown-heads.ts'
 import { toMessage } from './view.ts'
 import type { Push } from './wire.ts'
 
@@ -29,12 +30,6 @@ import type { Push } from './wire.ts'
  * has read; which replica it reads from is the subscription's business, and what becomes of a message that has been read
  * that of `Arrivals`. Its methods are called one at a time.
  */
-
-/**
- * The head that a replica is asked about, where the question may go with those of other topics: the one that it showed
- * itself, or the one that any showed last. What the source has not shown it may withhold.
- */
-export type Expecting = 'nothing' | 'its own' | 'any'
 
 /** What another replica had that the source did not give: nothing, something, or what the source had said to have given. */
 export type Beside = 'nothing' | 'new' | 'left out'
@@ -70,8 +65,7 @@ export class TopicReader {
   readonly #arrivals: Arrivals
   readonly #request: Request
   readonly #position: Position
-  /** What each replica showed last, the latest of them last. */
-  readonly #shown = new Map<NodeId, Uint8Array>()
+  readonly #shown: ShownHeads
   #joined = false
   /** How far it has read at the replica that it is attached to, by that one's numbers: elsewhere they mean other messages. */
   #followed: { source: NodeId; version: number } | undefined
@@ -84,7 +78,8 @@ export class TopicReader {
   constructor(init: ReaderInit) {
     this.#init = init
     const nowMs = init.dht.runtime.now()
-    const { from } = init
+    const { dht, from, options } = init
+    this.#shown = new ShownHeads(dht, init.topicKey, options.checkIntervalMs)
     this.#request = requestOf(init, nowMs)
     this.#position = new Position(from?.begin ?? init.lastSeenVersion ?? 0, from?.seen)
     this.#readAtMs = from?.readAtMs ?? nowMs
@@ -310,24 +305,10 @@ export class TopicReader {
 
   /** Undefined where a peer has nothing of the topic. */
   async coordinatorAt(peer: NodeId, expecting: Expecting): Promise<Coordinator | undefined> {
-    const { dht, topicKey } = this.#init
-    const head = await dht.headAt(COORDINATOR, topicKey, peer, this.#expectedAt(peer, expecting))
-    this.#shown.delete(peer)
-    if (head === null) return undefined
-    this.#shown.set(peer, head)
-    if (this.#shown.size > MAX_SHOWN) this.#shown.delete(this.#shown.keys().next().value as NodeId)
-    const coordinator = decodeCoordinator(head)
-    const { messages } = coordinator
-    if (messages !== null && this.#position.hasSeen(messages)) this.#readAtMs = dht.runtime.now()
+    const coordinator = await this.#shown.at(peer, expecting, this.position)
+    const messages = coordinator?.messages ?? null
+    if (messages !== null && this.#position.hasSeen(messages)) this.#readAtMs = this.#init.dht.runtime.now()
     return coordinator
-  }
-
-  /** None where something was pushed since: the replicas have another one then. */
-  #expectedAt(peer: NodeId, expecting: Expecting): ExpectedHead | undefined {
-    if (expecting === 'nothing') return undefined
-    const head = expecting === 'its own' ? this.#shown.get(peer) : [...this.#shown.values()].at(-1)
-    if (head === undefined || decodeCoordinator(head).version < this.position) return undefined
-    return { head, gatherMs: this.#init.options.checkIntervalMs * GATHER_SHARE }
   }
 
   /**
@@ -411,12 +392,6 @@ export class TopicReader {
     return this.#joined ? wantedFromMs : historicFromMs
   }
 }
-
-/** A periodic check waits this part of its interval for those of other topics, which then go in one request. */
-const GATHER_SHARE = 1 / 10
-
-/** Twice a set: those are asked in turn. */
-const MAX_SHOWN = 16
 
 /** Messages whose data is fetched at once: 2 MiB at most. */
 const READ_AHEAD_MESSAGES = 16
