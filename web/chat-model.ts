@@ -62,7 +62,7 @@ export class RoomModel extends EventTarget {
     })
     this.#presence = new RoomPresence(node.nodeId, name, onChange)
     this.#place = new ReadPlace(node.pubsub, ref)
-    this.#history = new RoomHistory(this.#log, onChange)
+    this.#history = new RoomHistory(this.#log, this.#outbox, onChange)
   }
 
   get id(): string {
@@ -296,7 +296,7 @@ export class RoomModel extends EventTarget {
   #receive(message: Message): void {
     if (this.#ended !== undefined || this.#log.has(message.id)) return
     const chat = readChat(message.data)
-    if (chat !== undefined && !this.#outbox.arrived(message, chat)) {
+    if (chat !== undefined && this.#outbox.arrived(message, chat) === undefined) {
       const entry = this.#log.entryOf(message, chat)
       const where = this.#where
       this.#log.add(entry, where)

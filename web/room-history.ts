@@ -1,6 +1,7 @@
 import { readChat } from './chat-data.ts'
 import type { Message, Topic } from './chat-node.ts'
 import type { RoomLog } from './room-log.ts'
+import type { RoomOutbox } from './room-outbox.ts'
 
 /** Older messages, as the reader scrolls up to them. One walk through the history, newest first, that goes on each time. */
 
@@ -16,14 +17,16 @@ const LATE_MS = 10 * 60_000
 export class RoomHistory {
   state: OlderState = 'unknown'
   readonly #log: RoomLog
+  readonly #outbox: Pick<RoomOutbox, 'arrived'>
   readonly #onChange: () => void
   #topic: Topic | undefined
   #walk: AsyncIterator<Message> | undefined
   #joinVersion = Number.POSITIVE_INFINITY
   #joinedAtMs = Number.POSITIVE_INFINITY
 
-  constructor(log: RoomLog, onChange: () => void) {
+  constructor(log: RoomLog, outbox: Pick<RoomOutbox, 'arrived'>, onChange: () => void) {
     this.#log = log
+    this.#outbox = outbox
     this.#onChange = onChange
   }
 
@@ -60,7 +63,7 @@ export class RoomHistory {
       }
       return 'more'
     } finally {
-      this.#log.prepend(found)
+      this.#log.prepend(found, (message, chat) => this.#outbox.arrived(message, chat))
     }
   }
 

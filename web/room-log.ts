@@ -66,17 +66,21 @@ export class RoomLog {
     if (index >= 0) this.present.splice(index, 1)
   }
 
-  /** Newest first; those that are shown already, or are no chat messages, are left out. */
-  prepend(messages: Message[]): number {
+  /**
+   * Newest first; those that are shown already, or are no chat messages, are left out. `arrived` gives the entry of an own
+   * message that was shown as not sent yet: it goes to the place that the message has.
+   */
+  prepend(messages: Message[], arrived: (message: Message, chat: ChatText) => ChatEntry | undefined): void {
     const entries: Entry[] = []
     for (const message of messages) {
       const chat = readChat(message.data)
       if (chat === undefined || this.#seen.has(message.id)) continue
       this.#seen.add(message.id)
-      entries.unshift(this.entryOf(message, chat))
+      const own = arrived(message, chat)
+      if (own !== undefined) this.remove(own)
+      entries.unshift(own ?? this.entryOf(message, chat))
     }
     this.past.unshift(...entries)
-    return entries.length
   }
 
   /** An own message by what it says; nobody else knows its key. */

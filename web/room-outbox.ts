@@ -80,15 +80,15 @@ export class RoomOutbox {
     this.#stopFollowing()
   }
 
-  /** True when it is one of those that are shown here already. */
-  arrived(message: Message, chat: ChatText): boolean {
-    if (message.publisher !== this.#init.nodeId) return false
+  /** The entry of an own message that was shown here as not sent yet: from now on it is. */
+  arrived(message: Message, chat: ChatText): ChatEntry | undefined {
+    if (message.publisher !== this.#init.nodeId) return undefined
     for (const entry of this.#unsent) {
       if (entry.text !== chat.text || entry.said !== chat.at) continue
       this.#stored(entry, message.id)
-      return true
+      return entry
     }
-    return false
+    return undefined
   }
 
   async #publish(entry: ChatEntry): Promise<void> {

@@ -1,9 +1,13 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { systemRuntime, toHex } from '../../../src/dht/index.ts'
 import { openTopic, type Topic } from '../../../src/pubsub/index.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
+import { chatMessage } from '../../../web/chat-data.ts'
+import type { TopicReceipt } from '../../../web/chat-node.ts'
+import type { Entry } from '../../../web/entries.ts'
 import { RoomHistory } from '../../../web/room-history.ts'
 import { RoomLog } from '../../../web/room-log.ts'
+import { RoomOutbox } from '../../../web/room-outbox.ts'
 import { heal, separate } from '../../support/memory-faults.ts'
 import { MemoryNet, type MemoryNode, until } from '../../support/memory-nodes.ts'
 
@@ -11,6 +15,7 @@ import { MemoryNet, type MemoryNode, until } from '../../support/memory-nodes.ts
 
 let net: MemoryNet
 afterEach(() => {
+  vi.unstubAllGlobals()
   heal(net.nodes) // who says that he leaves waits for an answer
   return net.close()
 })
@@ -39,7 +44,7 @@ async function partedRoom(agoMs: number) {
   offMs = 0
 
   const log = new RoomLog(here.pubsub.nodeId)
-  const history = new RoomHistory(log, () => undefined)
+  const history = new RoomHistory(log, { arrived: () => undefined }, () => undefined)
   const topic: Topic = await openTopic(here.pubsub, 'room', { history: { last: 10 } })
   let isJoined = false
   topic.on('message', (message) => {
@@ -89,6 +94,47 @@ describe('older messages of a room', () => {
     const { topic, history, shown } = await partedRoom(0)
     while (history.state !== 'none') await history.load(topic)
     expect(shown()).toEqual([...texts('before', 5), ...texts('here', 150)])
+    await topic.close()
+  })
+
+  it('hold an own message once, in its place, that a reload has found in the outbox as well', async () => {
+    net = new MemoryNet()
+    vi.stubGlobal('addEventListener', () => undefined)
+    await net.add()
+    const node = await net.add()
+    const said = (text: string, at: number) => chatMessage('Ada', text, at)
+    await node.pubsub.publish('room', said('stored, and not told of', 1))
+    await node.pubsub.publish('room', said('after it', 2))
+    const topic = await openTopic(node.pubsub, 'room', { history: 'none' })
+    const log = new RoomLog(node.pubsub.nodeId)
+    const onChange = () => undefined
+    const outbox = new RoomOutbox({
+      room: 'room',
+      nodeId: node.pubsub.nodeId,
+      log,
+      onChange,
+      onFailed: onChange,
+    })
+    const left = ['stored, and not told of', 'not sent'].map((text, n) => ({
+      key: text,
+      state: 'queued',
+      data: said(text, n * 2 + 1),
+    }))
+    await outbox.attach({
+      on: () => () => undefined,
+      outbox: async () => left as unknown as TopicReceipt[],
+    } as unknown as Topic)
+    const history = new RoomHistory(log, outbox, onChange)
+    history.joinedAt(Number.MAX_SAFE_INTEGER)
+    await history.load(topic)
+    const shown = (entries: readonly Entry[]) =>
+      entries.map((entry) => (entry.kind === 'message' ? [entry.text, entry.state] : entry))
+    expect(shown(log.past)).toEqual([
+      ['stored, and not told of', 'sent'],
+      ['after it', 'sent'],
+    ])
+    expect(shown(log.present)).toEqual([['not sent', 'waiting']])
+    outbox.close()
     await topic.close()
   })
 })
