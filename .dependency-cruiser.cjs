@@ -27,7 +27,8 @@ module.exports = {
     room('node', ['pubsub', 'dht']),
     room('bridge', ['node', 'dht']),
     ...['dht', 'browser', 'bridge'].map((name) => throughIndex(name)),
-    throughIndex('node', ['^src/node/node-version\\.ts$']), // asked before anything else is loaded
+    throughIndex('node', ['^src/node/program\\.ts$', '^src/node/node-version\\.ts$']), // the latter before all else is loaded
+    { name: 'program-is-for-the-bridge', severity: 'error', from: { path: '^(src|web)/', pathNot: '^src/bridge/' }, to: { path: '^src/node/program\\.ts$' } },
     throughIndex('pubsub', ['^src/pubsub/parts\\.ts$']),
     { name: 'parts-are-for-tabs', severity: 'error', from: { path: '^(src|web)/', pathNot: '^src/browser/' }, to: { path: '^src/pubsub/parts\\.ts$' } },
     { name: 'web-uses-browser', severity: 'error', from: { path: '^web/' }, to: { path: '^src/', pathNot: '^src/browser/' } },

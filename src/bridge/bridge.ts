@@ -11,7 +11,7 @@ import {
   StickyError,
   systemRuntime,
 } from '../dht/index.ts'
-import { addressOf, nodeVersionProblem } from '../node/index.ts'
+import { addressOf, nodeVersionProblem } from '../node/program.ts'
 import { announcedBy, multiaddrOf, type Reach, reachOf } from './addresses.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'

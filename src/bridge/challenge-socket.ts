@@ -11,7 +11,7 @@ import {
   type ServerFrame,
   toBase64url,
 } from '../dht/index.ts'
-import { AddressCounter } from '../node/index.ts'
+import { AddressCounter } from '../node/program.ts'
 import type { Admission } from './admission.ts'
 import type { BridgeLimits } from './options.ts'
 import { isOwnHost, type OriginRules } from './origins.ts'

@@ -17,7 +17,7 @@ if (problem !== undefined) {
 
 // Loaded only now: libp2p does not run on older versions.
 const { createProgram, dataFolder, jsonFlag, MAX_PORT, portNumber, positiveNumber, readOnly, run } =
-  await import('../node/index.ts')
+  await import('../node/program.ts')
 const { runLocalNetwork } = await import('./local-network.ts')
 const { invite, runBridge } = await import('./commands.ts')
 const { inviteFlags, listenFlags, operatorFlags } = await import('./flags.ts')

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { addressGroup, addressOf } from '../node/index.ts'
+import { addressGroup, addressOf } from '../node/program.ts'
 
 /** Whose request it is, as far as limits by address go. */
 

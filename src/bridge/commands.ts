@@ -8,7 +8,7 @@ import {
   type Output,
   resolvePassphrase,
   untilAborted,
-} from '../node/index.ts'
+} from '../node/program.ts'
 import { type Bridge, type BridgeOptions, startBridge } from './bridge.ts'
 import type { Limits } from './flags.ts'
 

@@ -3,7 +3,8 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { StickyError } from '../dht/index.ts'
-import { createNode, type Output, resolveInvitation, type StickyNode } from '../node/index.ts'
+import { createNode, type StickyNode } from '../node/index.ts'
+import { type Output, resolveInvitation } from '../node/program.ts'
 
 /**
  * Replays a chat log: each author's lines go, in order, through one of several publishing nodes. Every line is published

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { MAX_INVITATION_USES, publicKeyOf } from '../dht/index.ts'
-import { collect, DAY_MS, duration, passphraseFlag, portNumber, wholeNumber } from '../node/index.ts'
+import { collect, DAY_MS, duration, passphraseFlag, portNumber, wholeNumber } from '../node/program.ts'
 import { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
 import { DEFAULT_RELAY_LIMITS, type RelayLimits } from './transports.ts'
 

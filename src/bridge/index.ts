@@ -1,7 +1,3 @@
-export { multiaddrOf } from './addresses.ts'
-export { Admission } from './admission.ts'
 export { type Bridge, type BridgeOptions, startBridge } from './bridge.ts'
 export { type BridgeLimits, DEFAULT_BRIDGE_LIMITS } from './options.ts'
-export * from './session.ts'
 export { DEFAULT_RELAY_LIMITS, type RelayLimits } from './transports.ts'
-export { CHALLENGE_PATH } from './upgrade.ts'

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { fromBase64url, type InvitationClaim, type NodeId, StickyError, toBase64url } from '../dht/index.ts'
-import { createPrivateFile, readPrivateFile } from '../node/index.ts'
+import { createPrivateFile, readPrivateFile } from '../node/program.ts'
 
 /**
  * Who came in by which invitation, for those that only so many may use. A node that came in once may come again, so that

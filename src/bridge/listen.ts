@@ -1,7 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { StickyError } from '../dht/index.ts'
-import { AddressCounter, addressGroup, addressOf } from '../node/index.ts'
+import { AddressCounter, addressGroup, addressOf } from '../node/program.ts'
 
 /** The bridge's public port: opened before the rest, so that a port in use is told at once, and closed first. */
 

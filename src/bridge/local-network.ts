@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type ErrorCode, isErrorCode, StickyError } from '../dht/index.ts'
-import { type HealthReading, healthLine, type Output, untilAborted } from '../node/index.ts'
+import { type HealthReading, healthLine, type Output, untilAborted } from '../node/program.ts'
 import type { Bridge } from './bridge.ts'
 import { startBridgeIn, tellOtherMachines } from './commands.ts'
 

@@ -23,3 +23,23 @@ it('the package has all that it exports, and nothing of its tests', async () => 
   expect(packed).not.toContain('test/')
   expect(scripts.prepack).toContain('vite build') // the chat, which the bridge serves
 })
+
+it('exports what applications use, and no more of the programs', async () => {
+  const shared = [
+    'AdmissionRefusedError',
+    'ChannelFailedError',
+    'StickyError',
+    'UnexpectedVersionError',
+    'asStickyError',
+    'cursorOf',
+    'historyOf',
+    'inviteTo',
+    'newTopicSecret',
+    'openTopic',
+    'readInvite',
+  ]
+  const limits = ['DEFAULT_BRIDGE_LIMITS', 'DEFAULT_RELAY_LIMITS']
+  const namesOf = async (module: string) => Object.keys(await import(join(root, module))).sort()
+  expect(await namesOf('src/node/index.ts')).toEqual([...shared, 'createNode'].sort())
+  expect(await namesOf('src/bridge/index.ts')).toEqual([...limits, 'startBridge'])
+})

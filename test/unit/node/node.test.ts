@@ -5,7 +5,8 @@ import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Bridge, startBridge } from '../../../src/bridge/index.ts'
-import { createNode, openLevelStorage, type StickyNode } from '../../../src/node/index.ts'
+import { createNode, type StickyNode } from '../../../src/node/index.ts'
+import { openLevelStorage } from '../../../src/node/object-store.ts'
 
 let folder: string
 const open: AsyncDisposable[] = []

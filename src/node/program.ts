@@ -1,0 +1,16 @@
+/** What the programs share, this one's and the bridge's. Not for applications: those have `index.ts`. */
+
+export { AddressCounter } from './address-counter.ts'
+export { addressGroup, addressOf } from './address-group.ts'
+export * from './cli.ts'
+export { untilAborted } from './commands.ts'
+export type { HealthReading } from './health.ts'
+export { healthLine } from './health-log.ts'
+export * from './identity-store.ts'
+export { resolveInvitation } from './invitation.ts'
+export { nodeVersionProblem } from './node-version.ts'
+export * from './options.ts'
+export * from './output.ts'
+export * from './passphrase.ts'
+export { createPrivateFile, readPrivateFile } from './private-file.ts'
+export * from './run.ts'
