@@ -20,6 +20,8 @@ export interface CallOptions {
   object?: number
   opens?: number
   once?: boolean
+  /** Asked before it is sent, each time: why it cannot be any more. */
+  problem?: () => StickyError | undefined
   signal?: AbortSignal
 }
 
@@ -38,6 +40,7 @@ export interface RemoteObject {
 interface Pending {
   frame: Extract<AskFrame, { t: 'call' }>
   signal: AbortSignal | undefined
+  problem: CallOptions['problem']
   isTaken: boolean
   resolve(value: unknown): void
   reject(error: StickyError): void
@@ -103,7 +106,7 @@ export class TabClient {
   }
 
   async call(method: string, args: unknown[], options: CallOptions = {}): Promise<unknown> {
-    const { object = 0, opens, once = false, signal } = options
+    const { object = 0, opens, once = false, problem, signal } = options
     if (this.#closed) throw this.#closed
     if (signal?.aborted) throw abortOf(signal)
     if (this.#pending.size >= this.#room(object, opens !== undefined))
@@ -123,7 +126,7 @@ export class TabClient {
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
       return await new Promise((resolve, reject) => {
-        this.#pending.set(id, { frame, signal, isTaken: false, resolve, reject })
+        this.#pending.set(id, { frame, signal, problem, isTaken: false, resolve, reject })
         this.#send(id)
       })
     } finally {
@@ -173,6 +176,8 @@ export class TabClient {
   #send(id: number): void {
     const pending = this.#pending.get(id)
     if (pending === undefined || !this.#isWelcome || this.#port === undefined) return
+    const problem = pending.problem?.()
+    if (problem !== undefined) return pending.reject(problem)
     try {
       this.#port.postMessage(pending.frame)
     } catch (error) {

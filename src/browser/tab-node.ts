@@ -98,7 +98,7 @@ class TabNode implements BrowserNode {
         startNode({ bridgeUrl, onWorthKeeping, ...(invitation === undefined ? {} : { invitation }) }),
       onStartFailure: (error) => this.#failed(error),
     })
-    this.#calls = createNodeCalls(this.#client)
+    this.#calls = createNodeCalls(this.#client, () => this.#nodeId)
     this.pubsub = createTabPubSub({
       client: this.#client,
       options: tabOptions,

@@ -1,3 +1,4 @@
+import { StickyError } from '../dht/index.ts'
 import { DEFAULT_PUBSUB_OPTIONS, type PubSub, topicKeyOf } from '../pubsub/index.ts'
 import {
   type CallRule,
@@ -15,18 +16,32 @@ import { TabSubscription } from './tab-subscription.ts'
 
 type Caller = (...args: unknown[]) => Promise<unknown>
 
-function callers(client: TabClient, rules: Record<string, CallRule>): Record<string, Caller> {
+/** `nodeId`: who calls. What is published as somebody who is gone when a tab leads again is nobody else's to say. */
+function callers(
+  client: TabClient,
+  rules: Record<string, CallRule>,
+  nodeId: () => string,
+): Record<string, Caller> {
   return Object.fromEntries(
     Object.entries(rules).map(([method, rule]) => [
       method,
       async (...given: unknown[]) => {
         const { args, signal } = withoutSignal(rule, rule.makesKey ? withKey(rule, given) : given)
-        const calling = client.call(method, args, { once: isOnce(rule, args), ...(signal ? { signal } : {}) })
+        const author = nodeId()
+        const problem = () => (rule.repeat === 'yes' || nodeId() === author ? undefined : otherIdentity())
+        const calling = client.call(method, args, {
+          once: isOnce(rule, args),
+          problem,
+          ...(signal ? { signal } : {}),
+        })
         return rule.isForgotten ? calling.catch(() => undefined) : calling
       },
     ]),
   )
 }
+
+const otherIdentity = (): StickyError =>
+  new StickyError('WRONG_IDENTITY', 'Another identity was restored before this was sent.')
 
 function withKey(rule: CallRule, given: unknown[]): unknown[] {
   const index = rule.options ?? 0
@@ -116,7 +131,7 @@ export function createTabPubSub({ client, options, nodeId, close }: TabPubSubIni
     },
     close,
   }
-  return Object.assign(own, callers(client, PUBSUB_CALLS), listening(client)) as unknown as PubSub
+  return Object.assign(own, callers(client, PUBSUB_CALLS, nodeId), listening(client)) as unknown as PubSub
 }
 
 export interface NodeCalls {
@@ -125,5 +140,5 @@ export interface NodeCalls {
   importIdentity(text: string, passphrase: string): Promise<void>
 }
 
-export const createNodeCalls = (client: TabClient): NodeCalls =>
-  callers(client, NODE_CALLS) as unknown as NodeCalls
+export const createNodeCalls = (client: TabClient, nodeId: () => string): NodeCalls =>
+  callers(client, NODE_CALLS, nodeId) as unknown as NodeCalls

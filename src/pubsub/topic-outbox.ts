@@ -31,11 +31,14 @@ export class TopicOutbox<T> {
 
   async publish(value: T, options: TopicPublishOptions): Promise<TopicReceipt<T>> {
     const { name, pubsub, content } = this.#init
-    const outgoing = content.outgoing(value, pubsub.nodeId, options.key)
+    const author = pubsub.nodeId
+    const outgoing = content.outgoing(value, author, options.key)
     outgoing.catch(() => undefined) // looked at in its turn
     const turn = this.#publishing
       .then(() => outgoing)
       .then(({ data, value }) => {
+        if (pubsub.nodeId !== author)
+          throw new StickyError('WRONG_IDENTITY', 'The node has another identity by now.')
         const receipt = this.#send(data, options)
         receipt.catch(() => undefined) // looked at below
         return { receipt, value } // inside an object: the next turn does not wait for the disk

@@ -11,8 +11,8 @@ import { until } from './memory-nodes.ts'
 /** A tab that follows, and the tabs that lead it one after the other, over ports in this process. */
 
 /** Of a tab that leads, as far as the port is concerned. */
-const networkNode = (pubsub: PubSub): NetworkNode => ({
-  nodeId: pubsub.nodeId,
+const networkNode = (pubsub: PubSub, nodeId: string): NetworkNode => ({
+  nodeId,
   pubsub: pubsub as NetworkNode['pubsub'],
   status: () => UNKNOWN_STATUS,
   onStatus: () => () => undefined,
@@ -32,11 +32,12 @@ export class PortTab {
   ports: MessageChannel | undefined
   leader: TabLeader | undefined
   readonly leaders: TabLeader[] = []
-  nodeId = ''
+  nodeId: string
 
   /** `node`: of the first leader, unless another one is named. */
   constructor(node: PubSub, options: Partial<TabOptions> = {}) {
     this.#node = node
+    this.nodeId = node.nodeId
     this.options = { ...DEFAULT_TAB_OPTIONS, ...options }
     this.client = new TabClient({
       options: this.options,
@@ -53,12 +54,15 @@ export class PortTab {
     })
   }
 
-  /** A new leader over `pubsub`; the one before goes on where it is, unheard, as one that crashed would. */
-  async follow(pubsub: PubSub = this.#node): Promise<void> {
+  /**
+   * A new leader over `pubsub`, by the same name as all of them; the one before goes on where it is, unheard, as one that
+   * crashed would.
+   */
+  async follow(pubsub: PubSub = this.#node, nodeId = this.#node.nodeId): Promise<void> {
     this.ports = new MessageChannel()
     const { port1, port2 } = this.ports
     this.client.attach(port2)
-    this.leader = new TabLeader(networkNode(pubsub), this.options)
+    this.leader = new TabLeader(networkNode(pubsub, nodeId), this.options)
     this.leaders.push(this.leader)
     this.leader.join('tab', () => port1)
     await until(() => this.client.isConnected)

@@ -66,6 +66,23 @@ const pubsubWith = (replaced: Partial<PubSub>): PubSub =>
     },
   })
 
+describe('what was said as somebody', () => {
+  it('is said by nobody else, and by the same one at any tab that leads', async () => {
+    const tab = await following()
+    const say = () =>
+      [tab.pubsub.publish('who', 'x', { key: 'k' }), tab.pubsub.enqueue('who', 'x')].map(codeOf)
+    tab.client.detach()
+    const [mine, place] = [say(), tab.pubsub.keptPosition('who', 'reader')]
+    await tab.follow(node.pubsub)
+    expect([await Promise.all(mine), await place]).toEqual([['ok', 'ok'], undefined])
+    tab.client.detach()
+    const [anothers, readable] = [say(), tab.pubsub.channelState('who')]
+    await tab.follow(other.pubsub, other.pubsub.nodeId)
+    expect(await Promise.all(anothers)).toEqual(['WRONG_IDENTITY', 'WRONG_IDENTITY'])
+    expect(await readable).toBe('ACTIVE')
+  })
+})
+
 describe('a tab that follows', () => {
   it('has the face of the node: values, errors with their code, and its id', async () => {
     const { pubsub } = await following()
