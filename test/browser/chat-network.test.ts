@@ -64,6 +64,7 @@ interface DebugWindow {
     node: {
       exportIdentity(passphrase: string): Promise<string>
       nodeId: string
+      pubsub: { outbox(): Promise<unknown[]> }
       status(): { bridge: boolean; peers: { nodeId: string; webrtc: boolean }[] }
     }
   }
@@ -180,7 +181,12 @@ describe('the chat', () => {
     await say(two, 'before')
     const before = await nodeIdOf(two)
     await two.getByTestId('composer-input').fill('half a sentence')
+    const nothingWaits = () =>
+      one.evaluate(
+        async () => (await (window as unknown as DebugWindow).stickyChat.node.pubsub.outbox()).length === 0,
+      )
     const restore = async (backup: string) => {
+      await until(nothingWaits, 20_000) // it is shown as sent before its receipt comes
       await one.bringToFront()
       await one.getByTestId('identity-open').click()
       const file = { name: 'backup.txt', mimeType: 'text/plain', buffer: Buffer.from(backup) }
@@ -233,10 +239,10 @@ describe('the chat', () => {
       (await statusOf(page)).peers.some((peer) => peer.nodeId === other && peer.webrtc)
     await until(
       () => direct(ada, bobId),
-      20_000,
+      60_000,
       () => 'no direct WebRTC connection between the tabs',
     )
-    await until(() => direct(bob, adaId), 20_000)
+    await until(() => direct(bob, adaId), 60_000)
     await network.killBridge()
     await until(async () => !(await statusOf(ada)).bridge && !(await statusOf(bob)).bridge, 20_000)
     await say(ada, 'without the bridge, from Ada')
@@ -244,5 +250,5 @@ describe('the chat', () => {
     await say(bob, 'without the bridge, from Bob')
     await sees(ada, 'without the bridge, from Bob')
     for (const page of [ada, bob]) await page.context().close()
-  }, 90_000)
+  }, 150_000)
 })

@@ -126,6 +126,10 @@ describe('eight tabs, a bridge and three nodes', { timeout: 180_000 }, () => {
   it('chat: each tab is connected to others directly, and hears all', async () => {
     tabs.push(...(await Promise.all(Array.from({ length: TABS }, open))))
     await areConnected()
+    // a set that is not whole yet has a smaller majority
+    const sets = () => all(({ page }) => page.evaluate((topic) => fixture.replicas(topic), ROOM))
+    const isWhole = (set: Replica[]) => set.length === 8 && durableOf(set).length === NODES
+    await until(async () => (await sets()).every(isWhole), SOON_MS)
     for (const answer of await everybodySays('hello')) expect(answer).toMatch(/^stored by [5-8]\/[1-3]$/)
     await everybodyHasHeardAll()
   })
@@ -191,7 +195,7 @@ describe('eight tabs, a bridge and three nodes', { timeout: 180_000 }, () => {
     const late = await open()
     tabs.push(late)
     await everybodyHasHeardAll()
-    expect((await statusOf(late)).peers.filter(({ webrtc }) => webrtc)).not.toEqual([])
+    await until(async () => (await statusOf(late)).peers.some(({ webrtc }) => webrtc), SOON_MS)
     for (const answer of await everybodySays('with a newcomer')) expect(answer).toMatch(/^stored/)
     await everybodyHasHeardAll()
   })

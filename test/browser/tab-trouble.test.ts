@@ -154,8 +154,12 @@ describe('a tab', () => {
     await until(async () => (await role(leader)) === 'follower')
     expect(await publish(leader, 'let go', 'through the other')).toBe('ok')
     await leader.close()
-    await clearRecords(follower)
-    await until(async () => (await statusOf(follower)).problem?.code === 'STORAGE_FAILED', 20_000)
+    // one that started longer ago than `restartMs` starts anew in silence, and is asked again
+    const isSaid = async () => (await statusOf(follower)).problem?.code === 'STORAGE_FAILED'
+    for (let attempt = 0; attempt < 4 && !(await isSaid()); attempt += 1) {
+      await clearRecords(follower)
+      await until(isSaid, 3_000).catch(() => undefined)
+    }
     expect((await statusOf(follower)).problem?.message).toContain('were cleared')
     await isOnline(follower)
     expect(await publish(follower, 'let go', 'after the pause')).toBe('ok')
@@ -204,7 +208,7 @@ describe('a tab', () => {
 
   it('of another version of the page is not followed and not robbed while it answers', async () => {
     await using context = await browser.newContext()
-    const impatient = { tabs: { heartbeatMs: 100 } }
+    const impatient = { tabs: { heartbeatMs: 100, maxMissedHeartbeats: 30 } }
     const tab = await openTab(context, impatient)
     const other = await openFixture(context, origin + PATH)
     const problem = async () => (await statusOf(tab)).problem?.code
@@ -220,7 +224,7 @@ describe('a tab', () => {
     // more questions than may go without an answer
     const asked = () => other.evaluate(() => (globalThis as unknown as OtherVersion).otherVersion.asked)
     const before = await asked()
-    await until(async () => (await asked()) > before + 10, 20_000)
+    await until(async () => (await asked()) > before + 31, 20_000)
     const isRobbed = () => other.evaluate(() => (globalThis as unknown as OtherVersion).otherVersion.isRobbed)
     expect([await role(tab), await problem(), await isRobbed()]).toEqual([
       'follower',

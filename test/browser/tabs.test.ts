@@ -285,7 +285,7 @@ describe('a tab', () => {
       async () => (await page.evaluate(() => fixture.receipts('written offline'))).at(-1) === 'stored',
       20_000,
     )
-    expect(await state(page)).toBe('online')
+    await isOnline(page)
     const heard: unknown[] = []
     const subscription = await holders[1]?.pubsub.subscribe('offline')
     subscription?.on('message', ({ data }) => heard.push(data))
@@ -334,7 +334,7 @@ describe('a tab', () => {
 
   it('that is frozen is followed no longer by one that is seen, and follows when it thaws', async () => {
     const leader = await openTab(profile)
-    const impatient = await openTab(profile, { tabs: { heartbeatMs: 200 } })
+    const impatient = await openTab(profile, { tabs: { heartbeatMs: 200, maxMissedHeartbeats: 15 } })
     expect(await role(impatient)).toBe('follower')
     await impatient.bringToFront()
     await subscribe(impatient, 'frozen leader')

@@ -388,7 +388,7 @@ describe('an initiator', () => {
     await until(() => liar.counters.blocks > 0)
     const { id } = await addTo(holders.slice(3), key)
     await publish()
-    await until(async () => (await holding([initiator], key, cidOf(id))) === 1, 4_000)
+    await until(async () => (await holding([initiator], key, cidOf(id))) === 1, 20_000)
   })
 })
 

@@ -154,9 +154,9 @@ describe('every listener of a node', () => {
     try {
       const isHeld = () => silent.filter(({ closed, connecting }) => !closed && !connecting).length <= 128
       await until(() => silent.every(({ connecting }) => !connecting) && isHeld(), 8_000)
-      await servesHonest(other, 'newcomers')
       const held = () => silent.filter(({ closed }) => !closed).length
       expect(held()).toBe(128)
+      await servesHonest(other, 'newcomers')
       await until(() => held() === 0, 20_000) // their time is over, and so is their place
       const again = connect({ port: portOf(other.libp2p), host: '127.0.0.1', localAddress: '127.0.0.2' })
       again.on('error', () => undefined).write(UPGRADE)

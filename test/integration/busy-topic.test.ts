@@ -231,6 +231,6 @@ describe('two initiators at once', () => {
     await until(async () => {
       await publish(sequence++)
       return has(second, key, lonely.id)
-    }, 3_000)
+    }, 20_000)
   })
 })

@@ -19,7 +19,7 @@ afterEach(async () => {
 const silent: LinkEvents = { onFrame() {}, onClose() {} }
 
 it('a connection that died without a word is replaced when a link is opened', async () => {
-  net = await startLibp2pNet([], { stalledConnectionMs: 300 })
+  net = await startLibp2pNet([], { stalledConnectionMs: 1_500 })
   const options = { join: false }
   const [a, b] = [await net.add('durable', options), await net.add('durable', options)]
   const port = Number(/\/tcp\/(\d+)/.exec(String(b.libp2p.getMultiaddrs()[0]))?.[1])

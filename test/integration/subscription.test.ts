@@ -224,7 +224,7 @@ describe('delivery', () => {
     for (const n of numbers) await publisher.pubsub.publish('room', n)
     await until(
       () => seen.length >= 200,
-      4_000,
+      20_000,
       () => `${seen.length} arrived`,
     )
     expect(seen).toEqual(numbers)
