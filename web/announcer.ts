@@ -26,10 +26,9 @@ export class Announcer {
       : [...lines, ...failures.map(failureOf)]
   }
 
-  /** New ones stand at the end. Also own ones are noted: the search ends at any that was heard of. */
+  /** Mostly at the end, but own messages that are on their way stay behind them. */
   #newOf(present: readonly Entry[]): Entry[] {
-    const first = present.findLastIndex((entry) => this.#heard.has(entry)) + 1
-    const news = present.slice(first)
+    const news = present.filter((entry) => !this.#heard.has(entry))
     for (const entry of news) this.#heard.add(entry)
     return news
   }

@@ -4,30 +4,26 @@ import './connection-chip.ts'
 import './identity-panel.ts'
 import './room-invitation.ts'
 import './room-list.ts'
+import './theme-toggle.ts'
 import './welcome.ts'
 import { appStyles } from './app-styles.ts'
 import { colourOf, initialOf } from './chat-data.ts'
 import { RoomModel } from './chat-model.ts'
 import type { ChatNode, NodeStatus } from './chat-node.ts'
 import type { ChatRoom } from './chat-room.ts'
-import { forgetRoom } from './failed-kept.ts'
-import { alertIcon, moonIcon, sunIcon, systemIcon } from './icons.ts'
+import { alertIcon } from './icons.ts'
 import type { IdentityPanel } from './identity-panel.ts'
 import { describeProblem, describeStorage } from './problems.ts'
+import { onReadElsewhere } from './read-place.ts'
 import type { JoinRequest, RoomList } from './room-list.ts'
 import { followRooms, idOf, type RoomRef, roomBehind } from './rooms.ts'
 import * as settings from './settings.ts'
 import { authorStyles, baseStyles, controlStyles } from './styles.ts'
+import { forgetRoom } from './unsent-kept.ts'
 
 /** The whole page: who I am, which rooms I am in, which one is shown. */
 
 export type Connect = (onStatus: (status: NodeStatus) => void) => Promise<ChatNode>
-
-const THEMES = {
-  system: { next: 'light', label: 'Colours: as the system', icon: systemIcon },
-  light: { next: 'dark', label: 'Colours: light', icon: sunIcon },
-  dark: { next: 'system', label: 'Colours: dark', icon: moonIcon },
-} as const
 
 export class ChatApp extends LitElement {
   static override properties = {
@@ -39,7 +35,6 @@ export class ChatApp extends LitElement {
     rooms: { state: true },
     active: { state: true },
     phoneView: { state: true },
-    theme: { state: true },
     joinProblem: { state: true },
     joining: { state: true },
     startProblem: { state: true },
@@ -58,7 +53,6 @@ export class ChatApp extends LitElement {
   declare active: string
   /** On a phone the list and the room take turns. */
   declare phoneView: 'rooms' | 'room'
-  declare theme: settings.Theme
   declare joinProblem: string
   declare joining: boolean
   declare startProblem: string
@@ -67,7 +61,7 @@ export class ChatApp extends LitElement {
   readonly #models = new Map<string, RoomModel>()
   readonly #narrow = matchMedia('(max-width: 719px)')
   readonly #lookAgain = () => this.requestUpdate()
-  #stopFollowing: (() => void) | undefined
+  #stopFollowing: (() => void)[] = []
 
   constructor() {
     super()
@@ -80,7 +74,6 @@ export class ChatApp extends LitElement {
     if (isKnown) this.active = stored
     else this.active = first === undefined ? '' : idOf(first)
     this.phoneView = this.active === '' ? 'rooms' : 'room'
-    this.theme = settings.loadTheme()
     this.joinProblem = ''
     this.joining = false
     this.startProblem = ''
@@ -91,14 +84,20 @@ export class ChatApp extends LitElement {
     super.connectedCallback()
     document.addEventListener('visibilitychange', this.#lookAgain)
     this.#narrow.addEventListener('change', this.#lookAgain)
-    this.#stopFollowing = settings.onSetting('rooms', this.#onRoomsElsewhere)
+    this.#stopFollowing = [
+      settings.onSetting('rooms', this.#onRoomsElsewhere),
+      settings.onSetting('name', this.#onNameElsewhere),
+      onReadElsewhere((place) => {
+        for (const room of this.#models.values()) room.readElsewhere(place)
+      }),
+    ]
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     document.removeEventListener('visibilitychange', this.#lookAgain)
     this.#narrow.removeEventListener('change', this.#lookAgain)
-    this.#stopFollowing?.()
+    for (const stop of this.#stopFollowing) stop()
   }
 
   protected override firstUpdated(): void {
@@ -149,20 +148,11 @@ export class ChatApp extends LitElement {
   }
 
   #drawTop(): TemplateResult {
-    const theme = THEMES[this.theme]
     const colour = this.self === undefined ? 0 : colourOf(this.self)
     return html`<header class="top">
       <h1><img src=${new URL('./icon.svg', import.meta.url).href} alt="" /><span>Sticky chat</span></h1>
       <connection-chip .status=${this.status}></connection-chip>
-      <button
-        class="icon-button"
-        aria-label=${theme.label}
-        title=${theme.label}
-        data-testid="theme-toggle"
-        @click=${() => this.#setTheme(theme.next)}
-      >
-        ${theme.icon}
-      </button>
+      <theme-toggle></theme-toggle>
       <button
         class="me"
         aria-label=${`You: ${this.name}. Name and identity`}
@@ -374,6 +364,13 @@ export class ChatApp extends LitElement {
     for (const room of this.#models.values()) room.rename(this.name)
   }
 
+  readonly #onNameElsewhere = (): void => {
+    const name = settings.loadName()
+    if (name === '') return // forgotten
+    this.name = name
+    for (const room of this.#models.values()) room.renamedElsewhere(name)
+  }
+
   readonly #focusRoomField = (): void => {
     this.phoneView = 'rooms'
     this.renderRoot.querySelector<RoomList>('room-list')?.focusField()
@@ -381,11 +378,6 @@ export class ChatApp extends LitElement {
 
   #showIdentity(): void {
     this.renderRoot.querySelector<IdentityPanel>('identity-panel')?.show()
-  }
-
-  #setTheme(theme: settings.Theme): void {
-    this.theme = theme
-    settings.applyTheme(theme)
   }
 }
 

@@ -1,4 +1,4 @@
-import { displayName, readChat } from './chat-data.ts'
+import { type ChatText, displayName, readChat } from './chat-data.ts'
 import type { ChannelState, ChatNode, Gap, HistoryRequest, Message, SyncStatus, Topic } from './chat-node.ts'
 import { loadDraft, saveDraft } from './drafts.ts'
 import type { ChatEntry, Entry } from './entries.ts'
@@ -16,6 +16,8 @@ import { idOf, type RoomRef } from './rooms.ts'
 const CHANGE_BATCH_MS = 16
 const REJOIN_FIRST_MS = 1_500
 const REJOIN_MAX_MS = 30_000
+/** Until those who have just come are known as who they are. */
+const LOOK_AGAIN_AFTER_MS = 3_000
 
 export class RoomModel extends EventTarget {
   readonly ref: RoomRef
@@ -44,6 +46,8 @@ export class RoomModel extends EventTarget {
   #topic: Topic | undefined
   #rejoinTimer: ReturnType<typeof setTimeout> | undefined
   #changeTimer: ReturnType<typeof setTimeout> | undefined
+  #lookTimer: ReturnType<typeof setTimeout> | undefined
+  readonly #stopFollowing: () => void
 
   constructor(node: ChatNode, ref: RoomRef, name: string) {
     super()
@@ -63,6 +67,12 @@ export class RoomModel extends EventTarget {
     this.#presence = new RoomPresence(node.nodeId, name, onChange)
     this.#place = new ReadPlace(node.pubsub, ref)
     this.#history = new RoomHistory(this.#log, this.#outbox, onChange)
+    let peers = 0
+    this.#stopFollowing = node.onStatus((status) => {
+      if (status.peers.length > peers)
+        this.#lookTimer ??= setTimeout(() => this.#lookAgain(), LOOK_AGAIN_AFTER_MS)
+      peers = status.peers.length
+    })
   }
 
   get id(): string {
@@ -94,6 +104,11 @@ export class RoomModel extends EventTarget {
 
   get older(): OlderState {
     return this.#log.isFull ? 'full' : this.#history.state
+  }
+
+  /** Own messages that leaving deletes, and such that are sent all the same. */
+  get onItsWay(): { isOnlyHere: boolean; isWaiting: boolean } {
+    return { isOnlyHere: this.#outbox.hasOnlyHere, isWaiting: this.#outbox.hasWaiting }
   }
 
   /** Who is here now. */
@@ -152,6 +167,11 @@ export class RoomModel extends EventTarget {
     if (this.joined && this.#topic !== undefined) await this.#history.load(this.#topic)
   }
 
+  #lookAgain(): void {
+    this.#lookTimer = undefined
+    if (this.joined && this.#topic !== undefined) void this.#history.lookAgain(this.#topic)
+  }
+
   async refreshChannel(): Promise<void> {
     if (this.#topic === undefined) return
     try {
@@ -177,6 +197,18 @@ export class RoomModel extends EventTarget {
     this.#presence.rename(name)
   }
 
+  renamedElsewhere(name: string): void {
+    this.#name = name
+    this.#presence.follow(name)
+  }
+
+  /** Another tab shows that room. */
+  readElsewhere(place: string): void {
+    if (place !== this.#place.id || this.unread === 0) return
+    this.unread = 0
+    this.#changed()
+  }
+
   async leave(): Promise<void> {
     await this.#end('unsubscribe')
   }
@@ -186,18 +218,22 @@ export class RoomModel extends EventTarget {
     await Promise.all([this.#place.settle(), this.#end('close')])
   }
 
-  /** What was typed into another model of this room, and is nowhere else. */
+  /** What was typed into another model of this room, and that one's node has not taken. */
   takeOver(other: RoomModel): void {
     this.draft = other.draft
-    for (const { text } of other.#outbox.takeOnlyHere()) this.send(text)
+    other.#outbox.handOver(({ text }) => this.send(text))
   }
 
   async #end(how: 'unsubscribe' | 'close'): Promise<void> {
     clearTimeout(this.#rejoinTimer)
+    clearTimeout(this.#lookTimer)
+    this.#stopFollowing()
     this.#ended = how
     this.#presence.close()
-    this.#outbox.close()
-    if (how === 'unsubscribe') this.draft = ''
+    if (how === 'unsubscribe') {
+      this.draft = ''
+      this.#outbox.leave()
+    } else this.#outbox.close()
     const topic = this.#topic
     this.#topic = undefined
     try {
@@ -268,10 +304,11 @@ export class RoomModel extends EventTarget {
   }
 
   #onHistoryEnd(version: number): void {
+    // The first time, all that is there counts as read: a room is not joined with 60 unread messages.
+    if (!this.joined && !this.resumed) void this.#place.keep()
+    if (this.#active) this.#place.note()
     if (!this.joined) this.#history.joinedAt(version)
     this.joined = true
-    // The first time, all that is there counts as read: a room is not joined with 60 unread messages.
-    if (this.#active || !this.resumed) this.#place.note()
     this.#changed()
   }
 
@@ -295,15 +332,22 @@ export class RoomModel extends EventTarget {
 
   #receive(message: Message): void {
     if (this.#ended !== undefined || this.#log.has(message.id)) return
+    this.#log.fillGap(message)
     const chat = readChat(message.data)
-    if (chat !== undefined && this.#outbox.arrived(message, chat) === undefined) {
+    if (chat !== undefined) this.#show(message, chat)
+    if (this.joined && this.#active) this.#place.note()
+  }
+
+  #show(message: Message, chat: ChatText): void {
+    const where = this.#where
+    const shown = this.#outbox.arrived(message, chat)
+    if (shown !== undefined) this.#log.place(shown, where)
+    else {
       const entry = this.#log.entryOf(message, chat)
-      const where = this.#where
       this.#log.add(entry, where)
       if (where === 'present' && !entry.own && !this.#active) this.unread += 1
-      this.#changed()
     }
-    if (this.joined && this.#active) this.#place.note()
+    this.#changed()
   }
 
   #noteGap(gap: Gap): void {

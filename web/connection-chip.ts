@@ -88,7 +88,14 @@ export class ConnectionChip extends LitElement {
         color: var(--ink-soft);
       }
       @media (max-width: 479px) {
-        .online .label { display: none; }
+        /* not for screen readers: it is the status that they hear */
+        .online .label {
+          position: absolute;
+          width: 1px;
+          height: 1px;
+          overflow: hidden;
+          clip-path: inset(50%);
+        }
       }
     `,
   ]
@@ -131,8 +138,8 @@ export class ConnectionChip extends LitElement {
         @keydown=${this.#onKey}
       >
         <span class="dot"></span>
-        <span role="status"><span class="label">${LABELS[state]}</span>
-        <span class="peers">${peers.length > 0 ? count : nothing}</span></span>
+        <span class="label" role="status">${LABELS[state]}</span>
+        <span class="peers">${peers.length > 0 ? count : nothing}</span>
       </button>
       ${this.open ? this.#drawDetails(direct) : nothing}`
   }

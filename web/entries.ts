@@ -29,9 +29,17 @@ export interface GapEntry {
   kind: 'gap'
   key: string
   publisher: string
-  writer: string
   name: string
+  /** How many are in `ranges`. */
   count: number
+  ranges: MissingRange[]
+}
+
+/** Sequence numbers, both included. */
+export interface MissingRange {
+  writer: string
+  from: number
+  to: number
 }
 
 export type Entry = ChatEntry | GapEntry

@@ -20,8 +20,7 @@ export class LeaveQuestion extends LitElement {
   }
 
   protected override render(): TemplateResult {
-    const { topic, encrypted, present } = this.room
-    const hasFailed = present.some((entry) => entry.kind === 'message' && entry.state === 'failed')
+    const { topic, encrypted, onItsWay } = this.room
     return html`<dialog
       aria-labelledby="heading"
       aria-describedby="about"
@@ -34,7 +33,8 @@ export class LeaveQuestion extends LitElement {
             ? 'The key of this room is deleted from this browser. Without the passphrase, or a link to the room, you cannot come back.'
             : 'It disappears from your rooms. You can come back by its name.'
         }
-        ${hasFailed ? 'Your messages here that were not sent are deleted.' : nothing}
+        ${onItsWay.isOnlyHere ? 'Your messages here that could not be sent are deleted.' : nothing}
+        ${onItsWay.isWaiting ? 'What waits to be sent is still sent.' : nothing}
       </p>
       <form class="buttons" method="dialog" @submit=${this.#onSubmit}>
         <button class="button quiet" data-testid="leave-stay">Stay</button>

@@ -1,5 +1,6 @@
 import type { ChatNode, HistoryRequest, Topic } from './chat-node.ts'
 import type { RoomRef } from './rooms.ts'
+import { onSetting, writeSetting } from './settings.ts'
 
 /**
  * How far a person has read in a room, kept by the node: what comes after it is unread, also after a reload. It moves only
@@ -9,6 +10,11 @@ import type { RoomRef } from './rooms.ts'
 /** Enough to fill a tall screen with short messages. */
 const FIRST_MESSAGES = 60
 const KEEP_AFTER_MS = 500
+const SETTING = 'read'
+
+/** Calls back when another tab has read on, with the `id` of the place. Gives the function that ends that. */
+export const onReadElsewhere = (listener: (id: string) => void): (() => void) =>
+  onSetting(SETTING, (now) => listener(now?.slice(now.indexOf(' ') + 1) ?? ''))
 
 export class ReadPlace {
   readonly #pubsub: ChatNode['pubsub']
@@ -50,6 +56,12 @@ export class ReadPlace {
     if (position === undefined || position === '') return
     // A full disk: the next visit counts more as unread than there is.
     await this.#pubsub.keepPosition(this.#room.name, this.#reader, position).catch(() => undefined)
+    writeSetting(SETTING, `${Date.now()} ${this.id}`) // each time another text, so that other tabs are told
+  }
+
+  /** The same in all tabs. */
+  get id(): string {
+    return `${this.#reader} ${this.#room.name}`
   }
 
   /** Rooms of one name with different secrets are different rooms. The end of an invite is its checksum. */

@@ -20,6 +20,7 @@ export class RoomHistory {
   readonly #outbox: Pick<RoomOutbox, 'arrived'>
   readonly #onChange: () => void
   #topic: Topic | undefined
+  #isLooking = false
   #walk: AsyncIterator<Message> | undefined
   #joinVersion = Number.POSITIVE_INFINITY
   #joinedAtMs = Number.POSITIVE_INFINITY
@@ -34,6 +35,22 @@ export class RoomHistory {
   joinedAt(version: number): void {
     this.#joinVersion = version
     this.#joinedAtMs = Date.now()
+  }
+
+  /** More nodes can be reached than before, who may have what there was none of. Nothing is shown of the search. */
+  async lookAgain(topic: Topic): Promise<void> {
+    if (this.state !== 'none' || this.#isLooking) return
+    this.#isLooking = true
+    this.#walk = undefined
+    try {
+      const state = await this.#read(topic)
+      if (this.state === 'none') this.state = state
+    } catch {
+      this.#walk = undefined // there is none, for all that is known
+    } finally {
+      this.#isLooking = false
+    }
+    this.#onChange()
   }
 
   async load(topic: Topic): Promise<void> {

@@ -1,11 +1,20 @@
 import { type ChatText, displayName, isImported, readChat, saidAt } from './chat-data.ts'
 import type { Gap, Message } from './chat-node.ts'
-import { type ChatEntry, type Entry, newKey } from './entries.ts'
+import { type ChatEntry, type Entry, type GapEntry, newKey } from './entries.ts'
 
-/** All that a room shows, each message once. Bounded: the oldest leave. */
+/**
+ * All that a room shows, each message once, in the order of the topic; own messages that are on their way stand behind the
+ * others. Bounded: the oldest leave.
+ */
 
 /** A topic keeps 50,000 by default: a whole room fits, a hostile one stays bounded. */
 const MAX_ENTRIES = 50_000
+/** Of one entry; what is missing beyond that has another. */
+const MAX_RANGES = 64
+/** Of one publisher: who has left out more than that has the newest of them filled. */
+const MAX_OPEN_GAPS = 64
+
+type Where = 'past' | 'present'
 
 export class RoomLog {
   /** From before the join, or before what was unread; older pages go in front. */
@@ -16,13 +25,16 @@ export class RoomLog {
   isFull = false
 
   readonly #self: string
-  /** Bounded by the entries themselves: an id leaves with its entry. */
+  /** What the topic has brought. Bounded by the entries themselves: an id leaves with its entry. */
   readonly #seen = new Set<string>()
+  /** By publisher. */
+  readonly #gaps = new Map<string, GapEntry[]>()
 
   constructor(self: string) {
     this.#self = self
   }
 
+  /** The topic has brought it. */
   has(id: string): boolean {
     return this.#seen.has(id)
   }
@@ -49,26 +61,32 @@ export class RoomLog {
     }
   }
 
-  add(entry: Entry, where: 'past' | 'present'): void {
+  add(entry: Entry, where: Where): void {
     if (entry.kind === 'message' && entry.id !== undefined) this.#seen.add(entry.id)
-    this[where].push(entry)
+    const entries = this[where]
+    entries.splice(isOnItsWay(entry) ? entries.length : this.#endOf(where), 0, entry)
     this.#trim()
   }
 
-  /** Of an own message that was shown before it had an id. */
-  named(entry: ChatEntry, id: string): void {
-    entry.id = id
-    this.#seen.add(id)
+  /** An own message that stood here before the topic brought it: now it stands where all others have it. */
+  place(entry: ChatEntry, where: Where): void {
+    if (this.remove(entry)) this.add(entry, where)
   }
 
-  remove(entry: ChatEntry): void {
-    const index = this.present.indexOf(entry)
-    if (index >= 0) this.present.splice(index, 1)
+  /** False for one that had left before. */
+  remove(entry: Entry): boolean {
+    for (const entries of [this.present, this.past]) {
+      const index = entries.lastIndexOf(entry)
+      if (index < 0) continue
+      entries.splice(index, 1)
+      return true
+    }
+    return false
   }
 
   /**
    * Newest first; those that are shown already, or are no chat messages, are left out. `arrived` gives the entry of an own
-   * message that was shown as not sent yet: it goes to the place that the message has.
+   * message that stood here before.
    */
   prepend(messages: Message[], arrived: (message: Message, chat: ChatText) => ChatEntry | undefined): void {
     const entries: Entry[] = []
@@ -76,6 +94,7 @@ export class RoomLog {
       const chat = readChat(message.data)
       if (chat === undefined || this.#seen.has(message.id)) continue
       this.#seen.add(message.id)
+      this.fillGap(message)
       const own = arrived(message, chat)
       if (own !== undefined) this.remove(own)
       entries.unshift(own ?? this.entryOf(message, chat))
@@ -95,15 +114,39 @@ export class RoomLog {
     return undefined
   }
 
-  noteGap(
-    { publisher, writer, fromSequence, toSequence }: Gap,
-    where: 'past' | 'present',
-    name: string,
-  ): void {
+  noteGap({ publisher, writer, fromSequence, toSequence }: Gap, where: Where, name: string): void {
+    const range = { writer, from: fromSequence, to: toSequence }
     const count = toSequence - fromSequence + 1
-    const last = this[where].at(-1)
-    if (last?.kind === 'gap' && last.publisher === publisher) last.count += count
-    else this.add({ kind: 'gap', key: newKey(), publisher, writer, name, count }, where)
+    const last = this[where][this.#endOf(where) - 1]
+    if (last?.kind === 'gap' && last.publisher === publisher && last.ranges.length < MAX_RANGES) {
+      last.count += count
+      last.ranges.push(range)
+      return
+    }
+    const gap: GapEntry = { kind: 'gap', key: newKey(), publisher, name, count, ranges: [range] }
+    this.#gaps.set(publisher, [...(this.#gaps.get(publisher) ?? []), gap].slice(-MAX_OPEN_GAPS))
+    this.add(gap, where)
+  }
+
+  /** It is not missing any more, if it was told to be. */
+  fillGap({ publisher, writer, sequence }: Message): void {
+    for (const gap of this.#gaps.get(publisher) ?? []) {
+      const at = gap.ranges.findIndex(
+        (range) => range.writer === writer && range.from <= sequence && sequence <= range.to,
+      )
+      const range = gap.ranges[at]
+      if (range === undefined) continue
+      const left = [
+        { ...range, to: sequence - 1 },
+        { ...range, from: sequence + 1 },
+      ]
+      gap.ranges.splice(at, 1, ...left.filter(({ from, to }) => from <= to))
+      gap.count -= 1
+      if (gap.count > 0) return
+      this.remove(gap)
+      this.#forgetGap(gap)
+      return
+    }
   }
 
   /** What somebody was called last. */
@@ -115,11 +158,27 @@ export class RoomLog {
     return undefined
   }
 
+  /** Before own messages that are on their way. */
+  #endOf(where: Where): number {
+    const entries = this[where]
+    return entries.findLastIndex((entry) => !isOnItsWay(entry)) + 1
+  }
+
+  #forgetGap(gap: GapEntry): void {
+    const others = (this.#gaps.get(gap.publisher) ?? []).filter((other) => other !== gap)
+    if (others.length > 0) this.#gaps.set(gap.publisher, others)
+    else this.#gaps.delete(gap.publisher)
+  }
+
   #trim(): void {
     while (this.past.length + this.present.length > MAX_ENTRIES) {
       const dropped = this.past.shift() ?? this.present.shift()
-      if (dropped?.kind === 'message' && dropped.id !== undefined) this.#seen.delete(dropped.id)
+      if (dropped?.kind === 'gap') this.#forgetGap(dropped)
+      else if (dropped?.id !== undefined) this.#seen.delete(dropped.id)
       this.isFull = true
     }
   }
 }
+
+const isOnItsWay = (entry: Entry): boolean =>
+  entry.kind === 'message' && (entry.state === 'waiting' || entry.state === 'sending')

@@ -1,13 +1,14 @@
 import { type ChatText, chatMessage, readChat } from './chat-data.ts'
 import type { Message, Topic, TopicReceipt } from './chat-node.ts'
 import { type ChatEntry, newKey } from './entries.ts'
-import { type FailedMessage, forgetFailed, keepFailed, loadFailed, onFailedElsewhere } from './failed-kept.ts'
-import { describeCode, describeProblem } from './problems.ts'
+import { codeOf, describeCode, describeProblem } from './problems.ts'
 import type { RoomLog } from './room-log.ts'
+import { forgetUnsent, keepUnsent, loadUnsent, onUnsentElsewhere, type UnsentMessage } from './unsent-kept.ts'
 
 /**
- * Own messages on their way. The node's outbox keeps them, also over a reload, and this browser those that failed; here
- * each is one entry of the list, whoever tells of it first: its receipt, the subscription, or the list of what still waits.
+ * Own messages on their way. The node's outbox keeps them, also over a reload, and this browser those that it does not
+ * have; here each is one entry of the list, whoever tells of it first: its receipt, the subscription, or the list of what
+ * still waits.
  */
 
 export interface RoomOutboxInit {
@@ -21,35 +22,53 @@ export interface RoomOutboxInit {
 export class RoomOutbox {
   readonly #init: RoomOutboxInit
   #topic: Topic | undefined
-  /** Not known to be stored; also those that failed, since one of unknown outcome may still turn up. */
-  readonly #unsent = new Set<ChatEntry>()
+  /** Shown, and not brought by the topic: on their way, failed, or stored by the word of a receipt. */
+  readonly #own = new Set<ChatEntry>()
+  /** Of those: no outbox has them yet. */
+  readonly #onlyHere = new Set<ChatEntry>()
+  /** Somebody else's from now on, unless this node's outbox has taken it. */
+  #heir: ((entry: ChatEntry) => void) | undefined
+  #isLeft = false
   readonly #stopFollowing: () => void
   #lastSaidAt = 0
 
   constructor(init: RoomOutboxInit) {
     this.#init = init
-    this.#stopFollowing = onFailedElsewhere(init.room, (kept, gone) => this.#follow(kept, gone))
+    this.#stopFollowing = onUnsentElsewhere(init, (kept, gone) => this.#follow(kept, gone))
   }
 
   /** In the tick in which the topic was opened, so that no receipt is missed. */
   async attach(topic: Topic): Promise<void> {
     topic.on('receipt', (receipt) => this.#onReceipt(receipt))
-    this.#follow(loadFailed(this.#init.room), new Set())
+    this.#restore(loadUnsent(this.#init))
     // what was left over from an earlier visit goes first, as it does in the outbox
     const left = await topic.outbox().catch(() => [])
     for (const receipt of left) this.#onReceipt(receipt)
     const kept = new Set(left.map(({ key }) => key))
     this.#topic = topic
-    for (const entry of this.#unsent)
-      if (entry.state === 'waiting' && !kept.has(entry.outboxKey ?? '')) void this.#publish(entry)
+    for (const entry of this.#own) {
+      if (kept.has(entry.outboxKey ?? '')) this.#taken(entry)
+      else if (entry.state === 'waiting') void this.#publish(entry)
+    }
   }
 
-  /** Said before the topic is open: no outbox has them yet. Somebody else sends them from now on. */
-  takeOnlyHere(): ChatEntry[] {
-    if (this.#topic !== undefined) return []
-    const entries = [...this.#unsent].filter(({ state }) => state === 'waiting')
-    for (const entry of entries) this.#forget(entry)
-    return entries
+  /** Leaving the room deletes them. */
+  get hasOnlyHere(): boolean {
+    return [...this.#own].some((entry) => entry.state === 'failed' || this.#onlyHere.has(entry))
+  }
+
+  /** The node sends them also when the room is left. */
+  get hasWaiting(): boolean {
+    return [...this.#own].some(
+      (entry) => (entry.state === 'waiting' || entry.state === 'sending') && !this.#onlyHere.has(entry),
+    )
+  }
+
+  /** What no outbox has taken, now or when it turns out, is somebody else's to send. */
+  handOver(heir: (entry: ChatEntry) => void): void {
+    this.#heir = heir
+    if (this.#topic !== undefined) return // the node tells of each that was not taken
+    for (const entry of this.#onlyHere) if (entry.state === 'waiting') this.#bequeath(entry)
   }
 
   send(name: string, text: string): void {
@@ -57,14 +76,17 @@ export class RoomOutbox {
     const at = Math.max(Date.now(), this.#lastSaidAt + 1)
     this.#lastSaidAt = at
     const entry = this.#add({ name, text, at }, crypto.randomUUID())
-    entry.problem = 'The room is being opened: until then it is kept by this page only'
+    this.#onlyHere.add(entry)
+    keepUnsent(this.#init, keptOf(entry))
     if (this.#topic !== undefined) void this.#publish(entry)
+    else entry.problem = 'The room is being opened.'
   }
 
   retry(entry: ChatEntry): void {
     if (entry.state !== 'failed') return
     entry.state = 'waiting'
     delete entry.problem
+    this.#onlyHere.add(entry)
     this.#init.onChange()
     if (this.#topic !== undefined) void this.#publish(entry)
   }
@@ -72,7 +94,7 @@ export class RoomOutbox {
   /** Only what has failed: the outbox has let go of it. */
   discard(entry: ChatEntry): void {
     if (entry.state !== 'failed') return
-    this.#forget(entry)
+    this.#taken(entry)
     this.#remove(entry)
   }
 
@@ -80,12 +102,21 @@ export class RoomOutbox {
     this.#stopFollowing()
   }
 
-  /** The entry of an own message that was shown here as not sent yet: from now on it is. */
+  /** Nothing of it is kept in this browser, whatever becomes of what is on its way. */
+  leave(): void {
+    this.#isLeft = true
+    this.close()
+  }
+
+  /** The entry of an own message that was shown here before the topic brought it: from now on it is sent. */
   arrived(message: Message, chat: ChatText): ChatEntry | undefined {
     if (message.publisher !== this.#init.nodeId) return undefined
-    for (const entry of this.#unsent) {
-      if (entry.text !== chat.text || entry.said !== chat.at) continue
-      this.#stored(entry, message.id)
+    for (const entry of this.#own) {
+      const isSame =
+        entry.id === undefined ? entry.text === chat.text && entry.said === chat.at : entry.id === message.id
+      if (!isSame) continue
+      this.#own.delete(entry)
+      if (entry.id === undefined) this.#stored(entry, message.id)
       return entry
     }
     return undefined
@@ -100,11 +131,13 @@ export class RoomOutbox {
         ...(key === undefined ? {} : { key }),
       })
       // not before: from here on the outbox has it over a reload
-      if (entry.state !== 'failed') this.#forget(entry)
+      if (entry.state !== 'failed') this.#taken(entry)
       // the event tells the rest; who publishes again what was stored meanwhile hears it only here
       if (receipt?.state === 'stored' || receipt?.state === 'failed') this.#onReceipt(receipt)
     } catch (error) {
-      this.#failed(entry, describeProblem(error))
+      // the node is somebody else's by now, and has not taken it
+      if (codeOf(error) === 'WRONG_IDENTITY' && this.#heir !== undefined) this.#bequeath(entry)
+      else this.#failed(entry, describeProblem(error))
     }
   }
 
@@ -137,7 +170,7 @@ export class RoomOutbox {
   }
 
   #entryOf(key: string, chat: ChatText): ChatEntry {
-    for (const entry of this.#unsent) if (entry.outboxKey === key) return entry
+    for (const entry of this.#own) if (entry.outboxKey === key) return entry
     return this.#init.log.findOwn(chat) ?? this.#add(chat, key)
   }
 
@@ -156,25 +189,24 @@ export class RoomOutbox {
       state: 'waiting',
       outboxKey,
     }
-    this.#unsent.add(entry)
+    this.#own.add(entry)
     this.#init.log.add(entry, 'present')
     this.#init.onChange()
     return entry
   }
 
   #stored(entry: ChatEntry, id: string): void {
-    this.#unsent.delete(entry)
     entry.state = 'sent'
+    entry.id = id
     delete entry.problem
-    this.#forget(entry)
-    this.#init.log.named(entry, id)
+    this.#taken(entry)
     this.#init.onChange()
   }
 
   #failed(entry: ChatEntry, problem: string): void {
-    if (!this.#showFailed(entry, problem)) return
-    const { name, text, said, at, outboxKey = '' } = entry
-    keepFailed(this.#init.room, { chat: { name, text, at: said ?? at }, outboxKey, problem })
+    if (this.#isLeft || !this.#showFailed(entry, problem)) return
+    this.#onlyHere.delete(entry)
+    keepUnsent(this.#init, keptOf(entry))
     this.#init.onFailed()
   }
 
@@ -187,25 +219,47 @@ export class RoomOutbox {
     return true
   }
 
-  /** Shows what this browser keeps, and no more what another tab has discarded, or is sending again. */
-  #follow(kept: FailedMessage[], gone: Set<string>): void {
-    for (const entry of this.#unsent)
+  /** Shows what has failed in another tab, and no more what that one has discarded, or is sending again. */
+  #follow(kept: UnsentMessage[], gone: Set<string>): void {
+    for (const entry of this.#own)
       if (entry.state === 'failed' && gone.has(entry.outboxKey ?? '')) this.#remove(entry)
-    const known = new Set([...this.#unsent].map(({ outboxKey }) => outboxKey))
+    this.#restore(kept.filter(({ problem }) => problem !== undefined)) // the others are on their way there
+  }
+
+  #restore(kept: UnsentMessage[]): void {
+    // what its receipts tell is newer
+    const known = new Set(
+      [...this.#own].flatMap(({ state, outboxKey }) => (state === 'sent' ? [] : [outboxKey])),
+    )
     for (const { chat, outboxKey, problem } of kept) {
-      if (known.has(outboxKey)) continue // what its receipts tell is newer
+      if (known.has(outboxKey)) continue
       const entry = this.#entryOf(outboxKey, chat)
-      if (!this.#showFailed(entry, problem)) forgetFailed(this.#init.room, outboxKey)
+      if (entry.state === 'sent') this.#taken(entry)
+      else if (problem !== undefined) this.#showFailed(entry, problem)
+      else this.#onlyHere.add(entry)
     }
   }
 
-  #forget({ outboxKey }: ChatEntry): void {
-    if (outboxKey !== undefined) forgetFailed(this.#init.room, outboxKey)
+  #bequeath(entry: ChatEntry): void {
+    this.#taken(entry)
+    this.#heir?.(entry)
+  }
+
+  /** It need not be kept here any more. */
+  #taken(entry: ChatEntry): void {
+    this.#onlyHere.delete(entry)
+    if (entry.outboxKey !== undefined) forgetUnsent(this.#init, entry.outboxKey)
   }
 
   #remove(entry: ChatEntry): void {
-    this.#unsent.delete(entry)
+    this.#own.delete(entry)
     this.#init.log.remove(entry)
     this.#init.onChange()
   }
 }
+
+const keptOf = ({ name, text, said, at, outboxKey = '', problem }: ChatEntry): UnsentMessage => ({
+  chat: { name, text, at: said ?? at },
+  outboxKey,
+  ...(problem === undefined ? {} : { problem }),
+})

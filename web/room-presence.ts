@@ -42,8 +42,13 @@ export class RoomPresence {
   }
 
   rename(name: string): void {
-    this.#name = name
+    this.follow(name)
     this.#tell()
+  }
+
+  /** The tab where that was chosen has told the others. */
+  follow(name: string): void {
+    this.#name = name
   }
 
   close(): void {

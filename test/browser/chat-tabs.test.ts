@@ -86,6 +86,8 @@ describe('the rooms of several tabs', () => {
     const deaf = await open(context)
     await expect.poll(() => rooms(deaf)).toEqual(['lobby'])
     await join(other, 'vault', 'our secret phrase')
+    const storedRooms = () => deaf.evaluate(() => localStorage.getItem('sticky-chat/rooms'))
+    await expect.poll(storedRooms).toContain('vault') // another process has written it
     await join(deaf, 'tea')
     await expect.poll(() => rooms(other)).toEqual(['lobby', 'vault', 'tea'])
     // it sees what it kept
@@ -115,6 +117,34 @@ describe('the rooms of several tabs', () => {
     await one.getByText('Join the lobby').waitFor()
     await join(two, 'again')
     await expect.poll(() => shown(one)).toBe('again')
+  })
+})
+
+describe('what one tab knows', () => {
+  it('the others know: what was read, and the name', async () => {
+    await using context = await profile()
+    const one = await enter(context)
+    await join(one, 'tea')
+    await one.locator('[data-room=lobby]').click()
+    const two = await open(context)
+    await two.locator('[data-room=tea]').click()
+    await expect.poll(() => shown(two)).toBe('tea')
+    const receive = (page: Page) =>
+      page.evaluate(() => window.fixture.room('lobby').receive({ kind: 'chat', name: 'Bo', text: 'hello' }))
+    const badge = () => two.locator('[data-room=lobby] .badge').allTextContents()
+    await receive(two)
+    await expect.poll(badge).toEqual([expect.stringContaining('1')])
+    await receive(one) // which shows that room
+    await expect.poll(badge).toEqual([])
+
+    await one.getByTestId('identity-open').click()
+    await one.locator('identity-panel #name').fill('Nora')
+    await one.locator('identity-panel #name').press('Enter')
+    await two.getByRole('button', { name: 'You: Nora' }).waitFor()
+    await two.getByTestId('composer-input').fill('by another name')
+    await two.getByTestId('composer-input').press('Enter')
+    const said = two.getByTestId('message').filter({ hasText: 'by another name' })
+    await expect.poll(() => said.textContent()).toContain('Nora')
   })
 })
 
@@ -164,6 +194,6 @@ describe('what could not be sent', () => {
     await two.getByTestId('room-leave').click()
     await two.getByTestId('leave-confirm').click()
     await expect.poll(() => rooms(one)).toEqual([])
-    expect(await one.evaluate(() => localStorage.getItem('sticky-chat/failed'))).toBe('[]')
+    expect(await one.evaluate(() => localStorage.getItem('sticky-chat/unsent'))).toBe('[]')
   })
 })

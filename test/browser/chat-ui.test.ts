@@ -200,7 +200,7 @@ describe('chat interface', () => {
           widest = Math.max(widest, rows)
           return first.count()
         },
-        { timeout: 15_000, interval: 20 },
+        { timeout: 50_000, interval: 20 },
       )
       .toBe(1)
     expect(await page.getByTestId('message').first().textContent()).toContain('(0)')
@@ -211,6 +211,34 @@ describe('chat interface', () => {
       .poll(() => scroller.evaluate((e) => e.scrollHeight - e.scrollTop - e.clientHeight))
       .toBeLessThan(2)
     await page.getByTestId('history-boundary').waitFor()
+  })
+
+  it('has own messages where the topic has them, and behind all others until it has', async () => {
+    await using visited = await visit({ query: '?messages=2' })
+    const { page } = visited
+    await enter(page)
+    const texts = () => page.locator('[data-testid=message] .text').allTextContents()
+    const newest = async (count: number) => (await texts()).slice(-count)
+    const setSending = (how: 'open' | 'offline') =>
+      page.evaluate((how) => window.fixture.room('lobby').setSending(how), how)
+    const receive = (text: string) =>
+      page.evaluate((text) => window.fixture.room('lobby').receive({ kind: 'chat', name: 'Bo', text }), text)
+    await setSending('offline')
+    await page.getByTestId('composer-input').fill('mine')
+    await page.keyboard.press('Enter')
+    await own(page, 'mine').waitFor()
+    await receive('theirs')
+    await expect.poll(() => newest(2)).toEqual(['theirs', 'mine'])
+    await expect.poll(() => page.getByTestId('announced').textContent()).toContain('Bo: theirs')
+    await page.evaluate(() =>
+      window.fixture.room('lobby').receiveMeanwhile({ kind: 'chat', name: 'Bo', text: 'meanwhile' }),
+    )
+    await page.reload()
+    await expect.poll(() => newest(3)).toEqual(['theirs', 'meanwhile', 'mine'])
+    await setSending('open')
+    await expect.poll(() => own(page, 'mine').getAttribute('data-state')).toBe('sent')
+    await receive('at last')
+    await expect.poll(() => newest(4)).toEqual(['theirs', 'meanwhile', 'mine', 'at last'])
   })
 
   it('shows connection, channel and sync state, people and gaps', async () => {
@@ -238,6 +266,19 @@ describe('chat interface', () => {
       .toEqual([
         expect.stringMatching(/2 messages from .+ are missing: no node that keeps this room has them/s),
       ])
+    await page.evaluate(() => {
+      const room = window.fixture.room('lobby')
+      const publisher = room.present[1]!.nodeId
+      const next = room.messages.length + 1
+      const gap = { writer: '0000000000000000', fromSequence: next, toSequence: next }
+      room.emit('gap', { publisher, ...gap, reason: 'withheld' })
+    })
+    await expect.poll(() => page.getByTestId('gap').textContent()).toContain('3 messages')
+    await page.evaluate(() => {
+      const room = window.fixture.room('lobby')
+      room.receive({ kind: 'chat', name: 'Ana', text: 'late' }, room.present[1]!.nodeId)
+    })
+    await expect.poll(() => page.getByTestId('gap').textContent()).toContain('2 messages')
     await expect.poll(() => page.getByTestId('topic-state').getAttribute('data-state')).toBe('FAILED')
     expect(await page.getByTestId('topic-state').getAttribute('data-sync')).toBe('degraded')
     await expect.poll(() => connection.getAttribute('data-state')).toBe('offline')
@@ -398,7 +439,7 @@ describe('chat interface', () => {
     await page.evaluate(() => window.fixture.room('lobby').failNext('TOO_LARGE'))
     await page.getByTestId('composer-input').fill('for nobody')
     await page.keyboard.press('Enter')
-    const keptFailed = () => page.evaluate(() => localStorage.getItem('sticky-chat/failed'))
+    const keptFailed = () => page.evaluate(() => localStorage.getItem('sticky-chat/unsent'))
     await expect.poll(keptFailed).toContain('for nobody')
     await page.getByTestId('room-leave').click()
     await page.getByTestId('leave-confirm').click()

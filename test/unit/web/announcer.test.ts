@@ -15,7 +15,7 @@ const said = (text: string, more: Partial<ChatEntry> = {}): ChatEntry => ({
   state: 'sent',
   ...more,
 })
-const gap: Entry = { kind: 'gap', key: 'g', publisher: 'p', writer: 'w', name: 'Ana', count: 2 }
+const gap: Entry = { kind: 'gap', key: 'g', publisher: 'p', name: 'Ana', count: 2, ranges: [] }
 
 function listening(present: Entry[] = []) {
   const announcer = new Announcer()
@@ -49,6 +49,17 @@ describe('what a screen reader is told', () => {
     present.shift() // too old to be kept
     present.push(said('two'))
     expect(next()).toEqual(['Bo: two'])
+  })
+
+  it('is also what stands above own messages that are on their way, or have come meanwhile', () => {
+    const mine = said('mine', { own: true, state: 'waiting' })
+    const { present, next } = listening([mine])
+    present.unshift(said('one'))
+    expect(next()).toEqual(['Bo: one'])
+    present.splice(1, 0, said('two'))
+    mine.state = 'sent'
+    expect(next()).toEqual(['Bo: two'])
+    expect(next()).toEqual([])
   })
 
   it('is a number where there are many, and the beginning of a long text', () => {

@@ -3,26 +3,31 @@ import type { Data } from './chat-node.ts'
 import { onSetting, readSetting, writeSetting } from './settings.ts'
 
 /**
- * Own messages that could not be sent. The node's outbox lets go of one once it has said so; the person who wrote it may
- * come back later to send it again, so this browser keeps it until then. Checked when it is read: other pages may have
- * written it.
+ * Own messages that no outbox has: those that could not be sent, which the person who wrote them may come back to later,
+ * and those that were written before the outbox could take them. Checked when they are read: other pages may have written
+ * them.
  */
 
-export interface FailedMessage {
+export interface UnsentMessage {
   chat: ChatText
-  /** The outbox knew it by that, and will again: sent again, it is not a second message. */
+  /** The outbox knew it by that, or will: sent again, it is not a second message. */
   outboxKey: string
-  problem: string
+  /** Why it failed. Absent: it has not been tried. */
+  problem?: string
 }
 
-const SETTING = 'failed'
+/** Whose they are: another identity of this browser has its own. */
+export interface Author {
+  room: string
+  nodeId: string
+}
+
+const SETTING = 'unsent'
 /** Of all rooms together; the oldest leave. */
 const MAX_KEPT = 64
 const MAX_PROBLEM_LENGTH = 300
 
-interface Kept extends FailedMessage {
-  room: string
-}
+type Kept = UnsentMessage & Author
 
 const readAll = (): Kept[] => parse(readSetting(SETTING))
 
@@ -37,24 +42,28 @@ function parse(text: string | null | undefined): Kept[] {
 
 /** A value of JSON. */
 function checked(value: Partial<Record<keyof Kept, Data>> | null): Kept[] {
-  const { room, outboxKey, problem, chat = null } = value ?? {}
-  if (typeof room !== 'string' || typeof outboxKey !== 'string' || typeof problem !== 'string') return []
+  const { room, nodeId, outboxKey, problem, chat = null } = value ?? {}
+  if (typeof room !== 'string' || typeof nodeId !== 'string' || typeof outboxKey !== 'string') return []
   const read = readChat(chat)
   if (read === undefined) return []
-  return [{ room, outboxKey, problem: problem.slice(0, MAX_PROBLEM_LENGTH), chat: read }]
+  const kept = { room, nodeId, outboxKey, chat: read }
+  if (problem === undefined) return [kept]
+  return typeof problem === 'string' ? [{ ...kept, problem: problem.slice(0, MAX_PROBLEM_LENGTH) }] : []
 }
 
-const failedIn = (all: Kept[], room: string): FailedMessage[] =>
-  all.flatMap(({ room: of, ...message }) => (of === room ? [message] : []))
+const ofAuthor = (all: Kept[], { room, nodeId }: Author): UnsentMessage[] =>
+  all.flatMap(({ room: inRoom, nodeId: by, ...message }) =>
+    inRoom === room && by === nodeId ? [message] : [],
+  )
 
-export const loadFailed = (room: string): FailedMessage[] => failedIn(readAll(), room)
+export const loadUnsent = (author: Author): UnsentMessage[] => ofAuthor(readAll(), author)
 
 /** Instead of one that was kept under its key. Other tabs keep theirs: what is stored now is changed. */
-export function keepFailed(room: string, message: FailedMessage): void {
-  change((all) => [...all.filter(isOther(room, message.outboxKey)), { ...message, room }])
+export function keepUnsent({ room, nodeId }: Author, message: UnsentMessage): void {
+  change((all) => [...all.filter(isOther(room, message.outboxKey)), { ...message, room, nodeId }])
 }
 
-export function forgetFailed(room: string, outboxKey: string): void {
+export function forgetUnsent({ room }: Author, outboxKey: string): void {
   change((all) => all.filter(isOther(room, outboxKey)))
 }
 
@@ -67,14 +76,14 @@ export function forgetRoom(room: string): void {
  * Calls back when another tab has changed what is kept of a room: with what is kept now, and the keys of what was let go
  * of. Gives the function that ends that.
  */
-export function onFailedElsewhere(
-  room: string,
-  listener: (kept: FailedMessage[], gone: Set<string>) => void,
+export function onUnsentElsewhere(
+  author: Author,
+  listener: (kept: UnsentMessage[], gone: Set<string>) => void,
 ): () => void {
   return onSetting(SETTING, (_now, before) => {
-    const kept = loadFailed(room)
+    const kept = loadUnsent(author)
     const keys = new Set(kept.map(({ outboxKey }) => outboxKey))
-    const were = failedIn(parse(before), room).map(({ outboxKey }) => outboxKey)
+    const were = ofAuthor(parse(before), author).map(({ outboxKey }) => outboxKey)
     listener(kept, new Set(were.filter((key) => !keys.has(key))))
   })
 }
@@ -82,7 +91,7 @@ export function onFailedElsewhere(
 function change(how: (all: Kept[]) => Kept[]): void {
   const before = readAll()
   const now = how(before)
-  if (now.length === 0 && before.length === 0) return // as with nearly every message
+  if (now.length === 0 && before.length === 0) return
   writeSetting(SETTING, JSON.stringify(now.slice(-MAX_KEPT).map(toJson)))
 }
 
