@@ -42,6 +42,7 @@ const REPLACED: Replaced[] = [
   { source: /^netmask$/, by: '@libp2p/utils', with: 'small-netmask' },
   { source: /^p-retry$/, by: 'libp2p/', with: 'small-retry' },
   { source: /^p-event$/, by: 'libp2p/', with: 'small-event' },
+  { source: /^mortice$/, by: '@libp2p/peer-store', with: 'small-lock' },
 ]
 
 /**

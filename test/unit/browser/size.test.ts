@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
 import { sha256 } from '@noble/hashes/sha2.js'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import prefixes, { numberNear } from '../../../src/browser/kad-prefixes.ts'
 import * as noRecords from '../../../src/browser/no-dht-records.ts'
@@ -13,6 +14,7 @@ import { RelayDiscovery } from '../../../src/browser/no-relay-discovery.ts'
 import { ReservationStore } from '../../../src/browser/no-reservations.ts'
 import { secp256k1 } from '../../../src/browser/no-secp256k1.ts'
 import { pEvent } from '../../../src/browser/small-event.ts'
+import createLock from '../../../src/browser/small-lock.ts'
 import { Netmask } from '../../../src/browser/small-netmask.ts'
 import retry from '../../../src/browser/small-retry.ts'
 import { smallLibp2p } from '../../../src/browser/vite.ts'
@@ -250,6 +252,70 @@ describe('what stands in for p-retry', () => {
     }
     await expect(retry(work, { retries: 5, signal: ended.signal })).rejects.toBe(refused)
     await expect(retry(() => Promise.resolve(1), { retries: 5, signal: ended.signal })).rejects.toBe(refused)
+  })
+})
+
+describe('what stands in for mortice', () => {
+  it('is imported by the peer store in one place, with what it knows of', async () => {
+    const uses = (await sourcesOf('@libp2p/peer-store')).filter((source) => source.includes(`from 'mortice'`))
+    expect(uses).toHaveLength(1)
+    expect(uses[0]).toContain('singleProcess: true')
+    expect(new Set(uses[0]?.match(/lock\.lock\.\w+/g))).toEqual(
+      new Set(['lock.lock.readLock', 'lock.lock.writeLock', 'lock.lock.finalize']),
+    )
+  })
+
+  /** Who holds it, of those that have come and have neither let go nor given up: many readers, or one writer. */
+  const inAtOnce = (came: string[]) => {
+    const firstWriter = came.findIndex((name) => name.startsWith('w'))
+    return came.slice(0, firstWriter === -1 ? came.length : Math.max(firstWriter, 1))
+  }
+
+  it('lets readers in together and writers alone, in the order in which they came', async () => {
+    const steps = fc.array(fc.constantFrom('r', 'r', 'w', 'w', 'give up', 'let go', 'let go'), {
+      maxLength: 60,
+    })
+    const follows = async (all: string[]) => {
+      const lock = createLock()
+      const came: string[] = []
+      const waiting = new Map<string, AbortController>()
+      const held = new Map<string, () => void>()
+      const come = async (name: string) => {
+        const over = new AbortController()
+        came.push(name)
+        waiting.set(name, over)
+        const options = { signal: over.signal }
+        const release = await (name.startsWith('w') ? lock.writeLock(options) : lock.readLock(options))
+        waiting.delete(name)
+        held.set(name, release)
+      }
+      for (const [n, step] of all.entries()) {
+        // the last of those that wait, or the first of those that are in
+        const name = step === 'give up' ? [...waiting.keys()].at(-1) : [...held.keys()][0]
+        if (step === 'r' || step === 'w') come(`${step}${n}`).catch(() => undefined)
+        else if (name !== undefined) {
+          came.splice(came.indexOf(name), 1)
+          if (step === 'give up') waiting.get(name)?.abort()
+          else held.get(name)?.()
+          waiting.delete(name)
+          held.delete(name)
+        }
+        await setImmediate()
+        expect([...held.keys()].toSorted()).toEqual(inAtOnce(came).toSorted())
+      }
+    }
+    await fc.assert(fc.asyncProperty(steps, follows))
+  })
+
+  it('refuses who has given up before, and goes on', async () => {
+    const lock = createLock()
+    const reason = new Error('over')
+    const signal = AbortSignal.abort(reason)
+    await expect(lock.writeLock({ signal })).rejects.toBe(reason)
+    await expect(lock.readLock({ signal })).rejects.toBe(reason)
+    const release = await lock.writeLock()
+    release()
+    await lock.readLock()
   })
 })
 
