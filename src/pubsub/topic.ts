@@ -31,6 +31,7 @@ import { createTopicContent, type TopicContent } from './topic-content.ts'
 import { placeOf, TopicCursor } from './topic-cursor.ts'
 import { TopicInbox } from './topic-inbox.ts'
 import { TopicOutbox } from './topic-outbox.ts'
+import { TopicPresence } from './topic-presence.ts'
 import { TopicReaders } from './topic-readers.ts'
 
 /**
@@ -66,6 +67,7 @@ class OpenTopic<T> implements Topic<T> {
   readonly #readers = new TopicReaders<TopicMessage<T>>()
   readonly #inbox: TopicInbox<T>
   readonly #outbox: TopicOutbox<T>
+  readonly #presence: TopicPresence
   #subscription: Subscription | undefined
   #cursor: TopicCursor | undefined
   /** Where to go on once the reader has caught up; until then nothing is read. */
@@ -77,13 +79,9 @@ class OpenTopic<T> implements Topic<T> {
   /** Of the topic: after a pause its subscription begins from a place in any case, and knows of no gap before that. */
   #beganFromPlace: boolean | undefined
   #hasToldGap = false
-  #present: PresenceMember[] = []
-  #presence: Data | undefined
-  #isWatching = false
   #keepTimer: Timer | undefined
   #stopWaiting: (() => void) | undefined
   #kept: string | undefined
-  #telling: Promise<unknown> = Promise.resolve()
   #ending: Promise<void> | undefined
 
   constructor(pubsub: PubSub, name: string, content: TopicContent<T>, options: TopicOptions<T>) {
@@ -108,11 +106,16 @@ class OpenTopic<T> implements Topic<T> {
       content,
       onReceipt: (receipt) => this.#emitter.emit('receipt', receipt),
     })
+    this.#presence = new TopicPresence({
+      pubsub,
+      content,
+      onChange: (members) => this.#emitter.emit('presence', members),
+    })
   }
 
   async start(): Promise<void> {
     const { presence, signal } = this.#options
-    this.#presence = await this.#content.outgoingState(presence, this.#pubsub.nodeId)
+    await this.#presence.show(presence)
     const history = await this.#wantedHistory()
     signal?.addEventListener('abort', this.#onAbort, { once: true })
     try {
@@ -143,14 +146,13 @@ class OpenTopic<T> implements Topic<T> {
   }
 
   get present(): PresenceMember[] {
-    this.#watchPresence()
-    return this.#present
+    return this.#presence.members
   }
 
   on<E extends keyof TopicEvents<T>>(event: E, listener: (value: TopicEvents<T>[E]) => void): () => void {
     if (this.#ending !== undefined) return () => undefined
     if (event === 'message') return this.#readers.listen(listener as (message: TopicMessage<T>) => void)
-    if (event === 'presence') this.#watchPresence()
+    if (event === 'presence') this.#presence.watch()
     const stop = this.#emitter.on(event, listener)
     if (event !== 'receipt') return stop
     this.#outbox.listen()
@@ -194,8 +196,7 @@ class OpenTopic<T> implements Topic<T> {
 
   async setPresence(state: Data | undefined): Promise<void> {
     this.#requireOpen()
-    this.#presence = await this.#content.outgoingState(state, this.#pubsub.nodeId)
-    if (this.#pausedAt === undefined) await this.#subscription?.setPresence(this.#presence)
+    await this.#presence.show(state)
   }
 
   async unsubscribe(): Promise<void> {
@@ -234,7 +235,7 @@ class OpenTopic<T> implements Topic<T> {
     const subscription = await this.#pubsub.subscribe(this.#content.topic, {
       history: place ? { from: place.position } : history,
       ...(info === undefined ? {} : { info }),
-      ...(this.#presence === undefined ? {} : { presence: this.#presence }),
+      ...(this.#presence.sealed === undefined ? {} : { presence: this.#presence.sealed }),
       ...(signal === undefined ? {} : { signal }),
     })
     if (this.#ending !== undefined) return subscription.close()
@@ -268,10 +269,12 @@ class OpenTopic<T> implements Topic<T> {
       if (!isCurrent()) return
       if (status === 'closed')
         void this.close() // the node closes, or the signal was aborted
-      else this.#emitter.emit('sync', status)
+      else {
+        this.#presence.showAgain().catch(() => undefined) // the subscription says it again by itself
+        this.#emitter.emit('sync', status)
+      }
     })
-    if (this.#presence !== undefined) this.#isWatching = true
-    if (this.#isWatching) this.#watchAt(subscription)
+    this.#presence.attach(subscription)
     subscription.on('error', (error) => this.#emitter.emit('error', error))
   }
 
@@ -300,6 +303,7 @@ class OpenTopic<T> implements Topic<T> {
     const subscription = this.#subscription
     if (subscription === undefined || this.#pausedAt !== undefined || this.#ending !== undefined) return
     this.#pausedAt = subscription.position
+    this.#presence.detach()
     this.#emitter.emit('sync', 'catching-up')
     // which would tell that the node closes
     this.#stopWaiting = onClosing(this.#pubsub, () => this.close())
@@ -349,36 +353,6 @@ class OpenTopic<T> implements Topic<T> {
     }
   }
 
-  // --- presence
-
-  /** Watching costs something, so it begins when somebody looks. */
-  #watchPresence(): void {
-    if (this.#isWatching || this.#ending !== undefined) return
-    this.#isWatching = true
-    if (this.#subscription !== undefined) this.#watchAt(this.#subscription)
-  }
-
-  #watchAt(subscription: Subscription): void {
-    subscription.on('presence', (members) => this.#tellPresence(members))
-    const { present } = subscription
-    if (present.length > 0) this.#tellPresence(present)
-  }
-
-  #tellPresence(members: PresenceMember[]): void {
-    this.#telling = this.#telling.then(() => this.#onPresence(members))
-  }
-
-  async #onPresence(members: PresenceMember[]): Promise<void> {
-    const opened = await Promise.all(
-      members.map(async (member) => {
-        const state = await this.#content.incomingState(member.state, member.nodeId)
-        return state === undefined ? [] : [{ ...member, state }]
-      }),
-    )
-    this.#present = opened.flat()
-    this.#emitter.emit('presence', this.#present)
-  }
-
   // --- the end
 
   #requireOpen(): void {
@@ -393,6 +367,7 @@ class OpenTopic<T> implements Topic<T> {
     this.#keepTimer?.clear()
     this.#stopWaiting?.()
     this.#outbox.close()
+    this.#presence.detach()
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#readers.end()
     try {

@@ -3,6 +3,7 @@ import type { TabOptions } from '../../../src/browser/tab-frames.ts'
 import { StickyError } from '../../../src/dht/index.ts'
 import {
   type Message,
+  newTopicSecret,
   openTopic,
   type PublishReceipt,
   type PubSub,
@@ -80,6 +81,20 @@ describe('what was said as somebody', () => {
     await tab.follow(other.pubsub, other.pubsub.nodeId)
     expect(await Promise.all(anothers)).toEqual(['WRONG_IDENTITY', 'WRONG_IDENTITY'])
     expect(await readable).toBe('ACTIVE')
+  })
+
+  it('but who is in an encrypted topic is shown in it as whoever that is by now', async () => {
+    const tab = await following()
+    const secret = newTopicSecret()
+    const reader = await openTopic(node.pubsub, 'vault', { secret })
+    const seen = () => reader.present.map(({ nodeId, state }) => [nodeId, state])
+    const topic = await openTopic(tab.pubsub, 'vault', { secret, presence: 'Noor' })
+    await until(() => seen().some(([, state]) => state === 'Noor'))
+    await tab.follow(other.pubsub, other.pubsub.nodeId)
+    await until(() => seen().some(([nodeId]) => nodeId === other.pubsub.nodeId))
+    expect(seen()).toContainEqual([other.pubsub.nodeId, 'Noor'])
+    await topic.close()
+    await reader.close()
   })
 })
 
