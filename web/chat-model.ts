@@ -16,8 +16,8 @@ import { idOf, type RoomRef } from './rooms.ts'
 const CHANGE_BATCH_MS = 16
 const REJOIN_FIRST_MS = 1_500
 const REJOIN_MAX_MS = 30_000
-/** Until those who have just come are known as who they are. */
-const LOOK_AGAIN_AFTER_MS = 3_000
+/** Until those who have just come are known as who they are, and the subscription has brought what is its to bring. */
+const LOOK_AGAIN_AFTER_MS = 10_000
 
 export class RoomModel extends EventTarget {
   readonly ref: RoomRef
@@ -47,6 +47,8 @@ export class RoomModel extends EventTarget {
   #rejoinTimer: ReturnType<typeof setTimeout> | undefined
   #changeTimer: ReturnType<typeof setTimeout> | undefined
   #lookTimer: ReturnType<typeof setTimeout> | undefined
+  /** Who was connected when it was found that there are no older messages. */
+  #asked = new Set<string>()
   readonly #stopFollowing: () => void
 
   constructor(node: ChatNode, ref: RoomRef, name: string) {
@@ -67,11 +69,9 @@ export class RoomModel extends EventTarget {
     this.#presence = new RoomPresence(node.nodeId, name, onChange)
     this.#place = new ReadPlace(node.pubsub, ref)
     this.#history = new RoomHistory(this.#log, this.#outbox, onChange)
-    let peers = 0
-    this.#stopFollowing = node.onStatus((status) => {
-      if (status.peers.length > peers)
-        this.#lookTimer ??= setTimeout(() => this.#lookAgain(), LOOK_AGAIN_AFTER_MS)
-      peers = status.peers.length
+    this.#stopFollowing = node.onStatus(({ peers }) => {
+      if (this.#history.state !== 'none' || peers.every(({ nodeId }) => this.#asked.has(nodeId))) return
+      this.#lookTimer ??= setTimeout(() => void this.#lookAgain(), LOOK_AGAIN_AFTER_MS)
     })
   }
 
@@ -164,12 +164,20 @@ export class RoomModel extends EventTarget {
 
   /** Puts one page of older messages in front, or finds that there is none. */
   async loadOlder(): Promise<void> {
-    if (this.joined && this.#topic !== undefined) await this.#history.load(this.#topic)
+    if (!this.joined || this.#topic === undefined) return
+    this.#noteAsked()
+    await this.#history.load(this.#topic)
   }
 
-  #lookAgain(): void {
+  async #lookAgain(): Promise<void> {
     this.#lookTimer = undefined
-    if (this.joined && this.#topic !== undefined) void this.#history.lookAgain(this.#topic)
+    if (this.#topic === undefined) return
+    this.#noteAsked()
+    await this.#history.lookAgain(this.#topic)
+  }
+
+  #noteAsked(): void {
+    this.#asked = new Set(this.#node.status().peers.map(({ nodeId }) => nodeId))
   }
 
   async refreshChannel(): Promise<void> {

@@ -38,7 +38,7 @@ export class MessageList extends LitElement {
   #end = 0
   #hadFocus = false
   #anchor: { key: string; top: number } | undefined
-  /** How many live entries there were when the reader left the end. */
+  /** How many live messages there were when the reader left the end. */
   #readUntil = 0
   readonly #resize = new ResizeObserver(() => this.#stayAtEnd())
   readonly #actions = {
@@ -136,7 +136,7 @@ export class MessageList extends LitElement {
   }
 
   #drawToLatest(): TemplateResult {
-    const news = this.room.present.length - this.#readUntil
+    const news = this.#messageCount - this.#readUntil
     return html`<button
       class=${news > 0 ? 'latest news' : 'latest'}
       data-testid="to-latest"
@@ -144,6 +144,10 @@ export class MessageList extends LitElement {
     >
       ${downIcon}${news > 0 ? `${news} new` : 'Latest'}
     </button>`
+  }
+
+  get #messageCount(): number {
+    return this.room.present.reduce((count, { kind }) => count + (kind === 'message' ? 1 : 0), 0)
   }
 
   get #scroller(): HTMLElement {
@@ -166,7 +170,7 @@ export class MessageList extends LitElement {
     const scroller = this.#scroller
     const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight
     const following = below < FOLLOW_PX && this.#end === this.#rows.length
-    if (this.following && !following) this.#readUntil = this.room.present.length
+    if (this.following && !following) this.#readUntil = this.#messageCount
     this.following = following
     this.#checkEdges()
   }

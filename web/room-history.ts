@@ -1,4 +1,4 @@
-import { readChat } from './chat-data.ts'
+import { type ChatText, readChat } from './chat-data.ts'
 import type { Message, Topic } from './chat-node.ts'
 import type { RoomLog } from './room-log.ts'
 import type { RoomOutbox } from './room-outbox.ts'
@@ -37,20 +37,21 @@ export class RoomHistory {
     this.#joinedAtMs = Date.now()
   }
 
-  /** More nodes can be reached than before, who may have what there was none of. Nothing is shown of the search. */
+  /** Others can be reached now, who may have what there was none of. Nothing is shown of the search. */
   async lookAgain(topic: Topic): Promise<void> {
     if (this.state !== 'none' || this.#isLooking) return
     this.#isLooking = true
-    this.#walk = undefined
+    const all: Message[] = []
     try {
-      const state = await this.#read(topic)
-      if (this.state === 'none') this.state = state
+      for await (const message of topic.history({ reverse: true }))
+        if (all.push(message) === MAX_READ_PER_SCROLL) break
     } catch {
-      this.#walk = undefined // there is none, for all that is known
+      // what was read until then is shown
     } finally {
       this.#isLooking = false
     }
-    this.#onChange()
+    const older = all.filter((message) => this.#log.has(message.id) || this.#isOlder(message))
+    if (this.#log.insertOlder(older, this.#arrived, 'end') > 0) this.#onChange()
   }
 
   async load(topic: Topic): Promise<void> {
@@ -80,9 +81,11 @@ export class RoomHistory {
       }
       return 'more'
     } finally {
-      this.#log.prepend(found, (message, chat) => this.#outbox.arrived(message, chat))
+      this.#log.insertOlder(found, this.#arrived)
     }
   }
+
+  readonly #arrived = (message: Message, chat: ChatText) => this.#outbox.arrived(message, chat)
 
   #isOlder({ id, addedInVersion, publishedAt, data }: Message): boolean {
     const wasThere = addedInVersion <= this.#joinVersion || publishedAt < this.#joinedAtMs - LATE_MS

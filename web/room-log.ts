@@ -85,21 +85,33 @@ export class RoomLog {
   }
 
   /**
-   * Newest first; those that are shown already, or are no chat messages, are left out. `arrived` gives the entry of an own
-   * message that stood here before.
+   * Newest first: each goes before the one that is newer, the first of them to `place`. Those that are shown already, or
+   * are no chat messages, are left out. `arrived` gives the entry of an own message that stood here before. Gives how many
+   * were added.
    */
-  prepend(messages: Message[], arrived: (message: Message, chat: ChatText) => ChatEntry | undefined): void {
-    const entries: Entry[] = []
+  insertOlder(
+    messages: Message[],
+    arrived: (message: Message, chat: ChatText) => ChatEntry | undefined,
+    place: 'front' | 'end' = 'front',
+  ): number {
+    const { past } = this
+    const placeOf = new Map<string, number>()
+    if (place === 'end')
+      for (const [n, entry] of past.entries()) if (entry.kind === 'message') placeOf.set(entry.id ?? '', n)
+    let before = place === 'front' ? 0 : past.length
+    let added = 0
     for (const message of messages) {
+      before = Math.min(before, placeOf.get(message.id) ?? before)
       const chat = readChat(message.data)
       if (chat === undefined || this.#seen.has(message.id)) continue
       this.#seen.add(message.id)
-      this.fillGap(message)
-      const own = arrived(message, chat)
-      if (own !== undefined) this.remove(own)
-      entries.unshift(own ?? this.entryOf(message, chat))
+      const shown = arrived(message, chat)
+      if (shown !== undefined) this.remove(shown)
+      past.splice(before, 0, shown ?? this.entryOf(message, chat))
+      added += 1
     }
-    this.past.unshift(...entries)
+    for (const message of messages) this.fillGap(message)
+    return added
   }
 
   /** An own message by what it says; nobody else knows its key. */

@@ -11,6 +11,9 @@ import { forgetUnsent, keepUnsent, loadUnsent, onUnsentElsewhere, type UnsentMes
  * still waits.
  */
 
+/** As long as the node's outbox keeps what nobody can be told. */
+const MAX_WAIT_MS = 24 * 60 * 60_000
+
 export interface RoomOutboxInit {
   room: string
   nodeId: string
@@ -35,14 +38,14 @@ export class RoomOutbox {
   constructor(init: RoomOutboxInit) {
     this.#init = init
     this.#stopFollowing = onUnsentElsewhere(init, (kept, gone) => this.#follow(kept, gone))
+    this.#restore(loadUnsent(init))
   }
 
   /** In the tick in which the topic was opened, so that no receipt is missed. */
   async attach(topic: Topic): Promise<void> {
     topic.on('receipt', (receipt) => this.#onReceipt(receipt))
-    this.#restore(loadUnsent(this.#init))
-    // what was left over from an earlier visit goes first, as it does in the outbox
     const left = await topic.outbox().catch(() => [])
+    if (this.#isLeft || this.#heir !== undefined) return
     for (const receipt of left) this.#onReceipt(receipt)
     const kept = new Set(left.map(({ key }) => key))
     this.#topic = topic
@@ -54,21 +57,26 @@ export class RoomOutbox {
 
   /** Leaving the room deletes them. */
   get hasOnlyHere(): boolean {
-    return [...this.#own].some((entry) => entry.state === 'failed' || this.#onlyHere.has(entry))
+    return [...this.#own].some((entry) => entry.state === 'failed' || this.#isNobodysYet(entry))
   }
 
   /** The node sends them also when the room is left. */
   get hasWaiting(): boolean {
     return [...this.#own].some(
-      (entry) => (entry.state === 'waiting' || entry.state === 'sending') && !this.#onlyHere.has(entry),
+      (entry) => (entry.state === 'waiting' || entry.state === 'sending') && !this.#isNobodysYet(entry),
     )
+  }
+
+  /** The node was not asked to send it. */
+  #isNobodysYet(entry: ChatEntry): boolean {
+    return this.#topic === undefined && this.#onlyHere.has(entry)
   }
 
   /** What no outbox has taken, now or when it turns out, is somebody else's to send. */
   handOver(heir: (entry: ChatEntry) => void): void {
     this.#heir = heir
     if (this.#topic !== undefined) return // the node tells of each that was not taken
-    for (const entry of this.#onlyHere) if (entry.state === 'waiting') this.#bequeath(entry)
+    for (const entry of [...this.#onlyHere]) if (entry.state === 'waiting') this.#bequeath(entry)
   }
 
   send(name: string, text: string): void {
@@ -87,6 +95,7 @@ export class RoomOutbox {
     entry.state = 'waiting'
     delete entry.problem
     this.#onlyHere.add(entry)
+    this.#init.log.place(entry, 'present')
     this.#init.onChange()
     if (this.#topic !== undefined) void this.#publish(entry)
   }
@@ -213,8 +222,10 @@ export class RoomOutbox {
   /** False for one that may have arrived by subscription meanwhile: then it was stored. */
   #showFailed(entry: ChatEntry, problem: string): boolean {
     if (entry.state === 'sent') return false
+    const isNews = entry.state !== 'failed'
     entry.state = 'failed'
     entry.problem = problem
+    if (isNews) this.#init.log.place(entry, 'present')
     this.#init.onChange()
     return true
   }
@@ -227,21 +238,21 @@ export class RoomOutbox {
   }
 
   #restore(kept: UnsentMessage[]): void {
-    // what its receipts tell is newer
-    const known = new Set(
-      [...this.#own].flatMap(({ state, outboxKey }) => (state === 'sent' ? [] : [outboxKey])),
-    )
-    for (const { chat, outboxKey, problem } of kept) {
-      if (known.has(outboxKey)) continue
+    for (const { chat, outboxKey, problem = this.#tooLate(chat) } of kept) {
       const entry = this.#entryOf(outboxKey, chat)
       if (entry.state === 'sent') this.#taken(entry)
-      else if (problem !== undefined) this.#showFailed(entry, problem)
-      else this.#onlyHere.add(entry)
+      else if (problem === undefined) this.#onlyHere.add(entry)
+      else if (!this.#onlyHere.has(entry)) this.#showFailed(entry, problem) // what is done here is newer
     }
+  }
+
+  #tooLate({ at = 0 }: ChatText): string | undefined {
+    return Date.now() - at > MAX_WAIT_MS ? describeCode({ code: 'EXPIRED', message: '' }) : undefined
   }
 
   #bequeath(entry: ChatEntry): void {
     this.#taken(entry)
+    this.#own.delete(entry)
     this.#heir?.(entry)
   }
 

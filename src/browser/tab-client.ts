@@ -19,7 +19,10 @@ export interface CallOptions {
   /** Of which object; 0, the node, unless told. */
   object?: number
   opens?: number
-  once?: boolean
+  /** It changes something: whether a leader has begun it counts. */
+  tracked?: boolean
+  /** What a lost leader had begun is done again by the next one. Default true. */
+  mayRepeat?: boolean
   /** Asked before it is sent, each time: why it cannot be any more. */
   problem?: () => StickyError | undefined
   signal?: AbortSignal
@@ -41,6 +44,7 @@ interface Pending {
   frame: Extract<AskFrame, { t: 'call' }>
   signal: AbortSignal | undefined
   problem: CallOptions['problem']
+  mayRepeat: boolean
   isTaken: boolean
   resolve(value: unknown): void
   reject(error: StickyError): void
@@ -106,7 +110,7 @@ export class TabClient {
   }
 
   async call(method: string, args: unknown[], options: CallOptions = {}): Promise<unknown> {
-    const { object = 0, opens, once = false, problem, signal } = options
+    const { object = 0, opens, tracked = false, mayRepeat = true, problem, signal } = options
     if (this.#closed) throw this.#closed
     if (signal?.aborted) throw abortOf(signal)
     if (this.#pending.size >= this.#room(object, opens !== undefined))
@@ -119,14 +123,14 @@ export class TabClient {
       object,
       method,
       args,
-      once,
+      tracked,
       ...(opens === undefined ? {} : { opens }),
     }
     const onAbort = () => this.#abort(id, signal as AbortSignal)
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
       return await new Promise((resolve, reject) => {
-        this.#pending.set(id, { frame, signal, problem, isTaken: false, resolve, reject })
+        this.#pending.set(id, { frame, signal, problem, mayRepeat, isTaken: false, resolve, reject })
         this.#send(id)
       })
     } finally {
@@ -208,8 +212,9 @@ export class TabClient {
     const before = [...this.#pending.values()]
     for (const number of [...this.#objects.keys()]) this.#reopen(number)
     for (const pending of before) {
-      const { frame, signal, isTaken } = pending
-      if (isTaken || signal?.aborted) giveUp(pending, abortOf(signal))
+      const { frame, signal, isTaken, mayRepeat, problem } = pending
+      const isOver = isTaken && (!mayRepeat || problem?.() !== undefined)
+      if (isOver || signal?.aborted) giveUp(pending, abortOf(signal))
       else this.#send(frame.id)
     }
   }

@@ -37,8 +37,8 @@ export const askFrame = v.variant('t', [
     args: v.pipe(v.array(v.unknown()), v.maxLength(MAX_ARGUMENTS)),
     /** The call gives an object, which gets this number. */
     opens: v.optional(id),
-    /** It must not be done twice: that it was taken is told before it is begun. */
-    once: v.boolean(),
+    /** It changes something: that it was taken is told before it is begun. */
+    tracked: v.boolean(),
   }),
   v.strictObject({ t: v.literal('abort'), id }),
   v.strictObject({ t: v.literal('drop'), object: id }),

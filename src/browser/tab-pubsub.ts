@@ -30,7 +30,8 @@ function callers(
         const author = nodeId()
         const problem = () => (rule.repeat === 'yes' || nodeId() === author ? undefined : otherIdentity())
         const calling = client.call(method, args, {
-          once: isOnce(rule, args),
+          tracked: rule.repeat !== 'yes',
+          mayRepeat: !isOnce(rule, args),
           problem,
           ...(signal ? { signal } : {}),
         })

@@ -51,7 +51,7 @@ export class TabSession {
   readonly #port: TabPort
   readonly #node: ServedNode
   readonly #options: TabOptions
-  readonly #calls = new Map<number, { abort: AbortController; once: boolean; done: Promise<void> }>()
+  readonly #calls = new Map<number, { abort: AbortController; tracked: boolean; done: Promise<void> }>()
   readonly #objects = new Map<number, Opened>()
   #isClosing = false
   #isClosed = false
@@ -81,10 +81,10 @@ export class TabSession {
     return this.#objects.size
   }
 
-  /** Takes nothing more; what must not be done twice may still end. Then says goodbye. */
+  /** Takes nothing more; what changes something may still end. Then says goodbye. */
   async drain(): Promise<void> {
     this.#isClosing = true
-    const begun = [...this.#calls.values()].filter(({ once }) => once).map(({ done }) => done)
+    const begun = [...this.#calls.values()].filter(({ tracked }) => tracked).map(({ done }) => done)
     await atMost(systemRuntime, this.#options.drainMs, Promise.all(begun))
     this.#post({ t: 'bye' })
     await this.close()
@@ -110,12 +110,12 @@ export class TabSession {
   }
 
   #begin(frame: Extract<AskFrame, { t: 'call' }>): void {
-    const { id, once } = frame
+    const { id, tracked } = frame
     if (this.#calls.has(id)) return
-    if (once) this.#post({ t: 'taken', id })
+    if (tracked) this.#post({ t: 'taken', id })
     const abort = new AbortController()
     const done = this.#run(frame, abort.signal).finally(() => this.#calls.delete(id))
-    this.#calls.set(id, { abort, once, done })
+    this.#calls.set(id, { abort, tracked, done })
   }
 
   async #run({ id, ...call }: Extract<AskFrame, { t: 'call' }>, signal: AbortSignal): Promise<void> {

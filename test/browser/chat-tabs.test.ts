@@ -129,6 +129,8 @@ describe('what one tab knows', () => {
     const two = await open(context)
     await two.locator('[data-room=tea]').click()
     await expect.poll(() => shown(two)).toBe('tea')
+    // what the first has read so far is not told after the next comes
+    await expect.poll(() => two.evaluate(() => localStorage.getItem('sticky-chat/read'))).toMatch(/ lobby$/)
     const receive = (page: Page) =>
       page.evaluate(() => window.fixture.room('lobby').receive({ kind: 'chat', name: 'Bo', text: 'hello' }))
     const badge = () => two.locator('[data-room=lobby] .badge').allTextContents()

@@ -83,6 +83,21 @@ describe('what was said as somebody', () => {
     expect(await readable).toBe('ACTIVE')
   })
 
+  it('may have been said where that was begun', async () => {
+    const never = () => new Promise<never>(() => undefined)
+    for (const end of [
+      (tab: PortTab) => tab.follow(other.pubsub, other.pubsub.nodeId),
+      async (tab: PortTab) => tab.client.close(new StickyError('CLOSED', 'This node is closed.')),
+    ]) {
+      const tab = newTab()
+      await tab.follow(pubsubWith({ publish: never, enqueue: never }))
+      const begun = [tab.pubsub.publish('who', 'y', { key: 'k' }), tab.pubsub.enqueue('who', 'y')].map(codeOf)
+      await tab.pubsub.outbox() // its answer comes after the word that they were taken
+      await end(tab)
+      expect(await Promise.all(begun)).toEqual(['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN'])
+    }
+  })
+
   it('but who is in an encrypted topic is shown in it as whoever that is by now', async () => {
     const tab = await following()
     const secret = newTopicSecret()
@@ -355,7 +370,7 @@ describe('a change of leaders', () => {
     await tab.follow(pubsubWith({ publish: losing }))
     const lost = codeOf(tab.pubsub.publish('begun', 'x'))
     await until(() => published)
-    await pause() // for the word that it was taken
+    await tab.pubsub.outbox() // its answer comes after the word that it was taken
     await tab.follow(other.pubsub)
     expect(await lost).toBe('OUTCOME_UNKNOWN')
     expect((await tab.pubsub.history('begun')).messages).toEqual([])
@@ -369,7 +384,7 @@ describe('a change of leaders', () => {
       const tab = newTab()
       await tab.follow(pubsubWith({ publish: () => new Promise(() => undefined) }))
       const begun = codeOf(tab.pubsub.publish('begun', 'x'))
-      await pause() // for the word that it was taken
+      await tab.pubsub.outbox() // its answer comes after the word that it was taken
       tab.client.detach()
       const waiting = codeOf(tab.pubsub.publish('begun', 'y'))
       end(tab)
@@ -480,7 +495,7 @@ describe('bounds', () => {
 })
 
 describe('what is no frame', () => {
-  const call = { t: 'call', id: 900, object: 0, method: 'channelState', args: ['x'], once: false }
+  const call = { t: 'call', id: 900, object: 0, method: 'channelState', args: ['x'], tracked: false }
   const asks: unknown[] = [
     undefined,
     null,

@@ -25,12 +25,14 @@ afterEach(async () => {
   vi.unstubAllGlobals()
 })
 
+let peers: { nodeId: string }[] = []
 let tellStatus: (status: { peers: unknown[] }) => void = () => undefined
 
 function openRoom({ pubsub }: MemoryNode): RoomModel {
   const node = {
     nodeId: pubsub.nodeId,
     pubsub,
+    status: () => ({ peers }),
     onStatus: (listener: typeof tellStatus) => {
       tellStatus = listener
       return () => undefined
@@ -88,8 +90,9 @@ describe('the older messages of a room', () => {
     await model.loadOlder()
     expect([model.older, shown(model.past)]).toEqual(['none', []])
     heal(net.nodes)
-    tellStatus({ peers: [other] })
-    await until(() => model.past.length > 0)
+    peers = [{ nodeId: other.pubsub.nodeId }]
+    tellStatus({ peers })
+    await until(() => model.past.length > 0, 30_000)
     expect([model.older, shown(model.past), shown(model.present)]).toEqual(['none', ['an hour ago'], []])
   })
 })

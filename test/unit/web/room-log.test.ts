@@ -84,6 +84,19 @@ describe('the order of a room', () => {
   })
 })
 
+describe('older messages that were found later', () => {
+  it('stand where the topic has them among those that are shown', () => {
+    const { log, brings } = roomLog()
+    log.insertOlder([message(8), message(6), message(2)], none)
+    brings(9)
+    const walk = [9, 8, 7, 6, 5, 3, 2, 1].map((n) => message(n))
+    expect(log.insertOlder(walk, none, 'end')).toBe(4)
+    expect(shown(log.past)).toEqual([1, 2, 3, 5, 6, 7, 8].map((n) => `text ${n}`))
+    expect(log.insertOlder(walk, none, 'end')).toBe(0)
+    expect(shown(log.present)).toEqual(['text 9'])
+  })
+})
+
 describe('what is missing', () => {
   it('is less, and then nothing, once it comes after all', () => {
     const { log, brings } = roomLog()
@@ -106,7 +119,7 @@ describe('what is missing', () => {
     log.noteGap(gap(2, 2), 'past', 'Bo')
     log.noteGap(gap(7, 8, 'second'), 'past', 'Bo')
     expect(shown(log.past)).toEqual([3])
-    log.prepend([message(2)], none)
+    log.insertOlder([message(2)], none)
     expect(shown(log.past)).toEqual(['text 2', 2])
   })
 

@@ -84,6 +84,19 @@ describe('a message that is sent again', () => {
   })
 })
 
+describe('a message that failed', () => {
+  it('stands behind what has come since, once it is sent again', () => {
+    keepUnsent(author, failed)
+    keepUnsent(author, { ...failed, outboxKey: 'key 2', chat: { ...failed.chat, text: 'another' } })
+    const { outbox, log } = outboxOf()
+    outbox.retry(log.present[0] as ChatEntry)
+    expect(shown(log)).toEqual([
+      ['another', 'failed'],
+      ['not sent yet', 'waiting'],
+    ])
+  })
+})
+
 describe('a message that no outbox has taken yet', () => {
   it('is sent by the next page, under its key, where this one is gone before its room is open', async () => {
     const gone = outboxOf()
@@ -150,6 +163,48 @@ describe('a message that no outbox has taken yet', () => {
     const other = outboxOf('somebody else')
     await other.outbox.attach(other.topic)
     expect(shown(other.log)).toEqual([])
+  })
+
+  it('is shown, and in its place, before its room is open again', async () => {
+    outboxOf().outbox.send('Noor', 'first')
+    const next = outboxOf()
+    expect(shown(next.log)).toEqual([['first', 'waiting']])
+    expect(next.outbox.hasOnlyHere).toBe(true)
+    next.outbox.send('Noor', 'second')
+    const keys = loadUnsent(author).map(({ outboxKey }) => outboxKey)
+    await next.outbox.attach(next.topic)
+    expect(next.keys).toEqual(keys)
+  })
+
+  it('is nobody else’s once it was handed over, or its room was left, while the topic was being opened', async () => {
+    for (const end of ['handOver', 'leave'] as const) {
+      const { outbox, topic, keys } = outboxOf()
+      outbox.send('Noor', 'early')
+      const reading = Promise.withResolvers<unknown[]>()
+      const attaching = outbox.attach({ ...topic, outbox: () => reading.promise } as unknown as Topic)
+      outbox[end](() => undefined)
+      reading.resolve([])
+      await attaching
+      expect(keys).toEqual([])
+      stored.clear()
+    }
+  })
+
+  it('waits where its node was asked to send it, also when it is left', async () => {
+    const { outbox, topic } = outboxOf()
+    await outbox.attach(topic)
+    outbox.send('Noor', 'asked')
+    expect([outbox.hasOnlyHere, outbox.hasWaiting]).toEqual([false, true])
+  })
+
+  it('is shown as failed where it has waited for more than a day', () => {
+    vi.useFakeTimers({ now: 0 })
+    outboxOf().outbox.send('Noor', 'long ago')
+    vi.setSystemTime(25 * 60 * 60_000)
+    const { log, outbox } = outboxOf()
+    vi.useRealTimers()
+    expect(shown(log)).toEqual([['long ago', 'failed']])
+    expect(outbox.hasOnlyHere).toBe(true)
   })
 
   it('is not kept any more once its room is left, whatever becomes of it', async () => {
