@@ -206,6 +206,8 @@ export function createKinds({ identity, verified, now, retention }: KindsInit): 
       // It decides what has expired: ahead by less than the grace, it can drop nothing live.
       if (lastModified > newestMs() || version > newestMs() - LIMITS.versionEpochMs)
         throw new StickyError('FROM_THE_FUTURE', 'A coordinator from the future.')
+      if (expiresAt > newestMs() + LIMITS.maxTtlMs)
+        throw new StickyError('FROM_THE_FUTURE', 'A coordinator that outlasts every message.')
       return { links: coordinatorLinks(head), expiresAtMs: expiresAt + LIMITS.graceMs }
     },
   }

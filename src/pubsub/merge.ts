@@ -45,10 +45,18 @@ async function joinOrdered(
   const messages = await uniteMessages(sideA, sideB, nowMs, read, retention)
   const subscribers = await uniteSubscribers(key, first.subscribers, second.subscribers, nowMs, read)
   const stands = (own: Coordinator) => standsForUnion(key, own.subscribers, subscribers.rootId, nowMs, read)
+  // who names an earlier end would have the other side's messages forgotten, or take back a longer life
+  const lasts = (own: Coordinator, other: Coordinator) => own.expiresAt >= other.expiresAt
   const firstMay =
-    messages.aDominates && (first.version >= second.version || sideB.numberIgnored) && (await stands(first))
+    messages.aDominates &&
+    lasts(first, second) &&
+    (first.version >= second.version || sideB.numberIgnored) &&
+    (await stands(first))
   const secondMay =
-    messages.bDominates && (second.version >= first.version || sideA.numberIgnored) && (await stands(second))
+    messages.bDominates &&
+    lasts(second, first) &&
+    (second.version >= first.version || sideA.numberIgnored) &&
+    (await stands(second))
   if (secondMay) return { head: secondBytes, blocks: [] } // the larger bytes where both may stand
   if (firstMay) return { head: firstBytes, blocks: [] }
   const version = mergedVersion(first.version, second.version)

@@ -60,6 +60,11 @@ const newVersion = (truth: Truth, version: number): Forgery => ({
   blocks: [],
 })
 
+const ended = (truth: Truth, expiresAt: number): Forgery => ({
+  head: changed(truth, { version: truth.coordinator.version + 1, expiresAt }),
+  blocks: [],
+})
+
 export async function signed(
   init: MessageInit & { identity: Identity; random: Random; data: Uint8Array },
 ): Promise<VerifiedMessage> {
@@ -146,6 +151,12 @@ export const FORGERIES: Record<string, Record<string, (truth: Truth) => Forgery 
     utmostCommit: async (truth) => withMore(truth, [await truth.own()], utmostVersion(truth.nowMs)),
     lastCommit: async (truth) => withMore(truth, [await truth.unknown()], 2 ** 40),
   },
+  ends: {
+    over: (truth) => ended(truth, 0),
+    soon: (truth) => ended(truth, truth.nowMs + 60_000),
+    never: (truth) => ended(truth, Number.MAX_SAFE_INTEGER),
+    late: (truth) => ended(truth, truth.nowMs + LIMITS.maxTtlMs),
+  },
   phantoms: {
     messages: (truth) => ({ head: phantom(truth, { messages: truth.random.bytes(32) }), blocks: [] }),
     subscribers: (truth) => ({ head: phantom(truth, { subscribers: truth.random.bytes(32) }), blocks: [] }),
@@ -221,6 +232,7 @@ export const mayBeTaken = (family: string, name: string): boolean =>
 const TAKEN_FAMILIES = ['stamps', 'forks']
 const TAKEN = ['versions.utmost', 'versions.leap', 'versions.utmostCommit', 'messages.expired'].concat(
   ['deltas.otherTopic', 'deltas.otherHead'], // in these the delta is wrong, and the head is not
+  ['ends.over', 'ends.soon', 'ends.late'], // all is true but for the end, of which the later one stands
 )
 
 const phantom = (truth: Truth, change: Partial<Coordinator>): Uint8Array =>
