@@ -177,6 +177,7 @@ function serve(parts: Parts): Bridge {
     runtime,
   })
   clients.of = pipes.clientOf
+  followConnections(libp2p, admission)
   const stopLapses = endLapsed(libp2p, admission, limits.lapseCheckMs)
   const address = `${multiaddrOf(reach.url)}/p2p/${identity.nodeId}`
   publicPort.serve(createApp(parts, address, pipes))
@@ -208,9 +209,16 @@ function serve(parts: Parts): Bridge {
   }
 }
 
+/** Who is connected keeps its admission, however many come. */
+function followConnections(libp2p: DhtLibp2p, admission: Admission): void {
+  libp2p.addEventListener('peer:connect', ({ detail }) => admission.setConnected(String(detail), true))
+  libp2p.addEventListener('peer:disconnect', ({ detail }) => admission.setConnected(String(detail), false))
+}
+
 /** Admission ends with its time, also for who is connected: who still may then passes the challenge again. */
 function endLapsed(libp2p: DhtLibp2p, admission: Admission, everyMs: number): () => void {
   const timer = setInterval(() => {
+    admission.forgetLapsed()
     for (const connection of libp2p.getConnections())
       if (!admission.isAdmitted(connection.remotePeer.toString()))
         connection.abort(new Error('The admission of this peer is over.'))

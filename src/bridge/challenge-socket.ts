@@ -100,10 +100,10 @@ export class ChallengeSocket {
     if (!isOwnHost(host, this.#origins))
       return this.#refuse(socket, 'WRONG_IDENTITY', 'This bridge does not go by the name that was dialled.')
     socket.on('close', this.#pending.add(address))
-    this.#converse(socket, host)
+    this.#converse(socket, host, address)
   }
 
-  #converse(socket: WebSocket, audience: string): void {
+  #converse(socket: WebSocket, audience: string, address: string): void {
     const context: SessionContext = {
       serverId: this.#identity.nodeId,
       audience,
@@ -117,7 +117,7 @@ export class ChallengeSocket {
       const before = session
       session = step(session, event, context)
       if (session === before) return
-      this.#act(socket, session)
+      this.#act(socket, session, address)
         .then((next) => next && advance(next))
         .catch(() => socket.terminate())
     }
@@ -131,7 +131,11 @@ export class ChallengeSocket {
   }
 
   /** What entering a state does; gives the event that follows by itself. */
-  async #act(socket: WebSocket, session: Session): Promise<Parameters<typeof step>[1] | undefined> {
+  async #act(
+    socket: WebSocket,
+    session: Session,
+    address: string,
+  ): Promise<Parameters<typeof step>[1] | undefined> {
     if (session.state === 'challenged') {
       const { nonce, timestamp, serverId } = session.challenge
       send(socket, { type: 'CHALLENGE', nonce: toBase64url(nonce), timestamp, serverId })
@@ -140,9 +144,12 @@ export class ChallengeSocket {
       const judgement = isValid ? await this.#policy.judge(session.challenge, session.invitation) : {}
       return { type: 'verified', isValid, ...judgement }
     } else if (session.state === 'accepted') {
-      const { challenge } = session
+      const { challenge, lifeMs } = session
       const serverSignature = toBase64url(await this.#identity.sign(acceptedBytes(challenge)))
-      this.#admission.admit(challenge.nodeId, session.lifeMs)
+      if (!this.#admission.admit(challenge.nodeId, address, lifeMs)) {
+        this.#refuse(socket, 'BUSY', 'As many peers are connected as this bridge may admit.')
+        return undefined
+      }
       this.counters.accepted += 1
       send(socket, { type: 'CONNECTION_ACCEPTED', nodeId: challenge.nodeId, verified: true, serverSignature })
       socket.close(1000)

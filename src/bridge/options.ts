@@ -18,7 +18,7 @@ export interface BridgeLimits {
   /** Challenges one node id may pass: at once, and refilled per second. */
   identityChallengeBurst: number
   identityChallengesPerSecond: number
-  /** How long a passed challenge admits, and for how many peers at once; the longest unused is forgotten. */
+  /** How long a passed challenge admits, and for how many peers at once; then some that are not connected are forgotten. */
   admissionMs: number
   maxAdmitted: number
   /** Libp2p sockets piped at once, per address and in all. */

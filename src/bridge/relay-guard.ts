@@ -1,4 +1,5 @@
-import { type DhtLibp2p, HOP_PROTOCOL } from '../dht/index.ts'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { type DhtLibp2p, HOP_PROTOCOL, type relayServer } from '../dht/index.ts'
 
 /**
  * What an admitted peer, and all peers of one address, may take of the relay. libp2p bounds the reservations in all and
@@ -11,9 +12,13 @@ export interface RelayGuardLimits {
   /** Connections of one peer at once; a newer one ends the oldest. */
   maxConnectionsPerPeer: number
   maxReservationsPerAddress: number
-  /** Circuits that one peer, or all of one address, have opened; and that end at one peer. */
+  /** Circuits that one peer, or all of one address, have opened. */
   maxCircuitsPerPeer: number
   maxCircuitsPerAddress: number
+  /** Circuits that end at one peer, and those of them that one other peer, or all of one address, have opened. */
+  maxCircuitsToPeer: number
+  maxCircuitsToPeerPerPeer: number
+  maxCircuitsToPeerPerAddress: number
 }
 
 /** Since the start. */
@@ -31,11 +36,13 @@ export const newRelayCounters = (): RelayCounters => ({
 
 type Connection = ReturnType<DhtLibp2p['getConnections']>[number]
 type PeerId = Connection['remotePeer']
+type Stream = Connection['streams'][number]
 
 interface Reservation {
   signal: { clear(): void }
 }
 interface Relay {
+  onHop: (stream: Stream, connection: Connection) => Promise<void>
   reservations: {
     get(peer: PeerId): Reservation | undefined
     has(peer: PeerId): boolean
@@ -52,6 +59,10 @@ export class RelayGuard {
   readonly #clientOf: ClientOf
   readonly #counters: RelayCounters
   #libp2p: DhtLibp2p | undefined
+  /** The stream on which the relay is asked for what it asks the guard about. */
+  readonly #asking = new AsyncLocalStorage<Stream>()
+  /** Where the circuits of streams lead that were let through. */
+  readonly #targets = new WeakMap<Stream, PeerId>()
 
   constructor(limits: RelayGuardLimits, clientOf: ClientOf, counters: RelayCounters) {
     this.#counters = counters
@@ -66,6 +77,17 @@ export class RelayGuard {
     libp2p.addEventListener('peer:disconnect', ({ detail }) => this.#release(detail))
   }
 
+  /** The relay server to be guarded: circuits from one peer to one other can be counted then. */
+  guarded(create: ReturnType<typeof relayServer>): typeof create {
+    return (components) => {
+      const server = create(components)
+      const relay = server as unknown as Relay
+      const { onHop } = relay
+      relay.onHop = (stream, connection) => this.#asking.run(stream, () => onHop(stream, connection))
+      return server
+    }
+  }
+
   mayReserve(peer: PeerId): boolean {
     const may = this.#hasRoomToReserve(peer)
     if (!may) this.#counters.refusedReservations += 1
@@ -75,6 +97,8 @@ export class RelayGuard {
   mayRelay(from: PeerId, to: PeerId): boolean {
     const may = this.#hasRoomToRelay(from, to)
     this.#counters[may ? 'circuits' : 'refusedCircuits'] += 1
+    const stream = this.#asking.getStore()
+    if (may && stream !== undefined) this.#targets.set(stream, to)
     return may
   }
 
@@ -95,14 +119,17 @@ export class RelayGuard {
   }
 
   #hasRoomToRelay(from: PeerId, to: PeerId): boolean {
-    const { maxCircuitsPerPeer, maxCircuitsPerAddress } = this.#limits
-    const own = this.#connections(from)
-    // the request itself is one of the streams
-    if (count(own, HOP_PROTOCOL) > maxCircuitsPerPeer) return false
-    if (count(this.#connections(to), STOP_PROTOCOL) >= maxCircuitsPerPeer) return false
+    const limits = this.#limits
+    if (count(this.#connections(to), STOP_PROTOCOL) >= limits.maxCircuitsToPeer) return false
     const addresses = this.#addressesOf(from)
     const neighbours = this.#connections().filter((connection) => addresses.has(this.#address(connection)))
-    return count(neighbours, HOP_PROTOCOL) <= maxCircuitsPerAddress
+    const hasRoom = (connections: Connection[], most: number, mostToOne: number) =>
+      count(connections, HOP_PROTOCOL) <= most && // the request itself is one of the streams
+      count(connections, HOP_PROTOCOL, (stream) => this.#targets.get(stream)?.equals(to)) < mostToOne
+    return (
+      hasRoom(this.#connections(from), limits.maxCircuitsPerPeer, limits.maxCircuitsToPeerPerPeer) &&
+      hasRoom(neighbours, limits.maxCircuitsPerAddress, limits.maxCircuitsToPeerPerAddress)
+    )
   }
 
   #relay(): Relay | undefined {
@@ -138,10 +165,13 @@ export class RelayGuard {
 
 const intersects = (a: Set<string>, b: Set<string>): boolean => [...a].some((each) => b.has(each))
 
-/** Streams of a protocol that are not over. */
-const count = (connections: Connection[], protocol: string): number =>
-  connections.reduce(
-    (sum, { streams }) =>
-      sum + streams.filter((stream) => stream.protocol === protocol && stream.status === 'open').length,
-    0,
-  )
+/** Streams of a protocol that are not over, or those of them that are `counted`. */
+function count(
+  connections: Connection[],
+  protocol: string,
+  counted: (stream: Stream) => boolean | undefined = () => true,
+): number {
+  const streams = connections.flatMap((connection) => connection.streams)
+  return streams.filter((each) => each.protocol === protocol && each.status === 'open' && counted(each))
+    .length
+}

@@ -42,6 +42,11 @@ export const DEFAULT_RELAY_LIMITS: RelayLimits = {
   maxReservationsPerAddress: 128,
   maxCircuitsPerPeer: 64,
   maxCircuitsPerAddress: 512,
+  // a holder that pages cannot dial has many; no address may take them all
+  maxCircuitsToPeer: 256,
+  // a peer whose network changed comes again before the circuits that it had are noticed to be dead
+  maxCircuitsToPeerPerPeer: 4,
+  maxCircuitsToPeerPerAddress: 64,
 }
 
 export interface BridgeLibp2pOptions {
@@ -107,16 +112,18 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
       ping: ping(PING_STREAMS),
       identify: identify(),
       identifyPush: identifyPush(),
-      relay: relayServer({
-        maxInboundHopStreams: limits.maxCircuitsPerPeer + 1,
-        maxOutboundStopStreams: limits.maxCircuitsPerPeer + 1,
-        reservations: {
-          maxReservations: limits.maxReservations,
-          reservationTtl: limits.reservationTtlMs,
-          defaultDataLimit: BigInt(limits.maxCircuitBytes),
-          defaultDurationLimit: limits.maxCircuitMs,
-        },
-      }),
+      relay: guard.guarded(
+        relayServer({
+          maxInboundHopStreams: limits.maxCircuitsPerPeer + 1,
+          maxOutboundStopStreams: limits.maxCircuitsToPeer + 1,
+          reservations: {
+            maxReservations: limits.maxReservations,
+            reservationTtl: limits.reservationTtlMs,
+            defaultDataLimit: BigInt(limits.maxCircuitBytes),
+            defaultDurationLimit: limits.maxCircuitMs,
+          },
+        }),
+      ),
       ...dhtServices({ common: 'server', durable: 'server' }),
     },
   })

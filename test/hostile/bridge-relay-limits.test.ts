@@ -1,10 +1,13 @@
+import { lpStream } from '@libp2p/utils'
 import { multiaddr } from '@multiformats/multiaddr'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/index.ts'
+import { hopConnect, requireHopOk } from '../../src/browser/light-messages.ts'
 import {
   createLibp2pNetwork,
   type DhtLibp2p,
   enterBridge,
+  HOP_PROTOCOL,
   identityFromSeed,
   type Libp2pNetwork,
   type Link,
@@ -71,6 +74,15 @@ const isReserving = (libp2p: DhtLibp2p) =>
   libp2p.getMultiaddrs().some((address) => String(address).includes('/p2p-circuit'))
 const throughTo = async (value: number, relay = bridge.address) =>
   multiaddr(`${relay}/p2p-circuit/p2p/${await idOf(value)}`)
+/** Has the bridge open a circuit to a peer, and says nothing over it. */
+async function idleCircuit(libp2p: DhtLibp2p, value: number): Promise<void> {
+  const [connection] = libp2p.getConnections()
+  const stream = await connection?.newStream(HOP_PROTOCOL, { maxOutboundStreams: 100 })
+  if (stream === undefined) throw new Error('There is no connection to the bridge.')
+  const messages = lpStream(stream)
+  await messages.write(hopConnect(await idOf(value)))
+  requireHopOk((await messages.read()).subarray())
+}
 
 afterEach(async () => {
   await Promise.all(peers.splice(0).map((peer) => peer.close()))
@@ -155,7 +167,7 @@ describe('circuits', () => {
   })
 
   it('to one peer are so many, whoever opens them', async () => {
-    await start({ relay: { maxCircuitsPerPeer: 1 } })
+    await start({ relay: { maxCircuitsToPeer: 1 } })
     await node(1, bridge.address)
     await reserved(1)
     await (await node(2)).dial(await throughTo(1))
@@ -169,6 +181,40 @@ describe('circuits', () => {
     await (await node(3)).dial(await throughTo(1))
     await expect((await node(4)).dial(await throughTo(2))).rejects.toThrow()
     await (await node(5)).dial(await throughTo(2, await addressFrom('127.0.0.2')))
+  })
+
+  it('of one peer to one other are few: it leaves the others their way there', async () => {
+    await start({ relay: { maxCircuitsToPeer: 64 } })
+    await dhtNode(1, bridge.address)
+    await reserved(1)
+    const greedy = await node(2)
+    await dial(greedy, bridge.address)
+    const asked = await Promise.allSettled(Array.from({ length: 64 }, () => idleCircuit(greedy, 1)))
+    await (await node(3)).dial(await throughTo(1))
+    expect(asked.filter(({ status }) => status === 'fulfilled').length).toBeLessThan(64)
+  })
+
+  it('of one peer to one other follow each other as often as it likes', async () => {
+    await start()
+    await dhtNode(1, bridge.address) // libp2p takes five a second
+    await reserved(1)
+    const client = await dhtNode(2)
+    const target = await throughTo(1)
+    for (let i = 0; i < 10; i++) await (await client.dial(target)).close()
+    await client.dial(target)
+  })
+
+  it('of one address to one peer are so many, and one that ends makes room', async () => {
+    await start({ relay: { maxCircuitsToPeerPerAddress: 1 } })
+    await Promise.all([node(1, bridge.address), node(2, bridge.address)])
+    await Promise.all([reserved(1), reserved(2)])
+    const circuit = await (await node(3)).dial(await throughTo(1))
+    const neighbour = await node(4)
+    await expect(neighbour.dial(await throughTo(1))).rejects.toThrow()
+    await neighbour.dial(await throughTo(2))
+    await (await node(5)).dial(await throughTo(1, await addressFrom('127.0.0.2')))
+    circuit.abort(new Error('done'))
+    await vi.waitFor(async () => void (await neighbour.dial(await throughTo(1))), PATIENCE)
   })
 })
 
