@@ -18,9 +18,7 @@ export {
   topicKeyOf,
   UnexpectedVersionError,
 } from '../pubsub/index.ts'
-export { exportIdentity, importIdentity, loadOrCreateIdentity } from './identity-store.ts'
 export * from './node.ts'
-export { openIdbStorage } from './object-store.ts'
 export type { NodeStatus, Problem } from './status.ts'
 export type { StorageState } from './storage-state.ts'
 export { DEFAULT_TAB_OPTIONS, type TabOptions } from './tab-frames.ts'

@@ -86,7 +86,7 @@ export interface SubscriptionEvents {
   error: Error
 }
 
-/** Iterating gives each message once, historic first, in each writer's order; ends when closed. */
+/** Iterating gives each message once, historic first, in each writer's order; ends when closed. Throws BUSY where too much is unread. */
 export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   readonly topic: string
   readonly status: SyncStatus
@@ -106,7 +106,7 @@ export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   readonly present: PresenceMember[]
   /**
    * Changes what others see of this node in the topic; undefined: no longer there. Resolves when a replica has it, or when
-   * none could be reached; it is sent again by itself.
+   * none could be reached; it is sent again by itself. Rejects with CLOSED, INVALID_DATA or TOO_LARGE.
    */
   setPresence(state: Data | undefined): Promise<void>
   /** Events since the last `on` are not replayed; subscribe to events in the same tick as `subscribe()` resolves. */
@@ -114,9 +114,10 @@ export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
     event: E,
     listener: (value: SubscriptionEvents[E]) => void,
   ): () => void
+  /** Which it does by itself, halfway. Rejects where no replica takes it. */
   renew(): Promise<void>
   /**
-   * Leaves the topic with a signed statement; the subscription is closed even when that cannot be delivered. While this
+   * Leaves the topic with a signed statement; rejects when that cannot be delivered, and is closed all the same. While this
    * node has another one to the topic open, it stays in it, and this one is only closed.
    */
   unsubscribe(): Promise<void>
@@ -213,9 +214,9 @@ export type HistoryPageOptions = HistoryOptions
 export interface HistoryPage {
   /** In commit order, oldest first unless `reverse` was asked for. */
   messages: Message[]
-  /** Pass as `before` for the page of older messages; absent at the beginning of the topic. */
+  /** Pass as `before` for the page of older messages, which may be empty; absent where there are none for certain. */
   before?: string
-  /** Pass as `after` for the page of newer messages; absent at the end of the topic. */
+  /** Pass as `after` for the page of newer messages, which may be empty; absent where there are none for certain. */
   after?: string
   /**
    * Where the message of the given place is now that a merge has put it elsewhere, with others around it. Those of its
@@ -284,7 +285,8 @@ export interface PubSub {
   /**
    * Resolves once the message is durable at this node, online or not. It is sent as soon as that can be done, after those
    * enqueued before it in the topic. Rejects, and keeps nothing, with BUSY when the outbox is full, STORAGE_FULL when the
-   * disk is, and KEY_CONFLICT when the key has other data.
+   * disk is, KEY_CONFLICT when the key has other data, STORAGE_FAILED, INVALID_TOPIC, INVALID_DATA, TOO_LARGE or CLOSED;
+   * in a page also with WRONG_IDENTITY, or OUTCOME_UNKNOWN when the tab that leads is gone: then it may have been kept.
    */
   enqueue(topic: string, data: Data, options?: EnqueueOptions): Promise<Receipt>
   /** What waits or is being sent, oldest first. */
@@ -294,7 +296,7 @@ export interface PubSub {
   /**
    * To how many nodes of other subscribers replicas have delivered each of these messages of this node, by their `id`, so
    * far: of up to 128 of the last 1,024 in the topic. 0 also for what they do not know, or somebody else has published.
-   * Rejects with TOO_LARGE (more ids), MALFORMED (no id) or NO_REPLICAS.
+   * Rejects with TOO_LARGE (more ids), MALFORMED (no id), NO_REPLICAS, or as the first replica did where all have failed.
    */
   delivered(topic: string, ids: string[]): Promise<number[]>
   /** What of the outbox on the disk could not be read, or not be written. Gives the function that ends it. */
@@ -303,15 +305,19 @@ export interface PubSub {
   drainOutbox(): void
   /**
    * Resolves although nobody can be reached: see `status`. With 'none' or `{ last }` it waits for a replica, 12 s at most.
-   * Rejects with INVALID_TOPIC, INVALID_DATA, TOO_LARGE, ABORTED or CLOSED.
+   * Rejects with INVALID_TOPIC, INVALID_DATA, TOO_LARGE, ABORTED or CLOSED; in a page also with BUSY: too many.
    */
   subscribe(topic: string, options?: SubscribeOptions): Promise<Subscription>
-  /** One page of history, the newest unless a place is named. `historyOf` goes through all of them. */
+  /**
+   * One page of history, the newest unless a place is named. `historyOf` goes through all of them. Rejects with
+   * INVALID_TOPIC, MALFORMED (no place), NO_REPLICAS, ABORTED or CLOSED.
+   */
   history(topic: string, options?: HistoryPageOptions): Promise<HistoryPage>
-  /** Those whose subscription has not ended. Rejects with NO_REPLICAS, ABORTED or CLOSED. */
+  /** Those whose subscription has not ended. Rejects with INVALID_TOPIC, NO_REPLICAS, as a replica did, ABORTED or CLOSED. */
   subscribers(topic: string, options?: { signal?: AbortSignal }): Promise<Subscriber[]>
 
-  // Low level. Undefined, or empty, where there is no such topic; NO_REPLICAS where nobody could be asked
+  // Low level. Undefined, or empty, where there is no such topic; what is read of it rejects with NO_REPLICAS where nobody
+  // could be asked. `replicas` gives none then
   loadCoordinator(topic: string): Promise<CoordinatorView | undefined>
   loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined>
   loadSubscriberCollection(topic: string): Promise<Subscriber[]>
@@ -327,19 +333,20 @@ export interface PubSub {
   recover(topic: string): Promise<void>
   /**
    * After a sleep or a reconnect: every subscription attaches anew and reads what it missed, and the outbox is drained.
-   * Calls during a run are answered by it, and one more follows at most. Never rejects; ends after 15 s at the latest,
-   * what is not done by then goes on.
+   * Calls during a run are answered by it, and one more follows at most. Ends after 15 s at the latest, what is not done
+   * by then goes on. Never rejects but in a page, with CLOSED or BUSY.
    */
   resync(reason: string): Promise<void>
   /**
    * Keeps a text under the name of a reader of the topic on this node's disk, most often its position. 1,024 are kept; for
-   * a new one the one that was kept longest ago goes.
+   * a new one the one that was kept longest ago goes. Rejects with INVALID_TOPIC, INVALID_DATA (the reader's name),
+   * TOO_LARGE (above 131,072 characters), STORAGE_FULL, STORAGE_FAILED or CLOSED.
    */
   keepPosition(topic: string, reader: string, position: string): Promise<void>
   /** Undefined where none is kept, or no longer. */
   keptPosition(topic: string, reader: string): Promise<string | undefined>
   /** What the node counts, keeps and is connected with; of the leading tab where tabs share a node. */
   diagnostics(): Promise<Diagnostics>
-  /** Of a node its own `close` calls this. What is called later rejects with CLOSED. */
+  /** Of a node its own `close` calls this. What is called later rejects with CLOSED, but what is known without asking. */
   close(): Promise<void>
 }

@@ -23,7 +23,7 @@ export interface TopicOptions<T> {
   reader?: string
   /** Default time to live of what is published here. */
   ttlMs?: number
-  /** Announced while the topic is open; without it this node only sees who is there. */
+  /** Announced while messages are read, so not while `maxUnread` wait; without it this node only sees who is there. */
   presence?: Data
   /** As of `subscribe`: everybody sees it. Not in an encrypted topic. */
   info?: string
@@ -98,15 +98,18 @@ export interface Topic<T = Data> extends AsyncIterable<TopicMessage<T>>, AsyncDi
   /** All that has been taken by who reads here: pass it as `history: { from }`. */
   readonly position: string
   readonly present: PresenceMember[]
-  /** Resolves once it is on this node's disk, online or not; 'receipt' tells the rest. */
+  /**
+   * Resolves once it is on this node's disk, online or not; 'receipt' tells the rest. Rejects as `enqueue` does, and with
+   * INVALID_DATA where it does not fit the schema. With `expect` it resolves and rejects as `publish` of PubSub does.
+   */
   publish(data: T, options?: TopicPublishOptions): Promise<TopicReceipt<T>>
   /** What waits here or is being sent, oldest first. */
   outbox(): Promise<TopicReceipt<T>[]>
   history(options?: TopicHistoryOptions): AsyncIterable<TopicMessage<T>>
   setPresence(state: Data | undefined): Promise<void>
   on<E extends keyof TopicEvents<T>>(event: E, listener: (value: TopicEvents<T>[E]) => void): () => void
-  /** Leaves the topic, and closes. The place is kept. */
+  /** Leaves the topic, and closes. The place is kept with `history: 'resume'`. */
   unsubscribe(): Promise<void>
-  /** Keeps the place and stops reading, without leaving. */
+  /** Keeps the place, with `history: 'resume'`, and stops reading, without leaving. */
   close(): Promise<void>
 }
