@@ -42,6 +42,7 @@ export class InvitationUses {
   readonly #options: InvitationUsesOptions
   readonly #used: Map<string, Use>
   #writing: Promise<void> = Promise.resolve()
+  #closed = false
 
   private constructor(options: InvitationUsesOptions, used: Map<string, Use>) {
     this.#options = options
@@ -69,10 +70,11 @@ export class InvitationUses {
 
   /**
    * Counts `nodeId` for the invitation, unless it was counted before. Rejects with INVITATION_USED, with BUSY when too many
-   * are remembered, or with STORAGE_FAILED or STORAGE_FULL; then nothing was counted.
+   * are remembered, or with STORAGE_FAILED, STORAGE_FULL or CLOSED; then nothing was counted.
    */
   async take({ key, uses, expiresAt }: InvitationClaim, nodeId: NodeId): Promise<void> {
     if (uses === 0) return
+    if (this.#closed) throw new StickyError('CLOSED', 'This bridge is closed.')
     const name = toBase64url(key)
     const use = this.#used.get(name) ?? { expiresAt, by: new Set<NodeId>() }
     if (use.by.has(nodeId)) {
@@ -94,6 +96,12 @@ export class InvitationUses {
       if (use.by.size === 0) this.#used.delete(name)
       throw error
     }
+  }
+
+  /** Nothing is written any more once this resolves: another bridge may have the folder. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#writing.catch(() => undefined)
   }
 
   #forgetExpired(): void {

@@ -60,6 +60,16 @@ describe('an invitation with a number of uses', () => {
     expect((await open()).size).toBe(20)
   })
 
+  it('is on disk once the record is closed, and nobody is let in from then on', async () => {
+    const uses = await open()
+    const taking = uses.take(invitation(1), 'a')
+    await uses.close()
+    expect((await open()).size).toBe(1)
+    await taking
+    await expect(uses.take(invitation(2), 'b')).rejects.toMatchObject({ code: 'CLOSED' })
+    await expect(uses.take(invitation(1), 'a')).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+
   it('is not written down where any number may come', async () => {
     const uses = await open()
     for (const name of ['a', 'b', 'c']) await uses.take(invitation(1, 0), name)
