@@ -5,11 +5,14 @@ import { createPrivateFile, readPrivateFile } from '../node/program.ts'
 
 /**
  * Who came in by which invitation, for those that only so many may use. A node that came in once may come again, so that
- * a restart of either side costs no invitation. On disk before anybody is let in; forgotten when the invitation expires.
+ * a restart of either side costs no invitation. On disk before anybody is let in; forgotten a day after the invitation
+ * has expired.
  */
 
 const FILE = 'invitations.json'
 const VERSION = 1
+/** A clock that is ahead for a while, and then right again, makes no invitation unused: most are off by less. */
+const KEPT_EXPIRED_MS = 24 * 3_600_000
 /** About 150 bytes for a use, with room to spare. */
 const bytesFor = (maxUses: number): number => 4_096 + maxUses * 256
 
@@ -105,8 +108,8 @@ export class InvitationUses {
   }
 
   #forgetExpired(): void {
-    const now = this.#options.now()
-    for (const [name, { expiresAt }] of this.#used) if (expiresAt <= now) this.#used.delete(name)
+    const latest = this.#options.now() - KEPT_EXPIRED_MS
+    for (const [name, { expiresAt }] of this.#used) if (expiresAt <= latest) this.#used.delete(name)
   }
 
   /** One at a time, each with everything that is known when it starts. */

@@ -7,6 +7,8 @@ import type { InvitationClaim } from '../../../src/dht/index.ts'
 
 /** How often an invitation was used, on a real disk. */
 
+const DAY = 86_400_000
+
 let directory: string
 let now: number
 beforeEach(() => {
@@ -54,6 +56,16 @@ describe('an invitation with a number of uses', () => {
     await again.take(invitation(1), 'a')
   })
 
+  it('stays used where the clock was ahead for a while, and somebody came in then', async () => {
+    const uses = await open()
+    await uses.take(invitation(1), 'a')
+    now = 23 * 3_600_000
+    await uses.take(invitation(2, 1, now + 5_000), 'b')
+    now = 1_000
+    for (const each of [uses, await open()])
+      await expect(each.take(invitation(1), 'c')).rejects.toMatchObject({ code: 'INVITATION_USED' })
+  })
+
   it('all of those that come in at once are on disk', async () => {
     const uses = await open()
     await Promise.all(Array.from({ length: 20 }, (_, i) => uses.take(invitation(i), `node ${i}`)))
@@ -78,13 +90,14 @@ describe('an invitation with a number of uses', () => {
 })
 
 describe('the record of uses', () => {
-  it('is bounded: what expired makes room, and until then nobody new comes in', async () => {
+  it('is bounded: what expired a day ago makes room, and until then nobody new comes in', async () => {
     const uses = await open(2)
     await uses.take(invitation(1), 'a')
     await uses.take(invitation(2, 1, 9_000), 'b')
+    now = 5_000 + DAY - 1
     await expect(uses.take(invitation(3), 'c')).rejects.toMatchObject({ code: 'BUSY' })
     await uses.take(invitation(1), 'a')
-    now = 5_000
+    now = 5_000 + DAY
     await uses.take(invitation(3, 1, 9_000), 'c')
     expect(uses.size).toBe(2)
     expect(JSON.parse(readFileSync(file(), 'utf8')).used).toHaveLength(2)
