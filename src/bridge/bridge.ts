@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Express } from 'express'
 import {
   type DhtLibp2p,
@@ -11,7 +12,7 @@ import {
   StickyError,
   systemRuntime,
 } from '../dht/index.ts'
-import { addressOf, nodeVersionProblem } from '../node/program.ts'
+import { addressOf, nodeVersionProblem, openLevelStorage } from '../node/program.ts'
 import { announcedBy, multiaddrOf, type Reach, reachOf } from './addresses.ts'
 import { Admission } from './admission.ts'
 import { ChallengeSocket } from './challenge-socket.ts'
@@ -46,7 +47,7 @@ export interface BridgeOptions {
   /** Admits only who shows an invitation by this bridge's key, or by one of `inviteIssuers` (node ids). */
   inviteOnly?: boolean
   inviteIssuers?: string[]
-  /** The bridge's data folder: which invitations were used is kept there, else in memory. */
+  /** The bridge's data folder, for one invite-only bridge at a time: which invitations were used is kept there, else in memory. */
   directory?: string
   /** Whether `/metrics` and `/diagnostics` answer others than this machine. Default: no. */
   publicMetrics?: boolean
@@ -73,13 +74,32 @@ export interface Bridge extends AsyncDisposable {
 /**
  * Starts a bridge: relay, DHT server and challenge behind one public port. It helps peers find each other and owns
  * nothing. Rejects with UNSUPPORTED_PLATFORM (an old Node), PORT_IN_USE, UNREACHABLE (that address is not this machine's), MALFORMED (publicUrl),
- * WRONG_IDENTITY (an issuer), BAD_KEY (a seed that is not 32 bytes), IDENTITY_UNREADABLE or STORAGE_FAILED (the record of
- * used invitations).
+ * WRONG_IDENTITY (an issuer), BAD_KEY (a seed that is not 32 bytes), STORAGE_LOCKED (another bridge has the folder),
+ * STORAGE_FULL, IDENTITY_UNREADABLE or STORAGE_FAILED (the folder, or the record of used invitations).
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const versionProblem = nodeVersionProblem()
   if (versionProblem !== undefined) throw new StickyError('UNSUPPORTED_PLATFORM', versionProblem)
   if (options.publicUrl !== undefined) multiaddrOf(options.publicUrl)
+  const { directory, inviteOnly = false } = options
+  const lock =
+    directory === undefined || !inviteOnly ? undefined : await openLevelStorage(join(directory, LOCK))
+  const unlock = async () => lock?.close()
+  try {
+    return await startLocked(options, unlock)
+  } catch (error) {
+    await unlock().catch(() => undefined) // why it could not start is what counts
+    throw error
+  }
+}
+
+/**
+ * A LevelDB with nothing in it: its lock ends with its process, in whatever way. Two bridges in one folder would each let
+ * in as many as an invitation is for.
+ */
+const LOCK = 'lock'
+
+async function startLocked(options: BridgeOptions, unlock: () => Promise<void>): Promise<Bridge> {
   const host = options.host ?? '127.0.0.1'
   const identity = await identityFromSeed(options.seed)
   const guard = await createGuard(options, host, identity)
@@ -104,7 +124,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       clientOf: (address) => clients.of(Number(/\/tcp\/(\d+)/.exec(address)?.[1])) ?? 'unknown',
       ...(options.relay ? { relay: options.relay } : {}),
     })
-    return serve({ options, identity, guard, publicPort, reach, libp2p, clients, relayCounters })
+    return serve({ options, identity, guard, publicPort, reach, libp2p, clients, relayCounters, unlock })
   } catch (error) {
     await Promise.all([publicPort.close(0), libp2p?.stop()])
     throw error
@@ -119,6 +139,7 @@ interface Guard {
   origins: OriginRules
   admission: Admission
   challenge: ChallengeSocket
+  inviteOnly?: InviteOnly
 }
 
 async function createGuard(options: BridgeOptions, host: string, identity: Identity): Promise<Guard> {
@@ -134,7 +155,8 @@ async function createGuard(options: BridgeOptions, host: string, identity: Ident
   const policy = new Policy({ limits, runtime, ...(inviteOnly ? { inviteOnly } : {}) })
   const challenge = new ChallengeSocket({ identity, admission, limits, origins, policy, runtime })
   const trustedProxies = new Set(options.trustedProxies?.map(addressOf))
-  return { limits, origins, admission, challenge, runtime, trustedProxies }
+  const guard = { limits, origins, admission, challenge, runtime, trustedProxies }
+  return inviteOnly === undefined ? guard : { ...guard, inviteOnly }
 }
 
 async function openInvitations(
@@ -163,10 +185,11 @@ interface Parts {
   libp2p: DhtLibp2p
   clients: Clients
   relayCounters: RelayCounters
+  unlock(): Promise<void>
 }
 
 function serve(parts: Parts): Bridge {
-  const { identity, guard, publicPort, reach, libp2p, clients } = parts
+  const { identity, guard, publicPort, reach, libp2p, clients, unlock } = parts
   const { admission, challenge, limits, origins, trustedProxies, runtime } = guard
   const pipes = handleUpgrades(publicPort.server, {
     libp2pPort: loopbackPortOf(libp2p),
@@ -194,7 +217,10 @@ function serve(parts: Parts): Bridge {
         pipes.closeAll()
       }
       await closed
-    })()
+    })().finally(async () => {
+      await guard.inviteOnly?.uses.close()
+      await unlock()
+    })
     return closing
   }
   return {

@@ -46,7 +46,9 @@ jsonFlag(operatorFlags(listenFlags(bridge)))
   .description('help peers find each other: relay, admission and the web chat on one port')
   .option('--data <dir>', 'folder for the bridge’s identity', dataFolder({}, 'bridge'))
   .action((options) =>
-    run(options.json, (output, signal) => runBridge({ ...options, webRoot }, output, signal)),
+    run(options.json, (output, signal) => runBridge({ ...options, webRoot }, output, signal), {
+      serves: true,
+    }),
   )
 
 jsonFlag(inviteFlags(bridge.command('invite')))
@@ -69,17 +71,20 @@ jsonFlag(listenFlags(program.command('start')))
       command.error(
         `error: --metrics-port is too high for ${options.nodes} nodes: the last would have ${lastPort}`,
       )
-    return run(options.json, (output, signal) =>
-      runLocalNetwork(
-        {
-          ...options,
-          data: resolve(options.data),
-          webRoot,
-          program: [process.execPath, ...process.execArgv, process.argv[1] as string],
-        },
-        output,
-        signal,
-      ),
+    return run(
+      options.json,
+      (output, signal) =>
+        runLocalNetwork(
+          {
+            ...options,
+            data: resolve(options.data),
+            webRoot,
+            program: [process.execPath, ...process.execArgv, process.argv[1] as string],
+          },
+          output,
+          signal,
+        ),
+      { serves: true },
     )
   })
 

@@ -5,11 +5,14 @@ import { createPrivateFile, readPrivateFile } from '../node/program.ts'
 
 /**
  * Who came in by which invitation, for those that only so many may use. A node that came in once may come again, so that
- * a restart of either side costs no invitation. On disk before anybody is let in; forgotten when the invitation expires.
+ * a restart of either side costs no invitation. On disk before anybody is let in; forgotten a day after the invitation
+ * has expired.
  */
 
 const FILE = 'invitations.json'
 const VERSION = 1
+/** A clock that is ahead for a while, and then right again, makes no invitation unused: most are off by less. */
+const KEPT_EXPIRED_MS = 24 * 3_600_000
 /** About 150 bytes for a use, with room to spare. */
 const bytesFor = (maxUses: number): number => 4_096 + maxUses * 256
 
@@ -42,6 +45,7 @@ export class InvitationUses {
   readonly #options: InvitationUsesOptions
   readonly #used: Map<string, Use>
   #writing: Promise<void> = Promise.resolve()
+  #closed = false
 
   private constructor(options: InvitationUsesOptions, used: Map<string, Use>) {
     this.#options = options
@@ -69,10 +73,11 @@ export class InvitationUses {
 
   /**
    * Counts `nodeId` for the invitation, unless it was counted before. Rejects with INVITATION_USED, with BUSY when too many
-   * are remembered, or with STORAGE_FAILED or STORAGE_FULL; then nothing was counted.
+   * are remembered, or with STORAGE_FAILED, STORAGE_FULL or CLOSED; then nothing was counted.
    */
   async take({ key, uses, expiresAt }: InvitationClaim, nodeId: NodeId): Promise<void> {
     if (uses === 0) return
+    if (this.#closed) throw new StickyError('CLOSED', 'This bridge is closed.')
     const name = toBase64url(key)
     const use = this.#used.get(name) ?? { expiresAt, by: new Set<NodeId>() }
     if (use.by.has(nodeId)) {
@@ -96,9 +101,15 @@ export class InvitationUses {
     }
   }
 
+  /** Nothing is written any more once this resolves: another bridge may have the folder. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#writing.catch(() => undefined)
+  }
+
   #forgetExpired(): void {
-    const now = this.#options.now()
-    for (const [name, { expiresAt }] of this.#used) if (expiresAt <= now) this.#used.delete(name)
+    const latest = this.#options.now() - KEPT_EXPIRED_MS
+    for (const [name, { expiresAt }] of this.#used) if (expiresAt <= latest) this.#used.delete(name)
   }
 
   /** One at a time, each with everything that is known when it starts. */

@@ -37,7 +37,7 @@ export interface BridgeLimits {
   requestsPerSecond: number
   /** A client that takes nothing of an answer for so long is cut: it holds one of the connections above. */
   answerIdleMs: number
-  /** Uses of limited invitations remembered at once, until each expires. */
+  /** Uses of limited invitations remembered at once, until a day after each expired. */
   maxInvitationUses: number
   /** How often connections of peers whose admission is over are looked for, and ended. */
   lapseCheckMs: number

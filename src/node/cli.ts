@@ -115,7 +115,9 @@ function addNode(program: Command): void {
       'serve /metrics, /diagnostics and /health on this port of 127.0.0.1; 0 is any free one',
       portNumber,
     )
-    .action((options) => run(options.json, (output, signal) => runNode(options, output, signal)))
+    .action((options) =>
+      run(options.json, (output, signal) => runNode(options, output, signal), { serves: true }),
+    )
 }
 
 function addTopicCommands(program: Command): void {

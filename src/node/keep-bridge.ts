@@ -35,6 +35,19 @@ export interface Joining {
   onJoined?(): void
 }
 
+/**
+ * Makes a node reachable through the relay before it meets others, so that they are told of it at once. A relay that has
+ * no place keeps nobody from joining, who may be reachable without: `keepBridge` asks it again.
+ */
+export async function takePlace(libp2p: DhtLibp2p, { relay }: Bootstrap, signal: AbortSignal): Promise<void> {
+  const over = Promise.withResolvers<void>()
+  const onAbort = () => over.resolve()
+  signal.addEventListener('abort', onAbort)
+  if (signal.aborted) onAbort()
+  await Promise.race([listenOnRelay(libp2p, relay).catch(() => undefined), over.promise])
+  signal.removeEventListener('abort', onAbort)
+}
+
 /** Rejects with TIMEOUT after 30 s, with UNREACHABLE when the relay cannot be dialled, or with ABORTED. */
 export async function joinThrough(
   libp2p: DhtLibp2p,

@@ -17,7 +17,7 @@ import {
 import { type PubSubOptions, StickyPubSub } from '../pubsub/index.ts'
 import { useNodeEd25519 } from './ed25519.ts'
 import { loadOrCreateIdentity } from './identity-store.ts'
-import { joinThrough, keepBridge } from './keep-bridge.ts'
+import { joinThrough, keepBridge, takePlace } from './keep-bridge.ts'
 import { KnownNodes } from './known-nodes.ts'
 import { nodeVersionProblem } from './node-version.ts'
 import { openLevelStorage } from './object-store.ts'
@@ -101,7 +101,6 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
     role,
     listen,
     ...(options.announce ? { announce: options.announce } : {}),
-    ...(way.bootstrap && role !== 'client' ? { relay: way.bootstrap.relay } : {}),
   }).catch((error: unknown) => {
     throw listenError(error, listen)
   })
@@ -121,11 +120,13 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
   })
   cleanups.add(() => pubsub.close())
   if (bridgeUrl !== undefined) {
+    const stores = role !== 'client'
+    if (stores && way.bootstrap !== undefined) await takePlace(libp2p, way.bootstrap, signal)
     await joinNetwork(libp2p, bridgeUrl, way, known, signal)
     const onJoined = () => {
       delete way.problem
     }
-    const joined = { bridgeUrl, identity, libp2p, stores: role !== 'client', onJoined }
+    const joined = { bridgeUrl, identity, libp2p, stores, onJoined }
     cleanups.add(keepBridge({ ...joined, ...way, ...shown }))
     if (storage.persistent) cleanups.add(known.keep(libp2p, network))
   }
@@ -211,7 +212,7 @@ function listenError(error: unknown, listen: string[]): StickyError {
     ? new StickyError('PORT_IN_USE', `Something listens on ${where} already. Choose another port.`, {
         cause: error,
       })
-    : new StickyError('UNREACHABLE', `This node cannot listen on ${where || 'its relay'}.`, { cause: error })
+    : new StickyError('UNREACHABLE', `This node cannot listen on ${where}.`, { cause: error })
 }
 
 async function openState({

@@ -7,8 +7,13 @@ export type Action = (output: Output, signal: AbortSignal) => Promise<void>
 const LINGER_MS = 3_000
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
+export interface RunOptions {
+  /** There for others, not for what it prints: it goes on where that cannot be written, or nobody reads it. Default: no. */
+  serves?: boolean
+}
+
 /** Runs one command: the first Ctrl-C or SIGTERM shuts down cleanly, a second one at once. */
-export async function run(json: boolean, action: Action): Promise<void> {
+export async function run(json: boolean, action: Action, { serves = false }: RunOptions = {}): Promise<void> {
   const interrupted = new AbortController()
   const interrupt = () => interrupted.abort(new Error('interrupted'))
   const onSignal = () => {
@@ -19,6 +24,7 @@ export async function run(json: boolean, action: Action): Promise<void> {
   process.once('disconnect', interrupt) // of a node whose `sticky start` is gone, however it ended
   let lost: NodeJS.ErrnoException | undefined
   process.stdout.on('error', (error) => {
+    if (serves) return
     lost ??= error
     interrupt()
   })

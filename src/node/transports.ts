@@ -12,7 +12,6 @@ import {
   hardenedListeners,
   introductions,
   keepNewest,
-  keepReservations,
   PING_STREAMS,
   PINGS,
   relayTransport,
@@ -33,8 +32,6 @@ export interface NodeLibp2pOptions {
   /** Told to others instead of the listen addresses: a public name in front of a proxy. */
   announce?: string[]
   role: NodeRole
-  /** A relay to hold a reservation on, for a node that cannot be dialled. It must have admitted this node. */
-  relay?: string
   maxConnections?: number
   /** libp2p's default of 5 a second for each address stops a local network from forming. */
   inboundConnectionsPerSecondPerHost?: number
@@ -42,12 +39,11 @@ export interface NodeLibp2pOptions {
   maxPendingInboundConnections?: number
 }
 
-/** A started libp2p node over websockets. It dials nobody on its own but the relay. */
+/** A started libp2p node over websockets. It dials nobody on its own. */
 export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtLibp2p> {
-  const circuit = options.relay === undefined ? [] : [`${options.relay}/p2p-circuit`]
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
-    addresses: { listen: [...options.listen, ...circuit], announce: options.announce ?? [] },
+    addresses: { listen: options.listen, announce: options.announce ?? [] },
     transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), relayTransport()],
     connectionEncrypters: [sparingNoise()],
     streamMuxers: [sparingYamux()],
@@ -71,6 +67,5 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
   })
   boundPeerStore(libp2p)
   keepNewest(libp2p)
-  keepReservations(libp2p, options.relay === undefined ? [] : [options.relay])
   return libp2p
 }

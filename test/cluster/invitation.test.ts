@@ -42,3 +42,16 @@ it('who was invited comes in and comes back after the bridge was killed; nobody 
   const again = node('second', file)
   expect(await again.exited).toBe(1)
 }, 120_000)
+
+it('another bridge in the folder of one that runs ends with a code; it may invite meanwhile', async () => {
+  network = await LocalNetwork.start({ nodes: 0, bridgeFlags: ['--invite-only'] })
+  const data = join(network.directory, 'bridge')
+  const second = network.run('bridge', '--invite-only', '--json', '--port', '0', '--data', data)
+  expect(await second.exited).toBe(1)
+  expect(second.events).toEqual([])
+  expect(JSON.parse(second.stderr)).toMatchObject({ error: 'STORAGE_LOCKED' })
+  const invite = network.run('bridge', 'invite', '--json', '--data', data)
+  expect(await invite.exited).toBe(0)
+  await network.killBridge()
+  await network.startBridge(0)
+}, 60_000)

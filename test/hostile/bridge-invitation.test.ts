@@ -134,6 +134,24 @@ describe('a bridge that is invite-only', () => {
     expect(bridge.isAdmitted(client.nodeId)).toBe(true)
   })
 
+  it('is alone in its folder, so that no other one counts the uses of the same invitations', async () => {
+    const first = await start()
+    const { port } = first
+    await expect(start()).rejects.toMatchObject({
+      code: 'STORAGE_LOCKED',
+      message: expect.stringContaining(directory),
+    })
+    await (await start({ inviteOnly: false, port: 0 })).close() // which counts nothing
+    const invitation = await invitationBy(own)
+    await pass(client, invitation)
+    await first.close()
+    const taken = await startBridge({ seed: seed(43), port })
+    await expect(start({ port })).rejects.toMatchObject({ code: 'PORT_IN_USE' })
+    await taken.close()
+    await start({ port }) // the one before has let go of the folder
+    await expect(pass(other, invitation)).rejects.toMatchObject(refusal('INVITATION_USED'))
+  })
+
   it('lets one in of several that show the same at once', async () => {
     await start()
     const invitation = await invitationBy(own)

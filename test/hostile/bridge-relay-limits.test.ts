@@ -13,8 +13,8 @@ import {
   type Link,
   MAX_FRAME_BYTES,
 } from '../../src/dht/index.ts'
-import { reservationStore } from '../../src/dht/libp2p-relay.ts'
-import { createNode, type StickyNode } from '../../src/node/index.ts'
+import { listenOnRelay, reservationStore } from '../../src/dht/libp2p-relay.ts'
+import { createNode, type NodeOptions, type StickyNode } from '../../src/node/index.ts'
 import { createNodeLibp2p } from '../../src/node/transports.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { bareNode } from '../support/bare-node.ts'
@@ -52,14 +52,15 @@ async function node(value: number, relay?: string): Promise<DhtLibp2p> {
 /** One as it is shipped. */
 async function dhtNode(value: number, relay?: string): Promise<DhtLibp2p> {
   await enter(value)
-  const libp2p = await createNodeLibp2p({
-    seed: seed(value),
-    listen: [],
-    role: 'fleeting',
-    ...(relay ? { relay } : {}),
-  })
+  const libp2p = await createNodeLibp2p({ seed: seed(value), listen: [], role: 'fleeting' })
   nodes.push(libp2p)
+  if (relay !== undefined) await listenOnRelay(libp2p, relay)
   return libp2p
+}
+async function peer(options: NodeOptions): Promise<StickyNode> {
+  const opened = await createNode({ bridgeUrl: bridge.url, ...options })
+  peers.push(opened)
+  return opened
 }
 /** Asks the relay again for what the node has; libp2p does so before the end. */
 function renew(libp2p: DhtLibp2p): Promise<unknown> {
@@ -111,6 +112,29 @@ describe('reservations', () => {
     expect(bridge.reservations()).not.toContain(await idOf(3))
     expect(isReserving(first)).toBe(true)
     expect(await metric('relay_reservations_refused')).toBeGreaterThan(0)
+  })
+
+  it('that are all taken keep no node from starting; it has one as soon as there is one', async () => {
+    await start({ relay: { maxReservations: 1 } })
+    const first = await node(1, bridge.address)
+    await reserved(1)
+    const holder = await peer({})
+    const reader = await peer({ role: 'client' })
+    await holder.pubsub.publish('room', 'text')
+    const read = async () => (await reader.pubsub.history('room')).messages.map(({ data }) => data)
+    await vi.waitFor(async () => expect(await read()).toEqual(['text']), PATIENCE)
+    expect(holder.addresses.join()).not.toContain('/p2p-circuit')
+    await first.stop()
+    await vi.waitFor(() => expect(holder.addresses.join()).toContain('/p2p-circuit'), PATIENCE)
+    expect(bridge.reservations()).toEqual([holder.nodeId])
+  }, 60_000)
+
+  it('that are free are had by a node as soon as it has started', async () => {
+    await start()
+    const holder = await peer({ listen: [] })
+    expect(holder.addresses.join()).toContain('/p2p-circuit')
+    expect(bridge.reservations()).toEqual([holder.nodeId])
+    expect((await peer({ role: 'client' })).addresses).toEqual([])
   })
 
   it('end with the last connection of their peer: who comes and goes does not fill the relay', async () => {
@@ -296,11 +320,6 @@ describe('one relayed circuit', () => {
 describe('history that is more than one circuit may carry', () => {
   it('is read to the end, through one circuit after another, without a gap', async () => {
     await start({ relay: { maxCircuitBytes: 400 * KIB } })
-    const peer = async (options: Parameters<typeof createNode>[0]) => {
-      const opened = await createNode({ bridgeUrl: bridge.url, ...options })
-      peers.push(opened)
-      return opened
-    }
     const holder = await peer({ listen: [] })
     await vi.waitFor(() => expect(bridge.reservations()).toContain(holder.nodeId), PATIENCE)
     const numbers = Array.from({ length: 16 }, (_, i) => i)

@@ -6,7 +6,8 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
-import { type DhtLibp2p, endingOnAbort, keepReservations } from '../../src/dht/index.ts'
+import { type DhtLibp2p, endingOnAbort } from '../../src/dht/index.ts'
+import { keepReservations } from '../../src/dht/libp2p-relay.ts'
 import { connectWebSocket } from '../../src/node/websocket.ts'
 
 /** A libp2p node without a DHT: it connects to nobody but whom a test tells it to. With a `relay` it reserves there. */

@@ -2,6 +2,7 @@ import { createBridgeLibp2p } from '../../src/bridge/transports.ts'
 import { identityFromSeed } from '../../src/dht/identity.ts'
 import { createLibp2pNetwork, type Libp2pNetwork, type Libp2pNetworkOptions } from '../../src/dht/libp2p.ts'
 import { joinDht } from '../../src/dht/libp2p-join.ts'
+import { listenOnRelay } from '../../src/dht/libp2p-relay.ts'
 import type { DhtLibp2p } from '../../src/dht/libp2p-services.ts'
 import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
 
@@ -63,8 +64,8 @@ export async function startLibp2pNet(
     const announce = announcePort === undefined ? {} : { announce: [websocketAt(announcePort)] }
     const seed = newSeed()
     if (admit) admitted.add((await identityFromSeed(seed)).nodeId)
-    const relay = relayed ? { relay: bridgeAddress } : {}
-    const libp2p = await createNodeLibp2p({ seed, listen, role, ...announce, ...relay })
+    const libp2p = await createNodeLibp2p({ seed, listen, role, ...announce })
+    if (relayed) await listenOnRelay(libp2p, bridgeAddress)
     const network = createLibp2pNetwork({
       libp2p,
       durable: role === 'durable',

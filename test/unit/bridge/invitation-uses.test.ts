@@ -7,6 +7,8 @@ import type { InvitationClaim } from '../../../src/dht/index.ts'
 
 /** How often an invitation was used, on a real disk. */
 
+const DAY = 86_400_000
+
 let directory: string
 let now: number
 beforeEach(() => {
@@ -54,10 +56,30 @@ describe('an invitation with a number of uses', () => {
     await again.take(invitation(1), 'a')
   })
 
+  it('stays used where the clock was ahead for a while, and somebody came in then', async () => {
+    const uses = await open()
+    await uses.take(invitation(1), 'a')
+    now = 23 * 3_600_000
+    await uses.take(invitation(2, 1, now + 5_000), 'b')
+    now = 1_000
+    for (const each of [uses, await open()])
+      await expect(each.take(invitation(1), 'c')).rejects.toMatchObject({ code: 'INVITATION_USED' })
+  })
+
   it('all of those that come in at once are on disk', async () => {
     const uses = await open()
     await Promise.all(Array.from({ length: 20 }, (_, i) => uses.take(invitation(i), `node ${i}`)))
     expect((await open()).size).toBe(20)
+  })
+
+  it('is on disk once the record is closed, and nobody is let in from then on', async () => {
+    const uses = await open()
+    const taking = uses.take(invitation(1), 'a')
+    await uses.close()
+    expect((await open()).size).toBe(1)
+    await taking
+    await expect(uses.take(invitation(2), 'b')).rejects.toMatchObject({ code: 'CLOSED' })
+    await expect(uses.take(invitation(1), 'a')).rejects.toMatchObject({ code: 'CLOSED' })
   })
 
   it('is not written down where any number may come', async () => {
@@ -68,13 +90,14 @@ describe('an invitation with a number of uses', () => {
 })
 
 describe('the record of uses', () => {
-  it('is bounded: what expired makes room, and until then nobody new comes in', async () => {
+  it('is bounded: what expired a day ago makes room, and until then nobody new comes in', async () => {
     const uses = await open(2)
     await uses.take(invitation(1), 'a')
     await uses.take(invitation(2, 1, 9_000), 'b')
+    now = 5_000 + DAY - 1
     await expect(uses.take(invitation(3), 'c')).rejects.toMatchObject({ code: 'BUSY' })
     await uses.take(invitation(1), 'a')
-    now = 5_000
+    now = 5_000 + DAY
     await uses.take(invitation(3, 1, 9_000), 'c')
     expect(uses.size).toBe(2)
     expect(JSON.parse(readFileSync(file(), 'utf8')).used).toHaveLength(2)

@@ -1,6 +1,7 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -78,6 +79,21 @@ describe('a node', () => {
     silent.closeAllConnections()
     silent.close()
   })
+
+  it('ends a start that is aborted while the relay says nothing', async () => {
+    const relay = createTcpServer().listen(0, '127.0.0.1')
+    await once(relay, 'listening')
+    const publicUrl = `http://127.0.0.1:${(relay.address() as AddressInfo).port}`
+    const { port } = keep(await startBridge({ seed: new Uint8Array(32).fill(9), port: 0, publicUrl }))
+    for (const role of ['fleeting', 'client'] as const) {
+      const abort = new AbortController()
+      relay.once('connection', () => abort.abort())
+      const starting = createNode({ bridgeUrl: `http://127.0.0.1:${port}`, role, signal: abort.signal })
+      await expect(starting).rejects.toMatchObject({ code: 'ABORTED' })
+      expect(abort.signal.aborted).toBe(true)
+    }
+    relay.close()
+  }, 30_000)
 
   it('says where it cannot listen, and lets go of its folder', async () => {
     const directory = join(folder, 'data')

@@ -9,13 +9,13 @@ import { describe, expect, it } from 'vitest'
 const src = resolve(import.meta.dirname, '../../../src')
 
 /** A program with one command that does this. */
-const started = (action: string, stdout: 'pipe' | number = 'pipe') => {
+const started = (action: string, stdout: 'pipe' | number = 'pipe', options = '{}') => {
   const script = `
     import { StickyError } from '${src}/dht/errors.ts'
     import { run } from '${src}/node/run.ts'
     await run(false, async (output, signal) => {
       ${action}
-    })`
+    }, ${options})`
   const args = ['--input-type=module-typescript', '--eval', script]
   return spawn(process.execPath, args, { stdio: ['ignore', stdout, 'pipe'] }) as ChildProcessByStdio<
     null,
@@ -102,5 +102,33 @@ describe('what a command prints', () => {
     const said = text(child.stderr)
     expect(await once(child, 'exit')).toEqual([1, null])
     expect(await said).toMatch(/^sticky: What was printed could not be written: .* \[STORAGE_FULL\]\n$/)
+  })
+
+  /** Prints until that fails, once more, and then says whether it was to stop. */
+  const printOn = `
+    const printing = setInterval(() => output.result({}, 'a line'), 5)
+    await new Promise((resolve) => process.stdout.once('error', resolve))
+    clearInterval(printing)
+    output.result({}, 'another')
+    await new Promise((resolve) => setImmediate(resolve))
+    output.note('stops: ' + signal.aborted)`
+
+  it.each([
+    ['stops a command that is there for it', '{}', 'stops: true\n'],
+    ['is nothing to a command that serves', '{ serves: true }', 'stops: false\n'],
+  ])('%s, where nobody reads it any more', async (_what, options, words) => {
+    const child = started(printOn, 'pipe', options)
+    const said = text(child.stderr)
+    await once(child.stdout, 'data')
+    child.stdout.destroy()
+    expect(await once(child, 'exit')).toEqual([0, null])
+    expect(await said).toBe(words)
+  })
+
+  it.runIf(existsSync('/dev/full'))('is nothing to a command that serves, on a full disk', async () => {
+    const child = started(printOn, openSync('/dev/full', 'w'), '{ serves: true }')
+    const said = text(child.stderr)
+    expect(await once(child, 'exit')).toEqual([0, null])
+    expect(await said).toBe('stops: false\n')
   })
 })
