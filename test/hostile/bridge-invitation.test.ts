@@ -141,7 +141,7 @@ describe('a bridge that is invite-only', () => {
       code: 'STORAGE_LOCKED',
       message: expect.stringContaining(directory),
     })
-    await (await start({ inviteOnly: false, port: 0 })).close() // which counts nothing
+    await (await startBridge({ seed: seed(42), port: 0, directory })).close() // which counts nothing
     const invitation = await invitationBy(own)
     await pass(client, invitation)
     await first.close()
