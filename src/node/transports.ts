@@ -4,6 +4,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
 import {
+  boundAnswers,
   boundIntroductions,
   boundPeerStore,
   type DhtLibp2p,
@@ -50,7 +51,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
     addresses: { listen: [...options.listen, ...circuit], announce: options.announce ?? [] },
     transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), relayTransport()],
     connectionEncrypters: [sparingNoise()],
-    streamMuxers: [sparingYamux()],
+    streamMuxers: [boundAnswers(sparingYamux())],
     connectionGater: { ...boundIntroductions(), ...boundHandshakes() },
     connectionManager: {
       maxConnections: options.maxConnections ?? 500,
