@@ -1,7 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { StickyError } from '../dht/index.ts'
-import { AddressCounter, addressGroup, addressOf } from '../node/program.ts'
+import { capConnections } from '../node/program.ts'
 
 /** The bridge's public port: opened before the rest, so that a port in use is told at once, and closed first. */
 
@@ -31,7 +31,7 @@ export async function openPort(port: number, host: string, limits: ConnectionLim
     maxHeaderSize: 16 * 1024,
   })
   server.setTimeout(limits.answerIdleMs) // node:http ends it with the upgrade of a socket
-  capConnections(server, limits)
+  capConnections({ ...limits, isOfMany: (address) => limits.trustedProxies.has(address) })(server)
   const onEarlyRequest: RequestListener = (_request, response) => {
     response.writeHead(503, { 'Retry-After': '1' }).end()
   }
@@ -44,21 +44,6 @@ export async function openPort(port: number, host: string, limits: ConnectionLim
     },
     close: (drainMs) => closeServer(server, drainMs),
   }
-}
-
-/** Before a byte is read: a client that says nothing at all costs a socket too. */
-function capConnections(
-  server: Server,
-  { maxConnections, maxConnectionsPerAddress, trustedProxies }: ConnectionLimits,
-): void {
-  const open = new AddressCounter()
-  server.on('connection', (socket) => {
-    const address = addressGroup(socket.remoteAddress)
-    const isProxy = trustedProxies.has(addressOf(socket.remoteAddress))
-    const isAboveOwn = open.of(address) >= maxConnectionsPerAddress && !isProxy
-    if (isAboveOwn || open.total >= maxConnections) socket.destroy()
-    else socket.on('close', open.add(address))
-  })
 }
 
 function listen(server: Server, port: number, host: string): Promise<number> {

@@ -4,6 +4,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
 import {
+  boundAnswers,
   boundPeerStore,
   type DhtLibp2p,
   dhtServices,
@@ -94,7 +95,7 @@ export async function createBridgeLibp2p(options: BridgeLibp2pOptions): Promise<
     addresses: { listen: [`/ip4/127.0.0.1/tcp/${options.listenPort}/ws`], announce: options.announce },
     transports: [hardenedListeners(endingOnAbort(webSockets()), listenerLimits)],
     connectionEncrypters: [sparingNoise()],
-    streamMuxers: [sparingYamux()],
+    streamMuxers: [boundAnswers(sparingYamux())],
     connectionGater: {
       denyInboundEncryptedConnection: refuse,
       denyInboundRelayReservation: (peerId) => refuse(peerId) || !guard.mayReserve(peerId),

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { WebSocketServer } from 'ws'
 import { StickyError } from './errors.ts'
 import type { DhtLibp2p } from './libp2p-services.ts'
@@ -35,7 +36,7 @@ export function loopbackPortOf(libp2p: DhtLibp2p): number {
 export interface ListenerLimits {
   /** libp2p sends noise frames of at most 64 KiB. */
   maxMessageBytes: number
-  /** A socket may be silent for so long before it is a websocket; libp2p watches over what comes after. */
+  /** Until a socket is a websocket; libp2p watches over what comes after. */
   handshakeTimeoutMs: number
   /** A client that is refused may take so long to answer the close of its socket. ws gives it 30 s. */
   closeTimeoutMs: number
@@ -47,6 +48,9 @@ export const DEFAULT_LISTENER_LIMITS: ListenerLimits = {
   closeTimeoutMs: 1_000,
 }
 
+/** Sees each server that accepts sockets, before it does. */
+type Watch = (server: EventEmitter) => void
+
 interface HandlesUpgrades {
   server: EventEmitter
   wsServer: WebSocketServer
@@ -56,12 +60,14 @@ interface HandlesUpgrades {
 /**
  * The websocket transport of `factory`, with listeners that anybody may talk to. @libp2p/websockets 10.1.21 sets no error
  * handler on the sockets it accepts, so that one bad frame of anybody ends the process; ws takes messages of 100 MiB
- * before anybody has proved a key; and a socket that says nothing is kept for ever, and keeps the listener from closing.
+ * before anybody has proved a key; a socket that says nothing is kept for ever, and keeps the listener from closing; and
+ * nobody handles the errors of a server once it listens.
  * Done where listeners are made: a node's is open long before libp2p has started, and is made again when it starts again.
  */
 export function hardenedListeners<C, T extends { createListener(init: never): object }>(
   factory: (components: C) => T,
   options: Partial<ListenerLimits> = {},
+  watch: Watch = () => undefined,
 ): (components: C) => T {
   const limits = { ...DEFAULT_LISTENER_LIMITS, ...options }
   return (components) => {
@@ -69,8 +75,10 @@ export function hardenedListeners<C, T extends { createListener(init: never): ob
     const createListener = transport.createListener.bind(transport)
     transport.createListener = (init: never) => {
       const listener = createListener(init) as HandlesUpgrades
-      endBadFrames(listener.wsServer, limits)
-      endSilentSockets(listener, limits.handshakeTimeoutMs)
+      // a connection that could not be accepted, for want of file descriptors say, is that client's loss only
+      listener.server.on('error', () => undefined)
+      watch(listener.server)
+      endBadFrames(listener.wsServer, limits, endLateSockets(listener, limits.handshakeTimeoutMs))
       return listener
     }
     return transport
@@ -80,23 +88,31 @@ export function hardenedListeners<C, T extends { createListener(init: never): ob
 function endBadFrames(
   wsServer: WebSocketServer,
   { maxMessageBytes: maxPayload, closeTimeoutMs: closeTimeout }: ListenerLimits,
+  onWebSocket: (socket: Duplex) => void,
 ): void {
   Object.assign(wsServer.options, { maxPayload, closeTimeout }) // read at each handshake; closeTimeout is newer than the types
   const handleUpgrade = wsServer.handleUpgrade.bind(wsServer)
   wsServer.handleUpgrade = (request, socket, head, done) =>
     handleUpgrade(request, socket, head, (webSocket, upgraded) => {
+      onWebSocket(socket)
       webSocket.on('error', () => webSocket.terminate())
       done(endOnAbort(webSocket), upgraded)
     })
 }
 
-function endSilentSockets(listener: HandlesUpgrades, handshakeTimeoutMs: number): void {
+/** Gives what is to be told of a socket that has become a websocket. */
+function endLateSockets(listener: HandlesUpgrades, handshakeTimeoutMs: number): (socket: Duplex) => void {
   const sockets = new Set<Socket>()
+  const deadlines = new WeakMap<Duplex, NodeJS.Timeout>()
   listener.server.on('connection', (socket: Socket) => {
+    // not of its silence: who sends a byte now and then would keep it for ever
+    const deadline = setTimeout(() => socket.destroy(), handshakeTimeoutMs)
+    deadlines.set(socket, deadline)
     sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    // ws takes the timeout off once the handshake is done
-    socket.setTimeout(handshakeTimeoutMs, () => socket.destroy())
+    socket.once('close', () => {
+      clearTimeout(deadline)
+      sockets.delete(socket)
+    })
   })
   const close = listener.close.bind(listener)
   listener.close = () => {
@@ -104,4 +120,5 @@ function endSilentSockets(listener: HandlesUpgrades, handshakeTimeoutMs: number)
     for (const socket of sockets) socket.destroy()
     return closed
   }
+  return (socket) => clearTimeout(deadlines.get(socket))
 }

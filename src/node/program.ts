@@ -2,6 +2,7 @@
 
 export { AddressCounter } from './address-counter.ts'
 export { addressGroup, addressOf } from './address-group.ts'
+export { capConnections } from './cap-connections.ts'
 export * from './cli.ts'
 export { untilAborted } from './commands.ts'
 export type { HealthReading } from './health.ts'

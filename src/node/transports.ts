@@ -4,6 +4,7 @@ import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
 import { createLibp2p } from 'libp2p'
 import {
+  boundAnswers,
   boundIntroductions,
   boundPeerStore,
   type DhtLibp2p,
@@ -18,7 +19,8 @@ import {
   sparingNoise,
   sparingYamux,
 } from '../dht/index.ts'
-import { boundHandshakes, MAX_HANDSHAKES } from './handshakes.ts'
+import { addressOf } from './address-group.ts'
+import { capConnections } from './cap-connections.ts'
 import { connectWebSocket } from './websocket.ts'
 
 /** durable: disk-backed and meant to stay. fleeting: stores while it is here. client: asks only, stores nothing. */
@@ -33,21 +35,41 @@ export interface NodeLibp2pOptions {
   announce?: string[]
   role: NodeRole
   maxConnections?: number
+  /** Sockets, whatever has become of them, from one address that is not this machine's. */
+  maxConnectionsPerAddress?: number
   /** libp2p's default of 5 a second for each address stops a local network from forming. */
   inboundConnectionsPerSecondPerHost?: number
   /** Connections in handshake at once; above it new ones are refused. */
   maxPendingInboundConnections?: number
 }
 
+/** Connections in handshake. Each may take ten seconds. */
+const MAX_HANDSHAKES = 1_024
+/** Of these libp2p takes 500, and 1,024 in handshake. The process needs descriptors for its disk, too. */
+const MAX_SOCKETS = 2_048
+/** An office or a school is one address. */
+const MAX_SOCKETS_PER_ADDRESS = 128
+
+/** Of a proxy on this machine, or of its other nodes. */
+const isLoopback = (address: string): boolean => address === '127.0.0.1' || address === addressOf('::1')
+
 /** A started libp2p node over websockets. It dials nobody on its own. */
 export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtLibp2p> {
+  const caps = {
+    maxConnections: MAX_SOCKETS,
+    maxConnectionsPerAddress: options.maxConnectionsPerAddress ?? MAX_SOCKETS_PER_ADDRESS,
+    isOfMany: isLoopback,
+  }
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: { listen: options.listen, announce: options.announce ?? [] },
-    transports: [hardenedListeners(endingOnAbort(webSockets(), connectWebSocket)), relayTransport()],
+    transports: [
+      hardenedListeners(endingOnAbort(webSockets(), connectWebSocket), {}, capConnections(caps)),
+      relayTransport(),
+    ],
     connectionEncrypters: [sparingNoise()],
-    streamMuxers: [sparingYamux()],
-    connectionGater: { ...boundIntroductions(), ...boundHandshakes() },
+    streamMuxers: [boundAnswers(sparingYamux())],
+    connectionGater: boundIntroductions(),
     connectionManager: {
       maxConnections: options.maxConnections ?? 500,
       inboundConnectionThreshold: options.inboundConnectionsPerSecondPerHost ?? 1_000,

@@ -1,14 +1,21 @@
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { multiaddr } from '@multiformats/multiaddr'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { hardenedListeners } from '../../src/dht/index.ts'
+import { bareNode } from '../support/bare-node.ts'
 import { clientFrame, upgradeTo } from '../support/challenge-client.ts'
 import { until } from '../support/memory-nodes.ts'
 import { addressOf, portOf, type ServingNode, servesHonest, startNode } from '../support/serving-node.ts'
+import { startTcpProxy } from '../support/tcp-proxy.ts'
 
 /** Bytes at a node's websocket port from somebody who never gets as far as libp2p. After each, it serves on. */
+
+interface WithListeners {
+  components: { transportManager: { getListeners(): { server?: Server }[] } }
+}
 
 const UPGRADE = upgradeTo('/')
 const MIB = 1024 * 1024
@@ -144,31 +151,75 @@ describe('every listener of a node', () => {
     }
   })
 
-  it('takes newcomers while one address holds as many silent ones as it can', async () => {
-    const other = await startNode('durable')
-    const silent = Array.from({ length: 1_100 }, () => {
-      const socket = connect({ port: portOf(other.libp2p), host: '127.0.0.1', localAddress: '127.0.0.2' })
-      socket.on('error', () => undefined).on('connect', () => socket.write(UPGRADE))
-      return socket.resume()
+  const from2 = { host: '127.0.0.1', localAddress: '127.0.0.2' }
+
+  it.each([
+    ['silent ones', '', 400], // more than wait to be accepted are lost, and those that say nothing never know
+    ['silent websockets', UPGRADE, 1_100],
+  ])(
+    'takes newcomers while one address holds as many %s as it can',
+    async (_name, bytes, count) => {
+      const other = await startNode('durable')
+      const silent = Array.from({ length: count }, () => {
+        const socket = connect({ port: portOf(other.libp2p), ...from2 })
+        socket.on('error', () => undefined).on('connect', () => socket.write(bytes))
+        return socket.resume()
+      })
+      try {
+        const isHeld = () => silent.filter(({ closed, connecting }) => !closed && !connecting).length <= 128
+        await until(() => silent.every(({ connecting }) => !connecting) && isHeld(), 8_000)
+        const held = () => silent.filter(({ closed }) => !closed).length
+        expect(held()).toBe(128)
+        await servesHonest(other, 'newcomers')
+        await until(() => held() === 0, 20_000) // their time is over, and so is their place
+        const again = connect({ port: portOf(other.libp2p), ...from2 })
+        again.on('error', () => undefined).write(UPGRADE)
+        await once(again, 'data')
+        await new Promise((resolve) => setTimeout(resolve, 200))
+        expect(again.closed).toBe(false)
+        again.destroy()
+      } finally {
+        for (const socket of silent) socket.destroy()
+        await other.close()
+      }
+    },
+    60_000,
+  )
+
+  it('takes newcomers while one address has as many identities as it can', async () => {
+    const other = await startNode('durable', {}, undefined, {
+      maxConnections: 6,
+      maxConnectionsPerAddress: 3,
     })
+    const elsewhere = await startTcpProxy(portOf(other.libp2p), '127.0.0.2')
+    const through = multiaddr(`/ip4/127.0.0.1/tcp/${elsewhere.port}/ws/p2p/${other.libp2p.peerId}`)
+    const greedy = await Promise.all(
+      Array.from({ length: 8 }, () => bareNode(crypto.getRandomValues(new Uint8Array(32)))),
+    )
     try {
-      const isHeld = () => silent.filter(({ closed, connecting }) => !closed && !connecting).length <= 128
-      await until(() => silent.every(({ connecting }) => !connecting) && isHeld(), 8_000)
-      const held = () => silent.filter(({ closed }) => !closed).length
-      expect(held()).toBe(128)
+      const dials = await Promise.allSettled(greedy.map((one) => one.dial(through)))
+      expect(dials.filter(({ status }) => status === 'fulfilled')).toHaveLength(3)
+      await until(() => other.libp2p.getConnections().length === 3)
       await servesHonest(other, 'newcomers')
-      await until(() => held() === 0, 20_000) // their time is over, and so is their place
-      const again = connect({ port: portOf(other.libp2p), host: '127.0.0.1', localAddress: '127.0.0.2' })
-      again.on('error', () => undefined).write(UPGRADE)
-      await once(again, 'data')
-      await new Promise((resolve) => setTimeout(resolve, 200))
-      expect(again.closed).toBe(false)
-      again.destroy()
+      await Promise.all(greedy.map((one) => one.hangUp(other.libp2p.peerId)))
+      await until(async () => {
+        const dialled = await greedy[7]?.dial(through).catch(() => undefined)
+        return dialled !== undefined
+      })
     } finally {
-      for (const socket of silent) socket.destroy()
+      await Promise.all(greedy.map((one) => one.stop()))
+      await elsewhere.close()
       await other.close()
     }
   }, 60_000)
+
+  it('goes on when a connection cannot be accepted', async () => {
+    const { transportManager } = (node.libp2p as unknown as WithListeners).components
+    for (const { server } of transportManager.getListeners())
+      server?.emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' }))
+    await servesHonest(node, 'after an error of the server')
+    expect(failures).toEqual([])
+  })
 
   it('lets the node stop while somebody holds silent sockets open', async () => {
     const other = await startNode('durable')
@@ -192,6 +243,9 @@ describe('every listener of a node', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as AddressInfo
     await closed(await dial(port))
+    const slow = await dial(port)
+    const header = setInterval(() => slow.write('a'), 20)
+    await closed(slow).finally(() => clearInterval(header))
     const http = createHttpServer().on('upgrade', (request, socket, head) =>
       wsServer.handleUpgrade(request, socket, head, () => undefined),
     )

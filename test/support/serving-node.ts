@@ -9,7 +9,7 @@ import {
   type PeerNetwork,
   type Storage,
 } from '../../src/dht/index.ts'
-import { createNodeLibp2p, type NodeRole } from '../../src/node/transports.ts'
+import { createNodeLibp2p, type NodeLibp2pOptions, type NodeRole } from '../../src/node/transports.ts'
 import { StickyPubSub } from '../../src/pubsub/index.ts'
 import { until } from './memory-nodes.ts'
 
@@ -27,12 +27,14 @@ export async function startNode(
   role: NodeRole,
   dhtOptions: Partial<DhtOptions> = {},
   knows?: ServingNode,
+  libp2pOptions: Partial<NodeLibp2pOptions> = {},
 ): Promise<ServingNode> {
   const seed = newSeed()
   const libp2p = await createNodeLibp2p({
     seed,
     role,
     listen: role === 'client' ? [] : ['/ip4/127.0.0.1/tcp/0/ws'],
+    ...libp2pOptions,
   })
   const network = createLibp2pNetwork({ libp2p, durable: role === 'durable', stores: role !== 'client' })
   const storage = memoryStorage()
