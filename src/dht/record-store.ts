@@ -292,10 +292,15 @@ export class RecordStore {
   }
 
   async #markReachable(record: HeldRecord, reachable: Set<string>): Promise<void> {
-    if (record.head === undefined) return
-    if (!record.isIdle) await record.checkpoint()
-    const kept = await record.kind.kept(record.head, record.readHere, this.runtime.now())
-    const waiting = [...record.kind.links(record.head), ...kept]
+    // a full disk takes none, but lets go of blocks, and then has room: a start needs those of the old checkpoint
+    await record.checkpoint().catch(() => undefined)
+    const heads = [record.head, record.isIdle ? undefined : await record.savedHead()]
+    for (const head of heads) if (head !== undefined) await this.#markReachableFrom(head, record, reachable)
+  }
+
+  async #markReachableFrom(head: Uint8Array, record: HeldRecord, reachable: Set<string>): Promise<void> {
+    const kept = await record.kind.kept(head, record.readHere, this.runtime.now())
+    const waiting = [...record.kind.links(head), ...kept]
     for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
       const name = blockName(ref)
       if (reachable.has(name)) continue

@@ -21,6 +21,10 @@ const checkpointSchema = v.strictObject({
   head: bytesUpTo(4_096),
   logFrom: integer(0, Number.MAX_SAFE_INTEGER),
 })
+type Checkpoint = v.InferOutput<typeof checkpointSchema>
+/** The first one has none, so that a start finds the record. */
+const headOf = (checkpoint: Checkpoint | undefined): Uint8Array | undefined =>
+  checkpoint === undefined || checkpoint.head.byteLength === 0 ? undefined : checkpoint.head
 /** Nothing is wrong with the entry: its reading was ended. */
 const STOPPED: ReadonlySet<ErrorCode> = new Set(['CLOSED', 'ABORTED'])
 const logSchema = v.strictObject({ delta: bytesUpTo(512 * 1024) })
@@ -119,14 +123,14 @@ export class HeldRecord {
   async load(): Promise<void> {
     const checkpoint = await this.#savedCheckpoint()
     this.#logFrom = checkpoint?.logFrom ?? 0
-    const hasHead = checkpoint !== undefined && checkpoint.head.byteLength > 0
-    if (hasHead) await this.#setHead(checkpoint.head)
+    const head = headOf(checkpoint)
+    if (head !== undefined) await this.#setHead(head)
     try {
       await this.#replayLog()
     } catch (error) {
       // The disk has lost what the checkpoint's head names, and nobody has it any more: the replicas have gone on, and
       // what the log adds becomes a beginning of its own, which is joined with theirs.
-      if (!hasHead || !(error instanceof StickyError) || error.code !== 'NOT_FOUND') throw error
+      if (head === undefined || !(error instanceof StickyError) || error.code !== 'NOT_FOUND') throw error
       this.#hasLostHead = true
       this.#head = this.#headId = undefined
       this.#past.clear()
@@ -150,8 +154,13 @@ export class HeldRecord {
     }
   }
 
+  /** The head from which a start replays the log. */
+  async savedHead(): Promise<Uint8Array | undefined> {
+    return headOf(await this.#savedCheckpoint())
+  }
+
   /** Undefined when there is none, or the disk has corrupted it: the replicas have the head, and the log what it has. */
-  async #savedCheckpoint(): Promise<{ head: Uint8Array; logFrom: number } | undefined> {
+  async #savedCheckpoint(): Promise<Checkpoint | undefined> {
     const saved = await this.#ports.storage.get(headName(this.kind.name, this.key))
     try {
       const checkpoint = saved && decode(saved, 8_192, checkpointSchema)

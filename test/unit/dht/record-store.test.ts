@@ -202,6 +202,30 @@ describe('a sweep', () => {
     expect(await keysOf(again)).toEqual([toHex(topicKey)])
   })
 
+  it('makes room where the disk is full, and keeps what a start needs until there is a checkpoint again', async () => {
+    const holder = new Holder()
+    await holder.commit(70)
+    await holder.store.sweep()
+    await holder.commit(70)
+    await holder.store.sweep()
+    await holder.commit(70) // in the log, beyond the checkpoint
+    const roots = () => holder.storage.allKeys('block/messages/')
+    const [before, head] = [await roots(), hex(await holder.head())]
+    holder.storage.failWhen((group) => group.some(({ type }) => type === 'put'))
+    for (let n = 0; n < 3; n++) await holder.store.sweep()
+    expect(before).toHaveLength(2)
+    expect(await roots()).toHaveLength(1)
+    expect(await holder.messageCount()).toBe(210)
+    const again = holder.restart()
+    expect(await again.messageCount()).toBe(210)
+    expect(hex(await again.head())).toBe(head)
+    expect(again.store.counters.lostHeads).toBe(0)
+    holder.storage.heal()
+    for (let n = 0; n < 3; n++) await again.store.sweep()
+    expect(await again.restart().messageCount()).toBe(210)
+    expect(await holder.storage.allKeys('log/')).toEqual([])
+  })
+
   it('leaves the grace to a record that has expired, and then nothing of it', async () => {
     const holder = new Holder()
     await holder.commit(70, 0, 60_000)
