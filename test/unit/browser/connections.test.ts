@@ -5,8 +5,8 @@ import {
   defaultMaxConnections,
   keepBounded,
 } from '../../../src/browser/connections.ts'
-import { NEEDED_VALUE } from '../../../src/dht/index.ts'
-import { MAX_CONNECTIONS_TO_PEER } from '../../../src/dht/libp2p-newest.ts'
+import { type DhtLibp2p, NEEDED_VALUE } from '../../../src/dht/index.ts'
+import { MAX_CONNECTIONS_FROM_PEER } from '../../../src/dht/libp2p-newest.ts'
 import { startLibp2pNet, type TestLibp2pNet } from '../../support/libp2p-net.ts'
 import { until } from '../../support/memory-nodes.ts'
 
@@ -123,7 +123,7 @@ describe('a node with a bound', () => {
     expect(left.length).toBe(3)
   })
 
-  it('has two connections with one peer at most, the newest, and goes on over them', async () => {
+  it('has two connections from one peer at most, the newest, and goes on over them', async () => {
     net = await startLibp2pNet(['client'])
     const [hub] = net.peers
     if (hub === undefined) throw new Error('no hub')
@@ -131,13 +131,39 @@ describe('a node with a bound', () => {
     const dialled: Awaited<ReturnType<typeof peer.dial>>[] = []
     for (let i = 0; i < 12; i++) dialled.push(await hub.libp2p.dial(peer.getMultiaddrs(), { force: true }))
     const ofHub = () => peer.getConnections(hub.libp2p.peerId).filter(({ status }) => status === 'open')
-    await until(() => ofHub().length === MAX_CONNECTIONS_TO_PEER, 5_000)
+    await until(() => ofHub().length === MAX_CONNECTIONS_FROM_PEER, 5_000)
     await until(
-      () => dialled.filter(({ status }) => status === 'open').length === MAX_CONNECTIONS_TO_PEER,
+      () => dialled.filter(({ status }) => status === 'open').length === MAX_CONNECTIONS_FROM_PEER,
       5_000,
     )
     expect(dialled.map(({ status }) => status === 'open')).toEqual(dialled.map((_, i) => i >= 10))
     const { ping } = hub.libp2p.services as unknown as { ping: { ping(peer: unknown): Promise<number> } }
     expect(await ping.ping(peer.peerId)).toBeGreaterThanOrEqual(0)
+  })
+
+  it('closes none that it dialled itself: where both have, each may take another one for the oldest', async () => {
+    net = await startLibp2pNet(['client'])
+    const { libp2p: here } = await net.add('fleeting', { join: false })
+    const { libp2p: there } = await net.add('fleeting', { join: false })
+    const dial = (from: DhtLibp2p, to: DhtLibp2p) => from.dial(to.getMultiaddrs(), { force: true })
+    const opened = (by: DhtLibp2p, from: DhtLibp2p) =>
+      vi.waitFor(() => {
+        const connection = by.getConnections(from.peerId).find(({ direction }) => direction === 'inbound')
+        if (connection === undefined) throw new Error('not accepted yet')
+        return connection
+      })
+    const first = await dial(here, there)
+    await opened(there, here)
+    const second = await dial(there, here)
+    const accepted = await opened(here, there)
+    first.timeline.open = accepted.timeline.open + 1 // as after a handshake of which one side knew the end sooner
+    const third = await dial(here, there)
+    const { ping } = here.services as unknown as { ping: { ping(peer: unknown): Promise<number> } }
+    expect(await ping.ping(there.peerId)).toBeGreaterThanOrEqual(0)
+    expect([first, second, third].map(({ status }) => status)).toEqual(['open', 'open', 'open'])
+    // one more, and the oldest that was dialled from here goes, closed by the other side
+    await dial(here, there)
+    await vi.waitFor(() => expect(first.status).not.toBe('open'))
+    expect([second, third].map(({ status }) => status)).toEqual(['open', 'open'])
   })
 })
