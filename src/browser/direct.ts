@@ -19,6 +19,13 @@ const isRelayed = ({ remoteAddr }: Connection): boolean => {
   return address.includes('/p2p-circuit') && !address.includes('/webrtc')
 }
 
+/**
+ * Another WebRTC connection is being made by way of it, as the other side may do at the same time: without it that would hang
+ * at one end, and be taken for a way to the peer at the other one, for half a minute.
+ */
+export const isSignalling = ({ streams }: Connection): boolean =>
+  streams.some(({ protocol }) => protocol === SIGNALLING_PROTOCOL)
+
 /** WebRTC to the peer by way of the same relay. */
 const directAddress = ({ remoteAddr }: Connection): string =>
   remoteAddr.toString().replace('/p2p-circuit/', '/p2p-circuit/webrtc/')
@@ -46,10 +53,11 @@ export function keepDirect(libp2p: DhtLibp2p): void {
         await libp2p.dial(multiaddr(directAddress(connection)), { signal })
       const direct = directTo(remotePeer)
       // the other side may be negotiating still, by way of the relay, and would give up without that
-      if (direct !== undefined && (await isAlive(direct, signal)))
+      const isProven = direct !== undefined && (await isAlive(direct, signal))
+      if (isProven && !isSignalling(connection))
         // what is sent on it goes on over the other one
         await connection.close().catch((error: Error) => connection.abort(error))
-      else tryLater(connection, Math.min(waitMs * 2, MAX_TRY_MS))
+      else tryLater(connection, isProven ? FIRST_TRY_MS : Math.min(waitMs * 2, MAX_TRY_MS))
     } catch {
       tryLater(connection, Math.min(waitMs * 2, MAX_TRY_MS))
     }

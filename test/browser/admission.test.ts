@@ -160,9 +160,24 @@ describe('two tabs', { timeout: 120_000 }, () => {
       timeout: 45_000,
     })
 
-  it('that met through the relay are connected directly as soon as they can be', async () => {
+  it('that met through the relay are connected directly as soon as they can be, unless the other one needs it', async () => {
     await meetWithoutWebRtc()
+    // who has dialled tries, which may be both
+    const hasDialled = await page.evaluate((id) => fixture.hasDialled(id), ids.get(other) as string)
+    const [trying, needing] = hasDialled ? [page, other] : [other, page]
+    await needing.evaluate(() => fixture.holdAnswers())
     for (const tab of [page, other]) await tab.evaluate(() => fixture.allowWebRtc(true))
+    const [address] = await trying.evaluate(() => fixture.webRtcAddresses())
+    const dialled = needing.evaluate(
+      (to) => fixture.dial(to as string).then(() => 'dialled', String),
+      address,
+    )
+    const isHeld = async () => expect(await needing.evaluate(() => fixture.heldAnswers())).toBeGreaterThan(0)
+    await vi.waitFor(isHeld, { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await connections(trying)).toContain('direct'), { timeout: 20_000 })
+    for (let look = 0; look < 100; look++) expect(await connections(trying)).toContain('relayed')
+    await needing.evaluate(() => fixture.goOn())
+    expect(await dialled).toBe('dialled')
     await areDirect()
   })
 

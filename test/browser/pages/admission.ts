@@ -20,6 +20,7 @@ const { createOffer } = RTCPeerConnection.prototype
 
 const nodes: DhtLibp2p[] = []
 let network: ReturnType<typeof createLibp2pNetwork> | undefined
+let held = { answers: 0, goOn: () => {} }
 const silent = { onFrame() {}, onClose() {} }
 const seedOf = (value: number) => new Uint8Array(32).fill(value)
 
@@ -117,6 +118,32 @@ export const fixture = {
     }
   },
 
+  /** From now on the WebRTC connections that this tab makes go no further than the other side's answer, until `goOn`. */
+  holdAnswers(): void {
+    const { prototype } = RTCPeerConnection
+    const setRemoteDescription: (description: RTCSessionDescriptionInit) => Promise<void> =
+      prototype.setRemoteDescription
+    const released = Promise.withResolvers<void>()
+    held = {
+      answers: 0,
+      goOn() {
+        prototype.setRemoteDescription = setRemoteDescription
+        released.resolve()
+      },
+    }
+    prototype.setRemoteDescription = async function (description: RTCSessionDescriptionInit) {
+      if (description.type === 'answer') {
+        held.answers += 1
+        await released.promise
+      }
+      return setRemoteDescription.call(this, description)
+    }
+  },
+
+  heldAnswers: () => held.answers,
+
+  goOn: () => held.goOn(),
+
   async dial(address: string): Promise<void> {
     await (nodes[0] as DhtLibp2p).dial(multiaddr(address))
   },
@@ -143,6 +170,14 @@ export const fixture = {
       .filter(({ remotePeer, status }) => status === 'open' && remotePeer.toString() === peer)
       .map(({ remoteAddr }) => (remoteAddr.toString().includes('/webrtc') ? 'direct' : 'relayed')),
 
+  /** Whether a connection to a peer was opened by this tab. */
+  hasDialled: (peer: string): boolean =>
+    nodes
+      .flatMap((libp2p) => libp2p.getConnections())
+      .some(
+        (one) => one.direction === 'outbound' && one.status === 'open' && String(one.remotePeer) === peer,
+      ),
+
   /** Connects to a peer, and opens the stream on which frames go. */
   async link(address: string): Promise<void> {
     await (nodes[0] as DhtLibp2p).dialProtocol(multiaddr(address), LINK_PROTOCOL)
@@ -161,6 +196,7 @@ export const fixture = {
       .filter((text) => text.includes('p2p-circuit')),
 
   async stop(): Promise<void> {
+    held.goOn()
     await network?.close()
     network = undefined
     await Promise.all(nodes.splice(0).map((libp2p) => libp2p.stop()))
