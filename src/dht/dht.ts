@@ -171,9 +171,12 @@ export class Dht {
 
   /** A block of an own record that its disk has lost or corrupted; from then on it is there again. */
   async #fetchMissing(record: HeldRecord, ref: BlockRef): Promise<Uint8Array | undefined> {
+    await this.#requireOthers(record.key)
+    const isWhole = this.replicas.isWhole(record.key)
     const bytes = await this.#fromHolders(record.kind.name, record.key, ref, [this.self])
-    if (bytes === undefined) await this.#requireOthers(record.key)
-    else
+    if (bytes === undefined && !isWhole)
+      throw new StickyError('UNREACHABLE', 'A holder that could have it cannot be asked now.')
+    if (bytes !== undefined)
       await this.store.storage
         .write([{ type: 'put', key: blockName(ref), value: bytes }])
         .catch(() => undefined)

@@ -45,6 +45,11 @@ export interface DhtOptions {
    * Before that it may come to know them at any moment.
    */
   aloneMs: number
+  /**
+   * A holder that could not be reached for so long counts as gone: what this disk has lost it has not either. 1 h: a
+   * partition may last, and what this disk has besides would go; but a record that misses a block cannot be used meanwhile.
+   */
+  goneMs: number
   /** A read goes on this long after a majority has answered, for those who are slower. */
   stragglerMs: number
   /** Links kept per peer (both sides may open one at the same moment). */
@@ -75,6 +80,7 @@ export const DEFAULT_DHT_OPTIONS: DhtOptions = {
   maxInflightPerPeer: 256,
   unansweredBeforeRedial: 3,
   aloneMs: 60_000,
+  goneMs: 3_600_000,
   stragglerMs: 250,
   maxLinksPerPeer: 3,
 }

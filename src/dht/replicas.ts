@@ -79,7 +79,7 @@ export class Replicas {
   readonly #runtime: Runtime
   readonly #options: DhtOptions
   readonly #sets = new Map<string, CachedSet>()
-  readonly #down = new Map<NodeId, { untilMs: number; forMs: number }>()
+  readonly #down = new Map<NodeId, { untilMs: number; forMs: number; sinceMs: number }>()
   readonly #closed = new AbortController()
   /** Raised whenever peers come or go: older sets are looked up again. */
   #topology = 0
@@ -133,6 +133,15 @@ export class Replicas {
     return this.#chosen(this.#sets.get(toHex(key))?.peers ?? []).length
   }
 
+  /** Whether nobody of them is left out but those who have gone for good. */
+  isWhole(key: Uint8Array): boolean {
+    const now = this.#runtime.monotonicNow()
+    return this.#chosen(this.#sets.get(toHex(key))?.peers ?? []).every(({ nodeId }) => {
+      const down = this.#down.get(nodeId)
+      return down === undefined || down.untilMs <= now || now - down.sinceMs >= this.#options.goneMs
+    })
+  }
+
   async #lookUp(key: Uint8Array, name: string, cached: CachedSet): Promise<ClosestPeer[]> {
     const startedAtMs = this.#runtime.monotonicNow()
     const topology = this.#topology
@@ -183,12 +192,15 @@ export class Replicas {
     )
     this.#down.delete(peer)
     if (this.#down.size >= MAX_DOWN) this.#down.delete(this.#down.keys().next().value as NodeId)
-    this.#down.set(peer, { untilMs: now + jittered(this.#runtime, forMs), forMs })
+    const untilMs = now + jittered(this.#runtime, forMs)
+    this.#down.set(peer, { untilMs, forMs, sinceMs: before?.sinceMs ?? now })
   }
 
   /** A peer that is merely slow stays in the set, so that slowness never lowers what a majority is. */
   noteFailure(peer: NodeId, error: StickyError): void {
-    if (error.code === 'UNREACHABLE' || error.code === 'LINK_CLOSED') this.markDown(peer)
+    // with a link to it, it is the peer that says so, of somebody else
+    const isUnreachable = error.code === 'UNREACHABLE' && !this.#rpc.isConnected(peer)
+    if (isUnreachable || error.code === 'LINK_CLOSED') this.markDown(peer)
   }
 
   /**

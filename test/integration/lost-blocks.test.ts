@@ -1,8 +1,9 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { decodeAny, memoryStorage, type Storage } from '../../src/dht/index.ts'
 import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
 import { COORDINATOR } from '../../src/pubsub/options.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
+import { heal, separate } from '../support/memory-faults.ts'
 import { MemoryNet, type MemoryNode } from '../support/memory-nodes.ts'
 
 /** A holder comes back with a disk that has lost a block that its head needs; three others have it. */
@@ -90,6 +91,33 @@ describe('a head whose blocks the disk has lost', () => {
     await expect(load(again)).rejects.toMatchObject({ code: 'UNREACHABLE' })
     await again.pubsub.close()
     expect(await onDisk(disk)).toBe(before)
+  })
+
+  it('is not let go of because none of the others can be reached, but is completed once they can', async () => {
+    const { net, gone, version, disk } = await lost()
+    const before = await onDisk(disk)
+    const again = await net.add({ seed: gone.seed, storage: disk, dhtOptions: { ...dhtOptions, aloneMs: 0 } })
+    const others = net.nodes.filter(({ pubsub }) => pubsub.nodeId !== gone.pubsub.nodeId)
+    separate([again], others)
+    // at first they are asked in vain, then left out
+    for (let n = 0; n < 3; n++) await expect(load(again)).rejects.toMatchObject({ code: 'UNREACHABLE' })
+    expect(await onDisk(disk)).toBe(before)
+    heal([again, ...others])
+    await vi.waitFor(async () => expect(await load(again)).toBe(version), { timeout: 20_000 })
+    expect(again.pubsub.counters().lostHeads).toBe(0)
+  })
+
+  it('is let go of where the others have gone for good', async () => {
+    const { net, gone, disk } = await lost()
+    const left = { ...dhtOptions, aloneMs: 0, goneMs: 0 }
+    const again = await net.add({ seed: gone.seed, storage: disk, dhtOptions: left })
+    separate(
+      [again],
+      net.nodes.filter(({ pubsub }) => pubsub.nodeId !== gone.pubsub.nodeId),
+    )
+    await vi.waitFor(async () => expect(await load(again)).toBeGreaterThan(0), { timeout: 20_000 })
+    expect(again.pubsub.counters().lostHeads).toBe(1)
+    await again.pubsub.publish(TOPIC, 'goes on')
   })
 
   it('is let go of where there is nobody else, so that the topic goes on', async () => {

@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { AntiEntropy } from '../../../src/dht/anti-entropy.ts'
 import { toHex } from '../../../src/dht/codec.ts'
 import { StickyError } from '../../../src/dht/errors.ts'
+import type { BlockRef } from '../../../src/dht/kinds.ts'
 import { DEFAULT_DHT_OPTIONS } from '../../../src/dht/options.ts'
+import { blockName } from '../../../src/dht/record.ts'
 import { recordMethods } from '../../../src/dht/wire.ts'
 import { LIMITS } from '../../../src/pubsub/options.ts'
 import { DhtNet, type DhtNode, messageCount } from '../../support/dht-net.ts'
@@ -17,6 +19,7 @@ beforeEach(() => {
 })
 afterEach(() => net.close())
 
+const hex = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : toHex(bytes))
 const heads = async () => {
   const all = await Promise.all(net.nodes.map(({ head }) => head()))
   return new Set(all.map((head) => (head === undefined ? 'none' : toHex(head))))
@@ -278,6 +281,26 @@ describe('a read of heads', () => {
 })
 
 describe('a block that one disk lost', () => {
+  it('costs the own head nothing while a holder that has it cannot be asked', async () => {
+    const [a, b, c] = [await net.add(), await net.add(), await net.add({ options: { keptOldCommits: 0 } })]
+    await a.commit(70)
+    await round()
+    await c.commit()
+    const own = (await c.head()) as Uint8Array
+    await b.dht.pull(KIND, topicKey, own, c.nodeId)
+    await a.commit()
+    await (await c.record()).exclusive(async () => (await c.record()).checkpoint())
+    const root = (await c.record()).kind.links(own).find(({ kind }) => kind === 'messages') as BlockRef
+    await c.storage.corrupt(blockName(root))
+    c.dht.replicas.markDown(b.nodeId)
+    const join = async () => c.dht.pull(KIND, topicKey, (await a.head()) as Uint8Array, a.nodeId)
+    await expect(join()).rejects.toMatchObject({ code: 'UNREACHABLE', retryable: true })
+    expect(hex(await c.head())).toBe(hex(own))
+    c.dht.replicas.lookAgain()
+    expect(await join()).toBe(true)
+    expect(await messageCount(c)).toBe(72)
+  })
+
   it('is read from another holder, checked, whoever lies before', async () => {
     const [a, b, c] = [await net.add(), await net.add(), await net.add()]
     await a.commit(70)

@@ -254,6 +254,15 @@ describe('the set', () => {
     expect(await ids()).toContain(slow.nodeId)
   })
 
+  it('keeps a peer that says that it cannot reach another one', async () => {
+    const [stuck] = (await holders(true, true)) as [HeldPeer]
+    const running = commit([stuck])
+    stuck.fail(new StickyError('UNREACHABLE', 'Another one is away.'))
+    await running.done
+    expect(running.outcome?.failures).toEqual([{ peer: stuck.nodeId, code: 'UNREACHABLE' }])
+    expect(await ids()).toContain(stuck.nodeId)
+  })
+
   it('leaves out a peer that cannot be reached, for a while that doubles up to a limit', async () => {
     const [gone] = (await holders(true, true)) as [HeldPeer]
     expect(await ids()).toContain(gone.nodeId)
