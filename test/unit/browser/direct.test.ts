@@ -15,6 +15,7 @@ async function doneTo(closed: () => Promise<void>): Promise<string[]> {
   const relayed = {
     id: 'relayed',
     status: 'open',
+    streams: [],
     direction: 'outbound',
     remotePeer: 'T',
     remoteAddr: RELAYED,
