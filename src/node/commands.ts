@@ -321,11 +321,17 @@ export async function inspect(
   }
 }
 
-async function lookInto(topic: string, { pubsub }: StickyNode, output: Output): Promise<void> {
-  const [coordinator, replicas] = await Promise.all([pubsub.loadCoordinator(topic), pubsub.replicas(topic)])
+export async function lookInto(
+  topic: string,
+  { pubsub }: Pick<StickyNode, 'pubsub'>,
+  output: Output,
+): Promise<void> {
+  const coordinator = await pubsub.loadCoordinator(topic)
   if (coordinator === undefined)
     throw new StickyError('NOT_FOUND', `No replica holds a topic named "${printable(topic)}".`)
-  const [messages, subscribers, lineage] = await Promise.all([
+  // a node that has just joined knows no replicas for a moment, and reads the coordinator only when it does
+  const [replicas, messages, subscribers, lineage] = await Promise.all([
+    pubsub.replicas(topic),
     pubsub.loadMessageCollection(topic),
     pubsub.loadSubscriberCollection(topic),
     pubsub.loadFullHistory(topic),

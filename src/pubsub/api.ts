@@ -317,7 +317,7 @@ export interface PubSub {
   subscribers(topic: string, options?: { signal?: AbortSignal }): Promise<Subscriber[]>
 
   // Low level. Undefined, or empty, where there is no such topic; what is read of it rejects with NO_REPLICAS where nobody
-  // could be asked. `replicas` gives none then
+  // could be asked. `replicas` gives none then, as for a moment after a start
   loadCoordinator(topic: string): Promise<CoordinatorView | undefined>
   loadMessageCollection(topic: string): Promise<MessageCollectionView | undefined>
   loadSubscriberCollection(topic: string): Promise<Subscriber[]>

@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { StickyError } from '../../../src/dht/index.ts'
-import { tellEvents } from '../../../src/node/commands.ts'
+import { lookInto, tellEvents } from '../../../src/node/commands.ts'
 import { createOutput, messageLine, type Output, report } from '../../../src/node/output.ts'
 import { Emitter } from '../../../src/pubsub/emitter.ts'
 import type { Gap, Message, SubscriptionEvents } from '../../../src/pubsub/index.ts'
+import { MemoryNet } from '../../support/memory-nodes.ts'
 
 const expired: Gap = {
   publisher: '12D3KooA',
@@ -100,4 +101,25 @@ describe('a sentence', () => {
     }
     expect(written).toHaveLength(2)
   })
+})
+
+it('`sticky inspect` shows the replicas of a topic also where its node knew none of them at first', async () => {
+  const net = new MemoryNet()
+  try {
+    const holder = await net.add()
+    await holder.pubsub.publish('room', 'said')
+    const { pubsub, network } = await net.add({ stores: false })
+    vi.spyOn(network, 'closestPeers').mockResolvedValueOnce([]).mockResolvedValueOnce([])
+    const texts: string[] = []
+    const output: Output = {
+      json: false,
+      result: (_value, text) => texts.push(text),
+      note: () => undefined,
+      progress: () => undefined,
+    }
+    await lookInto('room', { pubsub }, output)
+    expect(texts).toEqual([expect.stringContaining('replicas     1')])
+  } finally {
+    await net.close()
+  }
 })
