@@ -179,12 +179,22 @@ export class RecordStore {
     try {
       await record.replace(change)
     } catch (error) {
-      this.#loaded.delete(headName(record.kind.name, record.key)) // it is stale: read it again
+      this.#dropStale(record)
       throw error
     }
     if (before !== undefined && !equalBytes(change.head, other)) this.counters.merges += 1
     this.#announce(record, before, undefined)
     return true
+  }
+
+  /** It is read again; one that somebody has read again by now stays, or there would be two. */
+  #dropStale(record: HeldRecord): void {
+    const name = headName(record.kind.name, record.key)
+    const loading = this.#loaded.get(name)
+    const drop = (loaded: HeldRecord) => {
+      if (loaded === record && this.#loaded.get(name) === loading) this.#loaded.delete(name)
+    }
+    loading?.then(drop, () => undefined)
   }
 
   async #adopt(record: HeldRecord, other: Uint8Array): Promise<Change> {

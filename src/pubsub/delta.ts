@@ -69,7 +69,10 @@ export const messageIdsIn = (delta: Uint8Array): readonly Uint8Array[] => idsIn.
 
 export interface DeltaContext {
   verified: VerifiedMessages
-  /** What claims to be from after this moment is refused; undefined: the own disk replays it, and it was fresh then. */
+  /**
+   * What claims to be from after this moment is refused, and what was over a grace before it: that is longer ago than two
+   * clocks differ. Undefined: the own disk replays it, and it was fresh then.
+   */
   newestMs: number | undefined
   retention?: Retention | undefined
 }
@@ -93,6 +96,10 @@ async function openDelta(
       statements.map((envelope) => verifyStatement(envelope, { topicKey: key, newestMs })),
     ),
   }
+  // it would be here again, and in a full topic push out what is not over
+  const endedMs = (newestMs ?? 0) - LIMITS.graceMs
+  if (delta.messages.some(({ body }) => body.expiresAt < endedMs))
+    throw new StickyError('EXPIRED', 'A commit of what is over.')
   remember(bytes, delta)
   return delta
 }

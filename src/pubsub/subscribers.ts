@@ -215,6 +215,10 @@ export async function putStatements(
   return { rootId: built.id, blocks: built.blocks }
 }
 
+/**
+ * Of all that either side has, also where a made-up head brings as many as a synchronisation fetches: whatever keys or times
+ * a limit went by, identities made for it would push out honest ones; and to refuse what is too much kept replicas apart.
+ */
 export async function uniteSubscribers(
   topicKey: Uint8Array,
   a: Uint8Array | null,

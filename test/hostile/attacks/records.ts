@@ -1,5 +1,6 @@
 import { encode, identityFromSeed, sha256 } from '../../../src/dht/index.ts'
 import { type Coordinator, decodeCoordinator, emptyCoordinator } from '../../../src/pubsub/coordinator.ts'
+import { createMessage } from '../../../src/pubsub/message.ts'
 import { COORDINATOR, LIMITS } from '../../../src/pubsub/options.ts'
 import { topicKeyOf } from '../../../src/pubsub/topic-key.ts'
 import type { Answer, Responder } from '../../support/link-attacker.ts'
@@ -121,6 +122,22 @@ export const recordAttacks: Attack[] = [
     name: 'a delta with a message that is none',
     expected: 'MALFORMED',
     act: async (stage) => onOwnHead(stage, delta({ messages: [new Uint8Array(10)] })),
+  },
+  {
+    name: 'a delta that brings back what had expired',
+    expected: 'EXPIRED',
+    act: async (stage) => {
+      const { envelope } = await createMessage({
+        topicKey: stage.topicKey,
+        identity: stage.attacker.identity,
+        writer: new Uint8Array(8),
+        sequence: 1,
+        publishedAt: Date.now() - HOUR_MS,
+        ttlMs: 60_000,
+        data: encode('over'),
+      })
+      return onOwnHead(stage, delta({ messages: [envelope] }))
+    },
   },
   {
     name: 'a delta that does not give its head',

@@ -165,6 +165,37 @@ describe('a record on its way out of memory', () => {
   })
 })
 
+describe('a record whose join the disk refuses', () => {
+  it('is read again once, also by who asks for it in that moment while it is on its way out of memory', async () => {
+    const holder = new Holder({ options: { maxLoadedRecords: 1 } })
+    await holder.commit()
+    const other = new Holder({ world: holder.world })
+    await other.commit(1, 1)
+    const head = (await other.head()) as Uint8Array
+    await other.store.close()
+    for await (const [key, value] of other.storage.entries('block/'))
+      await holder.storage.write([{ type: 'put', key, value }])
+    const record = await holder.record()
+    const go = holder.storage.hold()
+    holder.storage.failWhen(() => true)
+    const joining = record.exclusive(() => holder.store.joinLocal(record, head))
+    const refused = joining.catch((error: StickyError) => error)
+    const writes = holder.storage.writes.length
+    await until(() => holder.storage.writes.length > writes)
+    const elsewhere = holder.record(otherKey(1)) // the first one has to go, when its join is over
+    const staleMoment = (async () => {
+      while (!record.isStale) await undefined
+      return holder.record()
+    })()
+    go()
+    const asked = await staleMoment
+    expect(await refused).toMatchObject({ code: 'STORAGE_FAILED' })
+    expect(asked).not.toBe(record)
+    expect(await holder.record()).toBe(asked)
+    await elsewhere
+  })
+})
+
 describe('a sweep', () => {
   const pastEverything = 31 * 24 * 3_600_000
 

@@ -117,6 +117,27 @@ describe('applying a delta', () => {
     await expect(world.kind.apply(topicKey, undefined, onTime, world.read, 'peer')).resolves.toBeDefined()
   })
 
+  it('brings back nothing that has expired, except what its own disk replays', async () => {
+    const world = new World()
+    const message = await world.message(1, { ttlMs: 60_000 })
+    const bytes = encode({
+      v: 1,
+      nowMs: world.nowMs,
+      messages: [message.envelope],
+      payloads: [],
+      statements: [],
+    })
+    const apply = (origin: 'peer' | 'disk') =>
+      world.kind.apply(topicKey, undefined, bytes, world.read, origin)
+    // what an initiator still took may be over for this long by another clock
+    world.nowMs = message.body.expiresAt + LIMITS.graceMs - LIMITS.maxAheadMs
+    expect(LIMITS.graceMs - LIMITS.maxAheadMs).toBeGreaterThan(2 * 2 * LIMITS.maxSkewMs)
+    await expect(apply('peer')).resolves.toBeDefined()
+    world.nowMs += 1
+    await fails(apply('peer'), 'EXPIRED')
+    await expect(apply('disk')).resolves.toBeDefined()
+  })
+
   it('is refused as a whole when anything in it is not true', async () => {
     const world = new World()
     const [good] = await world.messages(1, 1)
