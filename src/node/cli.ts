@@ -122,7 +122,11 @@ function addNode(program: Command): void {
       'libp2p address to listen on, such as /ip4/0.0.0.0/tcp/4001/ws; repeatable (default: a free port, of this machine alone where the bridge is on it)',
       collect,
     )
-    .option('--announce <multiaddr>', 'told to others instead of what it listens on; repeatable', collect)
+    .option(
+      '--announce <multiaddr>',
+      'told to others instead of what it listens on, such as /dns4/node.example/tcp/443/wss; repeatable',
+      collect,
+    )
     .option(
       '--await-holders <n>',
       'be ready only when so many holders are known, itself included',
