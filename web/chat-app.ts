@@ -13,7 +13,7 @@ import type { ChatNode, NodeStatus } from './chat-node.ts'
 import type { ChatRoom } from './chat-room.ts'
 import { alertIcon } from './icons.ts'
 import type { IdentityPanel } from './identity-panel.ts'
-import { describeProblem, describeStorage } from './problems.ts'
+import { describeProblem, describeStart, describeStorage } from './problems.ts'
 import { onReadElsewhere } from './read-place.ts'
 import type { JoinRequest, RoomList } from './room-list.ts'
 import { followRooms, idOf, type RoomRef, roomBehind } from './rooms.ts'
@@ -229,7 +229,7 @@ export class ChatApp extends LitElement {
       })
       this.dispatchEvent(new CustomEvent('node-ready', { detail: node }))
     } catch (error) {
-      this.startProblem = describeProblem(error)
+      this.startProblem = describeStart(error)
       this.status = { state: 'offline', peers: [], bridge: false }
     }
   }

@@ -40,6 +40,10 @@ export function describeStorage({ code }: { code: string }): string {
     : `This browser does not store what the chat gives it. ${loss} Reload the page; if that does not help, allow it to keep data in the browser’s settings.`
 }
 
+/** Why the page has no node. The nodes of others have no part in that yet. */
+export const describeStart = (error: unknown): string =>
+  codeOf(error) === 'BUSY' ? 'The chat is open in too many tabs. Close one of them.' : describeProblem(error)
+
 export function describeProblem(error: unknown): string {
   const sentence = SENTENCES.get(codeOf(error) ?? '')
   if (sentence !== undefined) return sentence

@@ -33,8 +33,16 @@ export async function startBridgeIn({
     ...options,
     directory,
     seed,
-    ...(existsSync(join(webRoot, 'index.html')) ? { webRoot } : {}),
+    ...(hasChat(webRoot) ? { webRoot } : {}),
   })
+}
+
+/** A package has it; in a clone it is there once it was built. */
+export const hasChat = (webRoot: string): boolean => existsSync(join(webRoot, 'index.html'))
+
+export function tellNoChat(webRoot: string, output: Output): void {
+  if (!hasChat(webRoot))
+    output.note('the chat is not built, so there is no page here: npm run build in a clone makes it')
 }
 
 export interface BridgeCommand {
@@ -71,6 +79,7 @@ export async function runBridge(options: BridgeCommand, output: Output, signal: 
   })
   try {
     tellOtherMachines(bridge, output)
+    tellNoChat(webRoot, output)
     output.result(
       {
         event: 'ready',

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { type ErrorCode, isErrorCode, StickyError } from '../dht/index.ts'
 import { type HealthReading, healthLine, type Output, untilAborted } from '../node/program.ts'
 import type { Bridge } from './bridge.ts'
-import { startBridgeIn, tellOtherMachines } from './commands.ts'
+import { hasChat, startBridgeIn, tellNoChat, tellOtherMachines } from './commands.ts'
 
 /** `sticky start`: a bridge and a few nodes on this machine, each node a process with its own data folder. */
 
@@ -64,14 +64,15 @@ export async function runLocalNetwork(
   }
 }
 
-function announce(bridge: Bridge, { data, nodes }: StartOptions, output: Output): void {
+function announce(bridge: Bridge, { data, nodes, webRoot }: StartOptions, output: Output): void {
   const join = `npx sticky sub lobby --bridge ${bridge.url}`
   tellOtherMachines(bridge, output)
+  tellNoChat(webRoot, output)
   output.result(
     { event: 'ready', url: bridge.url, lanUrls: bridge.lanUrls, relay: bridge.address, nodes, data },
     [
       `bridge and ${nodes} ${nodes === 1 ? 'node' : 'nodes'} run on this machine, data in ${data}`,
-      `open the chat:    ${bridge.url}`,
+      ...(hasChat(webRoot) ? [`open the chat:    ${bridge.url}`] : []),
       `from a terminal:  ${join}`,
       `                  npx sticky pub lobby "hello" --as me --bridge ${bridge.url}`,
       `ready: ${bridge.url}`,

@@ -100,7 +100,7 @@ export interface TabOptions {
   heartbeatMs: number
   /** So many questions in a row without an answer, and the leader counts as frozen: its place is taken. */
   maxMissedHeartbeats: number
-  /** Tabs that one leader serves. */
+  /** Tabs that one leader serves, itself included. */
   maxTabs: number
   /**
    * Calls of one tab to the node that are under way or wait for a leader; more are refused as BUSY. Those of what it has

@@ -21,15 +21,17 @@ export class TabLeader {
     return this.#sessions.size
   }
 
-  /** `openPort` is called when the tab is taken; `lockName`: the lock it holds while it lives. */
-  join(tab: string, openPort: () => TabPort, lockName?: string): void {
+  /** `openPort` is called when the tab is taken; `lockName`: the lock it holds while it lives. False where there is no place. */
+  join(tab: string, openPort: () => TabPort, lockName?: string): boolean {
     const known = this.#sessions.get(tab)
-    if (known !== undefined) return known.session.welcome()
-    if (this.#sessions.size >= this.#options.maxTabs) return // it asks again
+    known?.session.welcome()
+    if (known !== undefined) return true
+    if (this.#sessions.size >= this.#options.maxTabs) return false
     const session = new TabSession(openPort(), this.#served, this.#options)
     const stopWatching =
       lockName === undefined ? () => undefined : onReleased(lockName, () => this.leave(tab))
     this.#sessions.set(tab, { session, stopWatching })
+    return true
   }
 
   leave(tab: string): void {

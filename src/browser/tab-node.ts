@@ -53,7 +53,8 @@ export type StartNode = (options: OriginNodeOptions) => Promise<NetworkNode>
 
 /**
  * Resolves when the node is open, in this tab or another one, whether or not the network can be reached. Rejects with
- * what no retry cures: UNSUPPORTED_PLATFORM, STORAGE_FAILED, IDENTITY_UNREADABLE, UNKNOWN_VERSION, ABORTED.
+ * what no retry cures: UNSUPPORTED_PLATFORM, STORAGE_FAILED, IDENTITY_UNREADABLE, UNKNOWN_VERSION, ABORTED; or with BUSY, where
+ * the page is open in too many tabs.
  */
 export async function createTabNode(options: TabNodeOptions, startNode: StartNode): Promise<BrowserNode> {
   if (globalThis.crypto?.subtle === undefined) {

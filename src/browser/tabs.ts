@@ -23,6 +23,8 @@ const meeting = v.variant('type', [
   /** `ready`: the node has been started. */
   v.object({ v: v.number(), type: v.literal('leads'), term: text, ready: v.boolean() }),
   v.object({ v: v.number(), type: v.literal('join'), term: text, tab: text }),
+  /** The leader has no place for that tab. */
+  v.object({ v: v.number(), type: v.literal('full'), tab: text }),
 ])
 type Meeting = v.InferOutput<typeof meeting> extends infer M ? (M extends M ? Omit<M, 'v'> : never) : never
 
@@ -129,18 +131,24 @@ export class Tabs {
       this.#missedHeartbeats = 0 // whatever it speaks, it is not frozen
       if (isForeign) this.#foreignLeads()
       else this.#leaderIs(message.term, message.ready)
+    } else if (message.type === 'full') {
+      if (message.tab === this.#tab) this.#notServed(tooManyTabs())
     } else if (!isForeign) this.#joined(message.term, message.tab)
   }
 
   #foreignLeads(): void {
-    const error = otherVersion()
-    this.#connected.reject(error)
-    if (this.#leading !== undefined) return // the lock says which of the two does
-    const { client, onStartFailure } = this.#init
-    if (client.isConnected && !this.#isDoubted) {
+    if (this.#init.client.isConnected && this.#leading === undefined && !this.#isDoubted) {
       this.#isDoubted = true
       return this.#say({ type: 'who' }) // the one that is followed answers if it leads still
     }
+    this.#notServed(otherVersion())
+  }
+
+  /** By the one that leads. It is asked again at each heartbeat. */
+  #notServed(error: StickyError): void {
+    this.#connected.reject(error)
+    if (this.#leading !== undefined) return // the lock says which of the two does
+    const { client, onStartFailure } = this.#init
     client.detach()
     this.#followed = undefined
     onStartFailure(error)
@@ -154,7 +162,9 @@ export class Tabs {
 
   #joined(term: string, tab: string): void {
     if (this.#leading?.term !== term) return
-    this.#leading.leader?.join(tab, () => new BroadcastChannel(portName(term, tab)), tabLock(tab))
+    const { leader } = this.#leading
+    const openPort = () => new BroadcastChannel(portName(term, tab))
+    if (leader?.join(tab, openPort, tabLock(tab)) === false) this.#say({ type: 'full', tab })
   }
 
   #leaderIs(term: string, isReady: boolean): void {
@@ -258,3 +268,6 @@ const otherVersion = (): StickyError =>
     'UNKNOWN_VERSION',
     'Another tab of this page runs another version of it. Reload both, or close that one.',
   )
+
+const tooManyTabs = (): StickyError =>
+  new StickyError('BUSY', 'This page is open in too many tabs. Close one.')

@@ -31,8 +31,15 @@ import { installWebRtcRaceFix } from './webrtc-race.ts'
  */
 const DIALLING = { maxParallelDials: 8, addressDialTimeout: 10_000, dialTimeout: 20_000 }
 
-/** A second, from one host: all that other tabs open come from the relay's. libp2p's default is 5, and resets the others. */
-const INBOUND = { inboundConnectionThreshold: 50 }
+const INBOUND = {
+  /** A second, from one host: all that other tabs open come from the relay's. libp2p's default is 5, and resets the others. */
+  inboundConnectionThreshold: 50,
+  /**
+   * In their handshake at once, ten seconds each where nothing is said. libp2p's default is 10: a class opens a page at once.
+   * Twice what a bridge lets one address open to one node, so that it alone cannot keep the others out.
+   */
+  maxIncomingPendingConnections: 128,
+}
 
 /** The most that the peer store takes. */
 const MAX_TAG_VALUE = 100

@@ -22,16 +22,35 @@ export const positiveNumber = (text: string): number => {
 export const DAY_MS = 86_400_000
 const UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }
 
-/** 90m, 12h, 7d: in milliseconds. */
+/** 90m, 12h, 7d: in milliseconds; 0 for what is none. */
+function durationMs(text: string): number {
+  const [, count = '', unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
+  return Number(count) * (UNIT_MS[unit as keyof typeof UNIT_MS] ?? 0)
+}
+
 export const duration =
   (maxDays: number) =>
   (text: string): number => {
-    const [, count = '', unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
-    const ms = Number(count) * (UNIT_MS[unit as keyof typeof UNIT_MS] ?? 0)
+    const ms = durationMs(text)
     if (ms === 0 || ms > maxDays * DAY_MS)
       throw new InvalidArgumentError(`Expected a time such as 90m, 12h or 7d, of at most ${maxDays}d.`)
     return ms
   }
+
+const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?)(Z|[+-]\d\d:\d\d)?)?$/
+
+/** A moment, or one so long ago, in ms since 1970. Without a zone it is UTC, as the times are that are printed. */
+export function momentMs(text: string): number {
+  const [, day, time = '00:00', zone = 'Z'] = MOMENT.exec(text) ?? []
+  const agoMs = durationMs(text)
+  if (agoMs > 0) return Date.now() - agoMs
+  const ms = Date.parse(`${day}T${time}${zone}`)
+  if (Number.isNaN(ms))
+    throw new InvalidArgumentError(
+      'Expected a time such as 2026-11-23, 2026-11-23T10:00Z, or how long ago: 10m, 2h, 7d.',
+    )
+  return ms
+}
 
 export const MAX_PORT = 65_535
 
@@ -103,7 +122,11 @@ function addNode(program: Command): void {
       'libp2p address to listen on, such as /ip4/0.0.0.0/tcp/4001/ws; repeatable (default: a free port, of this machine alone where the bridge is on it)',
       collect,
     )
-    .option('--announce <multiaddr>', 'told to others instead of what it listens on; repeatable', collect)
+    .option(
+      '--announce <multiaddr>',
+      'told to others instead of what it listens on, such as /dns4/node.example/tcp/443/wss; repeatable',
+      collect,
+    )
     .option(
       '--await-holders <n>',
       'be ready only when so many holders are known, itself included',
@@ -145,7 +168,19 @@ function addTopicCommands(program: Command): void {
       'all',
     )
     .option('--count <n>', 'end after so many messages', positiveNumber)
-    .option('--since <version>', 'only what was added after this version', wholeNumber)
+    .addOption(
+      new Option(
+        '--since <time>',
+        'only what was published at this time or later: 2026-11-23T10:00Z, or 10m, 2h, 7d ago',
+      )
+        .argParser(momentMs)
+        .conflicts('history'),
+    )
+    .addOption(
+      new Option('--last-seen-version <n>', 'only what was added after this version of the topic')
+        .argParser(wholeNumber)
+        .conflicts(['history', 'since']),
+    )
     .option('--info <text>', 'a name that others see among the subscribers')
     .action((topic, options) =>
       run(options.json, (output, signal) => subscribe(topic, options, output, signal)),

@@ -208,10 +208,18 @@ const LEAVE_MS = 1_500
 /** Prints history, then live messages, until it is interrupted or `count` messages came. */
 export async function subscribe(
   topic: string,
-  options: CommonOptions & { history: HistoryRequest; count?: number; info?: string; since?: number },
+  options: CommonOptions & {
+    history: HistoryRequest
+    /** In ms since 1970; instead of `history`. */
+    since?: number
+    lastSeenVersion?: number
+    count?: number
+    info?: string
+  },
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
+  const { since, lastSeenVersion, info } = options
   const node = await openNode(options, 'client', undefined, output, signal)
   try {
     const done = Promise.withResolvers<void>()
@@ -223,10 +231,10 @@ export async function subscribe(
       if (seen === options.count) done.resolve()
     }
     const subscribing = node.pubsub.subscribe(topic, {
-      history: options.history,
+      history: since === undefined ? options.history : { since },
       onMessage,
-      ...(options.info === undefined ? {} : { info: options.info }),
-      ...(options.since === undefined ? {} : { lastSeenVersion: options.since }),
+      ...(info === undefined ? {} : { info }),
+      ...(lastSeenVersion === undefined ? {} : { lastSeenVersion }),
     })
     subscribing.catch(() => undefined) // where it is interrupted before it begins
     const subscription = await Promise.race([subscribing, untilAborted(signal)])

@@ -46,7 +46,7 @@ export interface NodeOptions {
    * too, else of all its networks, so that the other holders reach it while the bridge is away.
    */
   listen?: string[]
-  /** Told to others instead of what it listens on: behind a router what the router passes on. */
+  /** Websocket multiaddrs told to others instead of what it listens on: behind a router what the router passes on. */
   announce?: string[]
   dhtOptions?: Partial<DhtOptions>
   pubsubOptions?: Partial<PubSubOptions>
@@ -67,7 +67,7 @@ export interface StickyNode extends AsyncDisposable {
 /**
  * Starts a node and joins the network of its bridge. Everything is released again when any step fails. Rejects with
  * UNSUPPORTED_PLATFORM (an old Node), WRONG_PASSPHRASE, IDENTITY_UNREADABLE, STORAGE_LOCKED, STORAGE_FAILED, MALFORMED
- * (`listen`, or no bridge), PORT_IN_USE, UNREACHABLE, TIMEOUT, ADMISSION_REFUSED, WRONG_IDENTITY, EXPIRED or
+ * (`listen`, `announce`, or no bridge), PORT_IN_USE, UNREACHABLE, TIMEOUT, ADMISSION_REFUSED, WRONG_IDENTITY, EXPIRED or
  * FROM_THE_FUTURE (the clocks), or ABORTED.
  */
 export async function createNode(options: NodeOptions = {}): Promise<StickyNode> {
@@ -84,7 +84,8 @@ async function start(options: NodeOptions, cleanups: Cleanups): Promise<StickyNo
   const versionProblem = nodeVersionProblem()
   if (versionProblem !== undefined) throw new StickyError('UNSUPPORTED_PLATFORM', versionProblem)
   const { bridgeUrl, invitation, signal = new AbortController().signal } = options
-  requireWebsocket(options.listen ?? [])
+  requireWebsocket(options.listen ?? [], 'listen on', '/ip4/0.0.0.0/tcp/4001/ws')
+  requireWebsocket(options.announce ?? [], 'announce', '/dns4/node.example/tcp/443/wss')
   useNodeEd25519()
   useNodeSha256()
   const { seed, storage } = await openState(options)
@@ -195,14 +196,12 @@ function roleOf({ role = 'durable' }: NodeOptions, storage: Storage): NodeRole {
 const listenNear = (bridgeUrl = 'http://localhost'): string =>
   `/ip4/${isLoopbackName(new URL(bridgeUrl).hostname) ? '127.0.0.1' : '0.0.0.0'}/tcp/0/ws`
 
-/** libp2p would pass over an address of another kind, and listen nowhere. */
-function requireWebsocket(listen: string[]): void {
-  const other = listen.find((address) => !/^\/.+\/tcp\/\d+\/(tls\/)?wss?(\/|$)/.test(address))
+/** libp2p would pass over an address of another kind, and listen nowhere, or tell others what they cannot dial. */
+function requireWebsocket(addresses: string[], use: string, example: string): void {
+  const isWebsocket = /^\/.+\/tcp\/\d+\/(tls\/(sni\/[^/]+\/)?)?wss?(\/|$)/
+  const other = addresses.find((address) => !isWebsocket.test(address))
   if (other !== undefined)
-    throw new StickyError(
-      'MALFORMED',
-      `${other} is not an address to listen on. It is of the form /ip4/0.0.0.0/tcp/4001/ws.`,
-    )
+    throw new StickyError('MALFORMED', `${other} is not an address to ${use}. It is of the form ${example}.`)
 }
 
 /** libp2p tells why in a text of many lines. */

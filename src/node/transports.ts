@@ -2,7 +2,8 @@ import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
 import { ping } from '@libp2p/ping'
 import { webSockets } from '@libp2p/websockets'
-import { createLibp2p } from 'libp2p'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { type AddressManagerInit, createLibp2p } from 'libp2p'
 import {
   boundAnswers,
   boundIntroductions,
@@ -53,6 +54,19 @@ const MAX_SOCKETS_PER_ADDRESS = 128
 /** Of a proxy on this machine, or of its other nodes. */
 const isLoopback = (address: string): boolean => address === '127.0.0.1' || address === addressOf('::1')
 
+const withoutOwnId = (address: Multiaddr): string => String(address).replace(/\/p2p\/[^/]+$/, '')
+
+/** Instead of what it listens on. libp2p's `announce` leaves out the places at relays too, and not everybody can dial a name. */
+function announcing(addresses: string[]): AddressManagerInit {
+  if (addresses.length === 0) return {}
+  const told = addresses.map((address) => withoutOwnId(multiaddr(address)))
+  const isTold = (address: string) => told.includes(address) || address.endsWith('/p2p-circuit')
+  return {
+    appendAnnounce: told,
+    announceFilter: (all) => all.filter((address) => isTold(withoutOwnId(address))),
+  }
+}
+
 /** A started libp2p node over websockets. It dials nobody on its own. */
 export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtLibp2p> {
   const caps = {
@@ -62,7 +76,7 @@ export async function createNodeLibp2p(options: NodeLibp2pOptions): Promise<DhtL
   }
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
-    addresses: { listen: options.listen, announce: options.announce ?? [] },
+    addresses: { listen: options.listen, ...announcing(options.announce ?? []) },
     transports: [
       hardenedListeners(endingOnAbort(webSockets(), connectWebSocket), {}, capConnections(caps)),
       relayTransport(),

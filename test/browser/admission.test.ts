@@ -1,9 +1,12 @@
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type Bridge, startBridge } from '../../src/bridge/index.ts'
-import { identityFromSeed, issueInvitation } from '../../src/dht/index.ts'
+import { type DhtLibp2p, identityFromSeed, issueInvitation } from '../../src/dht/index.ts'
+import { bareNode } from '../support/bare-node.ts'
 import { launchChromium } from '../support/chromium.ts'
+import { dial } from '../support/dial.ts'
 import { type FixtureServer, openFixture, serveFixture } from '../support/fixture-page.ts'
+import { openIdleCircuit } from '../support/idle-circuit.ts'
 import { startLibp2pNet } from '../support/libp2p-net.ts'
 import { crash, freeze } from '../support/tabs.ts'
 import type { AdmissionFixture } from './pages/admission.ts'
@@ -104,6 +107,36 @@ describe('a tab with a bound on its connections', () => {
       await vi.waitFor(async () => expect(await peers()).toHaveLength(3), { timeout: 10_000 })
       expect(await peers()).toContain(net.bridge.peerId.toString())
     } finally {
+      await net.stop()
+    }
+  })
+})
+
+describe('a tab that a class dials at once', () => {
+  const PEERS = 10
+  const CIRCUITS_EACH = 4 // more to one node the relay lets nobody open
+
+  it('takes one more while all the others are in their handshake', async () => {
+    const net = await startLibp2pNet([])
+    const others: DhtLibp2p[] = []
+    try {
+      const tab = await nodeId(8)
+      net.admitted.add(tab)
+      const args = [net.bridgeAddress, 8] as const
+      expect(await page.evaluate((given) => fixture.connect(...given), args)).toBe('connected')
+      for (let i = 0; i <= PEERS; i++) {
+        const other = await bareNode(new Uint8Array(32).fill(20 + i))
+        others.push(other)
+        net.admitted.add(other.peerId.toString())
+        await dial(other, net.bridgeAddress)
+      }
+      const [last, ...silent] = others as [DhtLibp2p, ...DhtLibp2p[]]
+      const open = () => silent.map((other) => openIdleCircuit(other, tab))
+      await Promise.all(Array.from({ length: CIRCUITS_EACH }, open).flat())
+      await dial(last, `${net.bridgeAddress}/p2p-circuit/p2p/${tab}`)
+      expect(await page.evaluate(() => fixture.peers())).toContain(last.peerId.toString())
+    } finally {
+      await Promise.all(others.map((other) => other.stop()))
       await net.stop()
     }
   })

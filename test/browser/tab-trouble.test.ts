@@ -239,4 +239,24 @@ describe('a tab', () => {
     await isOnline(tab)
     expect([await publish(tab, 'versions', 'to all'), await isRobbed()]).toEqual(['ok', true])
   }, 60_000)
+
+  it('for which its leader has no place is told so, and goes on when one is free', async () => {
+    await using context = await browser.newContext()
+    const withPlaces = (maxTabs: number) => openTab(context, { tabs: { maxTabs, heartbeatMs: 100 } })
+    const [first, second, third] = [await withPlaces(3), await withPlaces(1), await withPlaces(2)]
+    const late = await openFixture(context, origin + PATH)
+    const tryLate = () => late.evaluate((url) => fixture.start(url), bridge.url)
+    expect(await tryLate()).toBe('BUSY')
+    await first.close()
+    await until(async () => (await role(second)) === 'leader', 20_000)
+    const problem = async () => (await statusOf(third)).problem
+    await until(async () => (await problem())?.code === 'BUSY', 20_000)
+    expect((await problem())?.message).toContain('Close one')
+    expect(await publish(third, 'places', 'to nobody')).toContain('Close one')
+    await second.close()
+    await until(async () => (await role(third)) === 'leader', 20_000)
+    expect(await publish(third, 'places', 'there again')).toBe('ok')
+    expect(await problem()).toBeUndefined()
+    expect(await tryLate()).toBe('ok')
+  }, 60_000)
 })

@@ -59,6 +59,11 @@ describe('wrong use ends with 2 and says what is wrong', () => {
     [['pub', 'a', 'b', '--ttl', '60'], 'such as 90m'],
     [['pub', 'a', 'b', '--ttl', '31d'], 'at most 30d'],
     [['sub', 'a', '--history', 'some'], 'whole number'],
+    [['sub', 'a', '--since', '12'], 'such as 2026-11-23'],
+    [['sub', 'a', '--since', 'yesterday'], 'how long ago: 10m'],
+    [['sub', 'a', '--since', '2026-13-01'], 'such as 2026-11-23'],
+    [['sub', 'a', '--since', '2h', '--history', 'none'], 'cannot be used with'],
+    [['sub', 'a', '--since', '2h', '--last-seen-version', '1'], 'cannot be used with'],
     [['start', '--nodes', '0'], '1 or more'],
     [['start', '--nodes', '2', '--metrics-port', '65535'], 'the last would have 65536'],
     [['inspect', 'a', '--what'], "unknown option '--what'"],
@@ -198,6 +203,17 @@ describe('on a network', () => {
     const { publishedAt, expiresAt } = JSON.parse(stdout)
     expect(expiresAt - publishedAt).toBe(7_200_000)
   })
+
+  it('a subscriber is given what was published since a time, or added after a version', async () => {
+    for (const text of ['one', 'two']) await network.sticky('pub', 'timed', text)
+    const { stdout } = await network.sticky('history', 'timed', '--json', '--last', '1')
+    const { publishedAt } = JSON.parse(stdout)
+    const first = async (...args: string[]) =>
+      JSON.parse((await network.sticky('sub', 'timed', '--count', '1', '--json', ...args)).stdout).data
+    expect(await first('--since', new Date(publishedAt).toISOString())).toBe('two')
+    expect(await first('--since', '1h')).toBe('one')
+    expect(await first('--last-seen-version', '1')).toBe('two')
+  }, 60_000)
 
   it('a subscriber is shown in one line, whatever it says of itself', async () => {
     const info = 'me\u001b[2J\nreplicas     0'

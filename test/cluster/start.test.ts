@@ -1,13 +1,17 @@
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { runBridge } from '../../src/bridge/commands.ts'
+import { runLocalNetwork } from '../../src/bridge/local-network.ts'
 import { createNode } from '../../src/node/index.ts'
+import type { Output } from '../../src/node/output.ts'
 import type { Diagnostics } from '../../src/pubsub/index.ts'
 import { flood } from '../support/flood.ts'
 import { Program } from '../support/local-network.ts'
 import { until } from '../support/memory-nodes.ts'
+import { PROGRAM } from '../support/program.ts'
 
 /** `sticky start` as a process: what `npm start` does for somebody who tries it, and what it says when it cannot. */
 
@@ -79,6 +83,30 @@ async function isLetGo(): Promise<boolean> {
     }
   }
   return true
+}
+
+type Run = (output: Output, signal: AbortSignal) => Promise<void>
+
+/** What people are told until it is ready, and how the address answers that they are given. */
+async function toldWhenReady(run: Run): Promise<{ status: number; text: string }> {
+  const stop = new AbortController()
+  const texts: string[] = []
+  const url = Promise.withResolvers<string>()
+  const output: Output = {
+    json: false,
+    note: (text) => texts.push(text),
+    progress: () => undefined,
+    result: (value, text) => {
+      texts.push(text)
+      url.resolve((value as { url: string }).url)
+    },
+  }
+  const running = run(output, stop.signal)
+  running.catch(url.reject)
+  const { status } = await fetch(await url.promise)
+  stop.abort()
+  await running
+  return { status, text: texts.join('\n') }
 }
 
 describe('sticky start', () => {
@@ -163,6 +191,26 @@ describe('sticky start', () => {
     expect(second.child.exitCode).toBe(0)
     expect(await isLetGo()).toBe(true)
   }, 90_000)
+
+  it('offers the chat where it is built, and says how to build it where it is not', async () => {
+    const webRoot = join(folder, 'web')
+    const common = { port: 0, host: '127.0.0.1', data, webRoot }
+    const program = [process.execPath, PROGRAM]
+    const bridge = { ...common, inviteOnly: false, publicMetrics: false, limit: { limits: {}, relay: {} } }
+    const start: Run = (...args) => runLocalNetwork({ ...common, nodes: 1, program }, ...args)
+    const runs: Run[] = [start, (...args) => runBridge(bridge, ...args)]
+    const toBuild = expect.stringContaining('npm run build')
+    const offer = expect.stringContaining('open the chat')
+    for (const run of runs) {
+      const told = await toldWhenReady(run)
+      expect(told).toEqual({ status: 404, text: toBuild })
+      expect(told.text).not.toEqual(offer)
+    }
+    mkdirSync(webRoot)
+    writeFileSync(join(webRoot, 'index.html'), 'the chat')
+    expect(await toldWhenReady(start)).toEqual({ status: 200, text: offer })
+    for (const run of runs) expect((await toldWhenReady(run)).text).not.toEqual(toBuild)
+  }, 60_000)
 
   it('takes its nodes with it when it is killed', async () => {
     const program = start()

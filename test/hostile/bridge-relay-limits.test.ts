@@ -1,13 +1,10 @@
-import { lpStream } from '@libp2p/utils'
 import { multiaddr } from '@multiformats/multiaddr'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { type Bridge, type BridgeOptions, startBridge } from '../../src/bridge/index.ts'
-import { hopConnect, requireHopOk } from '../../src/browser/light-messages.ts'
 import {
   createLibp2pNetwork,
   type DhtLibp2p,
   enterBridge,
-  HOP_PROTOCOL,
   identityFromSeed,
   type Libp2pNetwork,
   type Link,
@@ -19,6 +16,7 @@ import { createNodeLibp2p } from '../../src/node/transports.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { bareNode } from '../support/bare-node.ts'
 import { dial } from '../support/dial.ts'
+import { openIdleCircuit } from '../support/idle-circuit.ts'
 import { PATIENCE } from '../support/patience.ts'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 
@@ -75,15 +73,7 @@ const isReserving = (libp2p: DhtLibp2p) =>
   libp2p.getMultiaddrs().some((address) => String(address).includes('/p2p-circuit'))
 const throughTo = async (value: number, relay = bridge.address) =>
   multiaddr(`${relay}/p2p-circuit/p2p/${await idOf(value)}`)
-/** Has the bridge open a circuit to a peer, and says nothing over it. */
-async function idleCircuit(libp2p: DhtLibp2p, value: number): Promise<void> {
-  const [connection] = libp2p.getConnections()
-  const stream = await connection?.newStream(HOP_PROTOCOL, { maxOutboundStreams: 100 })
-  if (stream === undefined) throw new Error('There is no connection to the bridge.')
-  const messages = lpStream(stream)
-  await messages.write(hopConnect(await idOf(value)))
-  requireHopOk((await messages.read()).subarray())
-}
+const idleCircuit = async (libp2p: DhtLibp2p, value: number) => openIdleCircuit(libp2p, await idOf(value))
 
 afterEach(async () => {
   await Promise.all(peers.splice(0).map((peer) => peer.close()))

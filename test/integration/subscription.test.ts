@@ -5,6 +5,7 @@ import { decodeCoordinator } from '../../src/pubsub/coordinator.ts'
 import type { Message } from '../../src/pubsub/index.ts'
 import { COORDINATOR } from '../../src/pubsub/options.ts'
 import { assignedReplicas } from '../../src/pubsub/statements.ts'
+import { openTopic } from '../../src/pubsub/topic.ts'
 import { topicKeyOf } from '../../src/pubsub/topic-key.ts'
 import { topicMethods } from '../../src/pubsub/wire.ts'
 import { MemoryNet, type MemoryNode, type MemoryNodeOptions, until } from '../support/memory-nodes.ts'
@@ -173,6 +174,23 @@ describe('a subscription without the whole history', () => {
     const subscriber = await net.add({ stores: false, durable: false, options: { beginMs: 50 } })
     const subscription = await subscriber.pubsub.subscribe('room', { history: 'none' })
     expect(subscription.status).toBe('offline')
+  })
+
+  it('is given up with its signal meanwhile', async () => {
+    await network(0)
+    const hour = { options: { beginMs: 3_600_000 } }
+    const subscriber = await net.add({ stores: false, durable: false, ...hour })
+    const abort = new AbortController()
+    const options = { history: { last: 1 }, signal: abort.signal }
+    const opening = [
+      subscriber.pubsub.subscribe('room', options),
+      openTopic(subscriber.pubsub, 'room', options),
+    ]
+    const given = Promise.allSettled(opening)
+    await until(() => subscriber.pubsub.counters().subscriptions === 2)
+    abort.abort()
+    const refused = { status: 'rejected', reason: { code: 'ABORTED' } }
+    expect(await given).toMatchObject([refused, refused])
   })
 })
 
